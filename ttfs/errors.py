@@ -1,0 +1,8 @@
+"""The one exception a user is meant to read."""
+
+
+class UserError(Exception):
+    """Something the user can mend. The message is one line: what is wrong, where (file, key, value) and the cure.
+
+    The command line prints it without a traceback and exits with status 2.
+    """

@@ -1,0 +1,29 @@
+"""TTFS coding, neurons, conversion, networks and their event-driven simulation. Pure torch."""
+
+from ttfs.snn._connectivity import Population, Projection, connectivity
+from ttfs.snn._conversion import convert
+from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
+from ttfs.snn._neurons import EarliestSpike, Encode, Fire, OneToOne, Synapses
+from ttfs.snn._simulator import Simulation, simulate
+from ttfs.snn._tracing import ConversionError
+from ttfs.snn._verification import layer_differences, relative_difference
+
+__all__ = [
+    "INPUT",
+    "OUTPUT",
+    "ConversionError",
+    "EarliestSpike",
+    "Encode",
+    "Fire",
+    "OneToOne",
+    "Population",
+    "Projection",
+    "Simulation",
+    "SpikingNetwork",
+    "Synapses",
+    "connectivity",
+    "convert",
+    "layer_differences",
+    "relative_difference",
+    "simulate",
+]

@@ -1,0 +1,116 @@
+"""The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, fx, nn
+
+from ttfs.snn._neurons import Encode, Fire, absolute_times
+
+INPUT, OUTPUT = "input", "output"
+
+
+class SpikingNetwork(nn.Module):
+    """A feed-forward network of TTFS neurons, with the inputs and outputs of the ReLU network it came from.
+
+    Layers are named after the ReLUs they replace. `windows` gives each layer's (t_min, t_max) in units of the
+    membrane time constant: t_min is the largest t_max of the layers that feed it, and the input's window is (0, 1).
+    Make one with `ttfs.convert`; call it, train it, save its `state_dict` as any module.
+    """
+
+    def __init__(self, body: fx.GraphModule, input_range: tuple[float, float], input_shape: tuple[int, ...]):
+        super().__init__()
+        self.encode = Encode(*input_range)
+        self.body = body
+        self.input_shape = input_shape
+        self._sources = _spiking_sources(body)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits [N, classes] of images [N, ...]: the potentials of the output layer at its t_min."""
+        self._check(images)
+        return self.body(self.encode(images))
+
+    @property
+    def layers(self) -> dict[str, Fire]:
+        """Hidden layers of neurons in order, by name."""
+        modules = dict(self.body.named_modules())
+        return {name: modules[name] for name in self._sources if name != OUTPUT}  # type: ignore[misc]
+
+    @property
+    def windows(self) -> dict[str, tuple[float, float]]:
+        """Window (t_min, t_max) of the input and of each hidden layer, in units of tau_c."""
+        windows = {INPUT: (0.0, 1.0)}
+        for name, fire in self.layers.items():
+            t_min = max(windows[source][1] for source in self._sources[name])
+            windows[name] = (t_min, t_min + fire.width)
+        return windows
+
+    @property
+    def latency(self) -> float:
+        """Read-out time: t_min of the output layer, in units of tau_c."""
+        windows = self.windows
+        return max(windows[source][1] for source in self._sources[OUTPUT])
+
+    def charges(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the logits and, for the input and each hidden layer, the charges s = t_max - t [N, ...] before pooling."""
+        self._check(images)
+        spikes = self.encode(images)
+        found = {INPUT: spikes}
+        with _listen(self.layers, found):
+            logits = self.body(spikes)
+        return logits, found
+
+    def spike_times(self, images: Tensor) -> dict[str, Tensor]:
+        """Return {layer: absolute spike times [N, ...]} in float64 and tau_c, infinity where a neuron stays silent."""
+        _, charges = self.charges(images)
+        windows = self.windows
+        return {name: absolute_times(s, windows[name][1]) for name, s in charges.items()}
+
+    def _check(self, images: Tensor) -> None:
+        if tuple(images.shape[1:]) != self.input_shape:
+            expected = ["N", *self.input_shape]
+            raise ValueError(
+                f"images have shape {list(images.shape)}, this network takes {expected}".replace("'", "")
+            )
+
+
+@contextmanager
+def _listen(modules: dict[str, Fire], found: dict[str, Tensor]) -> Iterator[None]:
+    def keep(name: str):
+        return lambda module, inputs, output: found.__setitem__(name, output)
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _spiking_sources(body: fx.GraphModule) -> dict[str, tuple[str, ...]]:
+    """For each layer of neurons and the output, the layers whose spikes reach it with no other neuron between."""
+    reach: dict[fx.Node, frozenset[str]] = {}
+    sources: dict[str, tuple[str, ...]] = {}
+    for node in body.graph.nodes:
+        incoming = frozenset().union(*(reach[source] for source in node.all_input_nodes))
+        reach[node] = incoming
+        if node.op == "placeholder":
+            reach[node] = frozenset({INPUT})
+        elif node.op == "output":
+            sources[OUTPUT] = tuple(sorted(incoming))
+        elif node.op == "call_module" and isinstance(body.get_submodule(node.target), Fire):
+            sources[node.target] = tuple(sorted(incoming))
+            reach[node] = frozenset({node.target})
+    return sources
+
+
+@torch.no_grad()
+def largest_potentials(snn: SpikingNetwork, batches) -> dict[str, float]:
+    """Return the largest potential each hidden layer reaches over the batches; with open windows, its largest charge."""
+    largest = dict.fromkeys(snn.layers, 0.0)
+    for images in batches:
+        for name, s in snn.charges(images)[1].items():
+            if name != INPUT:
+                largest[name] = max(largest[name], s.max().item())
+    return largest

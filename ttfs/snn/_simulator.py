@@ -1,0 +1,148 @@
+"""The oracle: an event-driven simulation in float64 that knows nothing of the closed form.
+
+It takes spikes one by one, in time order, integrates each membrane and looks for the crossing of the threshold.
+"""
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ttfs.snn._connectivity import Population, Projection, connectivity
+from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What the simulator saw: logits [N, classes] and spike times {layer: [N, ...]} in float64 (infinity: silent).
+
+    `early_fire_rate` is the share of hidden neurons, over the images, whose membrane crosses its threshold before its
+    window opens. The network counts on a gate that holds those back; hardware without one would let them fire early.
+    """
+
+    logits: Tensor
+    spike_times: dict[str, Tensor]
+    early_fire_rate: float
+
+
+@dataclass
+class _Spikes:
+    times: np.ndarray  # absolute, flat, infinity where silent
+    deadlines: np.ndarray  # t_max of each neuron's window, when its current ends
+
+
+def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
+    """Simulate each image event by event (Stanojevic et al. 2024, Methods; B1 neurons, tau_c = 1).
+
+    A spike at t adds its weight to dV/dt until its window closes at t_max. When its own window opens, a neuron's
+    dV/dt is 1; it fires where V reaches theta = T - D, at the opening if V is there already, never if not before t_max.
+    Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for samples of a test set.
+    """
+    windows, latency = snn.windows, snn.latency
+    encoded = _encode(images, snn)
+    times: dict[str, list[np.ndarray]] = {name: [] for name in windows}
+    spikes: list[dict[str, _Spikes]] = [{} for _ in images]
+    logits, early, neurons = [], 0, 0
+    shapes = {}
+    for population in connectivity(snn):
+        shapes[population.name] = population.shape
+        for index in range(len(images)):
+            known = spikes[index]
+            if population.kind == "input":
+                fired = _Spikes(encoded[index], np.full(encoded[index].size, windows[INPUT][1]))
+            elif population.kind == "concatenation":
+                parts = [known[source] for source in population.sources]
+                fired = _Spikes(
+                    *(np.concatenate([getattr(p, f) for p in parts]) for f in ("times", "deadlines"))
+                )
+            elif population.kind == "pool":
+                source = population.sources[0]
+                fired = _race(population, known[source], shapes[source])
+            elif population.name == OUTPUT:
+                membrane, _ = _integrate(population.projection, known, latency, None)
+                logits.append(membrane + population.projection.constant)
+                continue
+            else:
+                fired, crossed = _fire(population, known, windows[population.name])
+                early, neurons = early + int(crossed.sum()), neurons + crossed.size
+            known[population.name] = fired
+            if population.name in times:
+                times[population.name].append(fired.times.reshape(population.shape))
+    return Simulation(
+        torch.from_numpy(np.stack(logits)),
+        {name: torch.from_numpy(np.stack(values)) for name, values in times.items()},
+        early / neurons if neurons else 0.0,
+    )
+
+
+def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
+    """A pixel x on [low, high] spikes at 1 - (x - low) / (high - low), the lowest never."""
+    low, high = snn.encode.low, snn.encode.high
+    pixels = images.detach().double().cpu().numpy().reshape(len(images), -1)
+    charge = np.clip((pixels - low) / (high - low), 0.0, 1.0)
+    return np.where(charge > 0, 1.0 - charge, np.inf)
+
+
+def _fire(
+    population: Population, known: dict[str, _Spikes], window: tuple[float, float]
+) -> tuple[_Spikes, np.ndarray]:
+    t_min, t_max = window
+    assert population.projection is not None
+    threshold = (t_max - t_min) - population.projection.constant
+    membrane, crossed = _integrate(population.projection, known, t_min, threshold)
+    crossing = t_min + np.maximum(threshold - membrane, 0.0)  # dV/dt = 1
+    fired = np.where(crossing < t_max, crossing, np.inf)
+    return _Spikes(fired, np.full(fired.size, t_max)), crossed
+
+
+def _integrate(
+    projection: Projection, known: dict[str, _Spikes], end: float, threshold: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Integrate the membranes to the time `end`; return them and which crossed the threshold before.
+
+    A membrane is brought up to date when an event reaches it: the start of a current, or its end at the deadline.
+    """
+    size = projection.constant.size
+    membrane, slope, updated = np.zeros(size), np.zeros(size), np.zeros(size)
+    crossed = np.zeros(size, dtype=bool) if threshold is None else threshold <= 0
+    for time, sign, name, neuron in _events(projection, known, end):
+        matrix = projection.matrices[name]
+        reached = slice(matrix.indptr[neuron], matrix.indptr[neuron + 1])
+        targets = matrix.indices[reached]
+        now = membrane[targets] + slope[targets] * (time - updated[targets])
+        if threshold is not None:
+            crossed[targets] |= now >= threshold[targets]
+        membrane[targets], updated[targets] = now, time
+        slope[targets] += sign * matrix.data[reached]
+    membrane += slope * (end - updated)
+    if threshold is not None:
+        crossed |= membrane > threshold
+    return membrane, crossed
+
+
+def _events(projection: Projection, known: dict[str, _Spikes], end: float):
+    """Yield (time, +1 | -1, population, neuron) in time order: a current starts, a current ends before the end."""
+    queues = []
+    for name in projection.matrices:
+        spikes = known[name]
+        fired = np.flatnonzero(np.isfinite(spikes.times))
+        starts = fired[np.argsort(spikes.times[fired], kind="stable")]
+        queues.append([(spikes.times[neuron], 1.0, name, neuron) for neuron in starts])
+        ends = fired[spikes.deadlines[fired] < end]
+        ends = ends[np.argsort(spikes.deadlines[ends], kind="stable")]
+        queues.append([(spikes.deadlines[neuron], -1.0, name, neuron) for neuron in ends])
+    return heapq.merge(*queues, key=lambda event: event[0])
+
+
+def _race(population: Population, spikes: _Spikes, shape: tuple[int, ...]) -> _Spikes:
+    """Let the earliest spike of each field pass; in channels of sign -1 the latest, none if any neuron is silent."""
+    assert population.pool is not None
+    pool, sign = population.pool.pool, population.pool.sign
+    times = torch.from_numpy(spikes.times.reshape(1, *shape))
+    passed = -pool(-times)
+    if sign is not None:
+        passed = torch.where(sign.double().cpu() < 0, pool(times), passed)
+    deadlines = pool(torch.from_numpy(spikes.deadlines.reshape(1, *shape)))
+    return _Spikes(passed.numpy().reshape(-1), deadlines.numpy().reshape(-1))
