@@ -7,6 +7,7 @@ that no other code repeats them. This module imports no torch: the workflow read
 import difflib
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,10 +19,12 @@ import jsonschema
 import yaml
 
 from ttfs.errors import UserError
+from ttfs.models import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 SCHEMAS = ROOT / "workflow" / "schemas"
+RESULTS = Path("results")
 ID = re.compile(r"[a-z0-9-]+")
 
 
@@ -36,23 +39,34 @@ class Cell:
     method: str
 
     @property
+    def name(self) -> str:
+        """Name of the cell within its grid."""
+        return f"{self.dataset}/{self.model}/seed{self.seed}/{self.method}"
+
+    @property
     def folder(self) -> Path:
         """Results folder of the cell, relative to the working directory."""
-        return Path("results", self.grid, self.dataset, self.model, f"seed{self.seed}", self.method)
+        return RESULTS / self.grid / self.name
 
     def __str__(self) -> str:
-        return "/".join(self.folder.parts[1:])
+        return f"{self.grid}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A checked grid: settings, and the checked config of each data set, model and method it names."""
+    """A checked grid: settings, the checked config of each data set, model and method it names, and published values."""
 
     name: str
     settings: dict[str, Any]
     datasets: dict[str, dict[str, Any]] = field(repr=False)
     models: dict[str, dict[str, Any]] = field(repr=False)
     methods: dict[str, dict[str, Any]] = field(repr=False)
+    published: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Results folder of the grid, relative to the working directory."""
+        return RESULTS / self.name
 
     def cells(self) -> Iterator[Cell]:
         """All cells, in the order the grid file lists them."""
@@ -92,7 +106,7 @@ class Grid:
 
 
 def load_grid(path: str | Path) -> Grid:
-    """Read a grid file and every file it names; raise UserError at the first thing that is wrong.
+    """Read a grid file, every file it names and the published values; raise UserError at the first thing that is wrong.
 
     The name of the grid is the file's stem.
     """
@@ -107,7 +121,17 @@ def load_grid(path: str | Path) -> Grid:
             raise UserError(
                 f"{path}: key 'methods': {name!r} starts from {source!r}, which the grid does not list; add {source!r}"
             )
-    return Grid(settings["id"], settings, **parts)
+        if source is not None and "train" not in parts["methods"][source]:
+            trained = [other for other, settings in parts["methods"].items() if "train" in settings]
+            raise UserError(
+                f"{shorten(CONFIGS / 'methods' / name)}.yaml: key 'convert.source': {source!r} trains no ReLU network"
+                f"{_suggest(source, trained)}"
+            )
+    for name, model in parts["models"].items():
+        if "layers" in model:
+            parse(model["layers"], name)
+    published = [read_yaml(shorten(path), "published") for path in sorted((CONFIGS / "published").glob("*.yaml"))]
+    return Grid(settings["id"], settings, **parts, published=published)
 
 
 def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
@@ -117,9 +141,9 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _Loader)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file{_suggest(path.name, _yaml_files(path.parent))}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -129,10 +153,9 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
     if not ID.fullmatch(path.stem):
         raise UserError(f"{path}: the file's name is its id and may hold only a-z, 0-9 and '-'")
     schema = _schema(kind)
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(content)
-    error = jsonschema.exceptions.best_match(errors)
-    if error is not None:
-        raise UserError(f"{path}: {_explain(error)}")
+    fault = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(content))
+    if fault is not None:
+        raise UserError(f"{path}: {_explain(fault)}")
     return {"id": path.stem, **_with_defaults(content, schema)}
 
 
@@ -140,9 +163,39 @@ def _read_named(kind: str, name: str, grid: Path) -> dict[str, Any]:
     folder = CONFIGS / f"{kind}s"
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        known = sorted(file.stem for file in folder.glob("*.yaml"))
+        known = [file.removesuffix(".yaml") for file in _yaml_files(folder)]
         raise UserError(f"{grid}: key '{kind}s': no {shorten(path)}{_suggest(name, known)}")
     return read_yaml(shorten(path), kind)
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob("*.yaml"))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that comes twice is an error, where PyYAML keeps the last, and so is one that is not text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        words = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if words.count(key.value) > 1:
+                raise yaml.MarkedYAMLError(problem=f"key '{key.value}' comes twice", problem_mark=key.start_mark)
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                raise yaml.MarkedYAMLError(problem=f"key '{key.value}' is no text", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _is_number(_: object, value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# JSON Schema takes 4.0 for an integer, and YAML's .inf and .nan are numbers; neither is a number of epochs or a rate.
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number).redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
 
 
 def shorten(path: Path) -> Path:
@@ -160,8 +213,9 @@ def _with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:
         return content
     properties = schema.get("properties", {})
     filled = {key: _with_defaults(value, properties.get(key, {})) for key, value in content.items()}
+    needs = schema.get("dependentRequired", {})
     for key, rule in properties.items():
-        if key not in filled and "default" in rule:
+        if key not in filled and "default" in rule and all(other in filled for other in needs.get(key, ())):
             filled[key] = _with_defaults(json.loads(json.dumps(rule["default"])), rule)
     return filled
 
@@ -180,10 +234,19 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "enum":
         known = [str(value) for value in error.validator_value]
         return f"key '{where}' is {error.instance!r}{_suggest(str(error.instance), known)}"
+    if error.validator == "oneOf" and all(set(option) == {"required"} for option in error.validator_value):
+        keys = [f"'{prefix}{key}'" for option in error.validator_value for key in option["required"]]
+        return f"give exactly one of the keys {' and '.join(keys)}"
+    if error.validator == "dependentRequired":
+        pairs = ((key, other) for key, others in error.validator_value.items() for other in others)
+        key, other = next((k, o) for k, o in pairs if k in error.instance and o not in error.instance)
+        return f"key '{prefix}{key}' needs key '{prefix}{other}'"
+    if error.validator == "type" and error.validator_value == "number" and isinstance(error.instance, str):
+        return f"key '{where}': {error.instance!r} is text in YAML; write a number with a point, e.g. 1.0e-3"
     message = " ".join(error.message.split())
     return f"key '{where}': {message}" if where else message
 
 
 def _suggest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; choose from: {', '.join(known)}"
+    return f"; did you mean '{close[0]}'?" if close else f"; choose from: {', '.join(known) or 'none is there'}"

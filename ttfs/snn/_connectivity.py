@@ -3,7 +3,7 @@
 Written from the definition of each map by index arithmetic, not by running it, so that the simulator stands on its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ def connectivity(snn: SpikingNetwork) -> Iterator[Population]:
             linear = _linear(values[node.args[0]])
             yield Population(OUTPUT, "output", linear.shape, projection=linear.projection())
             return
-        population = value = _value(node, [values[source] for source in node.all_input_nodes], snn)
+        population = value = _value(node, [values[source] for source in _sources(node)], snn)
         if isinstance(population, Population):
             yield population
             value = Population(population.name, population.kind, population.shape)
@@ -63,14 +63,17 @@ class _Linear:
     constant: np.ndarray
     matrices: dict[str, sparse.csr_matrix]
 
-    def map(
-        self, matrix: sparse.csr_matrix, constant: np.ndarray | float, shape: tuple[int, ...]
-    ) -> "_Linear":
+    def map(self, matrix: sparse.csr_matrix, constant: np.ndarray | float, shape: tuple[int, ...]) -> "_Linear":
         matrices = {name: matrix @ inner for name, inner in self.matrices.items()}
         return _Linear(shape, matrix @ self.constant + constant, matrices)
 
     def projection(self) -> Projection:
         return Projection(self.constant, {name: matrix.tocsc() for name, matrix in self.matrices.items()})
+
+
+def _sources(node: fx.Node) -> Sequence[fx.Node]:
+    """Inputs of a node in order, one that comes twice twice."""
+    return node.args[0] if node.target is torch.cat else node.args  # type: ignore[return-value]
 
 
 def _value(node: fx.Node, inputs: list, snn: SpikingNetwork) -> Population | _Linear:
@@ -82,11 +85,9 @@ def _value(node: fx.Node, inputs: list, snn: SpikingNetwork) -> Population | _Li
             return Population(node.name, "concatenation", shape, tuple(value.name for value in inputs))
         return _stack([_linear(value) for value in inputs], shape)
     if node.op == "call_function":  # torch.add
-        first, second = (_linear(value) for value in (inputs * 2)[:2])
+        first, second = (_linear(value) for value in inputs)
         names = [*first.matrices, *(name for name in second.matrices if name not in first.matrices)]
-        matrices = {
-            name: sum(t.matrices[name] for t in (first, second) if name in t.matrices) for name in names
-        }
+        matrices = {name: sum(t.matrices[name] for t in (first, second) if name in t.matrices) for name in names}
         return _Linear(first.shape, first.constant + second.constant, matrices)
     module, (value,) = snn.body.get_submodule(str(node.target)), inputs
     if isinstance(module, Fire):
@@ -94,7 +95,7 @@ def _value(node: fx.Node, inputs: list, snn: SpikingNetwork) -> Population | _Li
         return Population(str(node.target), "fire", linear.shape, projection=linear.projection())
     if isinstance(module, EarliestSpike):
         shape = tuple(module.pool(torch.empty(1, *value.shape)).shape[1:])
-        return Population(node.name, "pool", shape, (value.name,), pool=module)
+        return Population(str(node.target), "pool", shape, (value.name,), pool=module)
     linear = _linear(value)
     if isinstance(module, Reshape):
         return _Linear(module.shape, linear.constant, linear.matrices)
@@ -121,9 +122,7 @@ def _stack(parts: list[_Linear], shape: tuple[int, ...]) -> _Linear:
     return _Linear(shape, np.concatenate([part.constant for part in parts]), matrices)
 
 
-def _matrix(
-    module: nn.Module, shape: tuple[int, ...]
-) -> tuple[sparse.csr_matrix, np.ndarray | float, tuple[int, ...]]:
+def _matrix(module: nn.Module, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, np.ndarray | float, tuple[int, ...]]:
     """Return the matrix, the constant and the output shape of one affine module for inputs of the shape."""
     if isinstance(module, OneToOne):
         weight, bias = (_numpy(part.expand(shape)) for part in (module.weight, module.bias))
@@ -154,13 +153,9 @@ def _convolution(conv: nn.Module, shape: tuple[int, ...]) -> tuple[sparse.csr_ma
         total = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
         border = [(t // 2, t - t // 2) for t in total]
     else:
-        border = (
-            [(0, 0)] * len(conv.kernel_size) if conv.padding == "valid" else [(p, p) for p in conv.padding]
-        )
+        border = [(0, 0)] * len(conv.kernel_size) if conv.padding == "valid" else [(p, p) for p in conv.padding]
     border = [(0, 0), *border] if len(border) == 1 else border
-    number = torch.arange(1, int(np.prod(shape)) + 1, dtype=torch.float64).reshape(
-        1, *two_d
-    )  # 0 is the padding
+    number = torch.arange(1, int(np.prod(shape)) + 1, dtype=torch.float64).reshape(1, *two_d)  # 0 is the padding
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
     pad = [p for pair in reversed(border) for p in pair]
     padded = F.pad(number, pad, mode=mode) if any(pad) else number
@@ -173,7 +168,7 @@ def _convolution(conv: nn.Module, shape: tuple[int, ...]) -> tuple[sparse.csr_ma
     weight = _numpy(conv.weight).reshape(groups, conv.out_channels // groups, 1, -1)
     full = (groups, conv.out_channels // groups, positions, weight.shape[-1])
     columns, data = np.broadcast_to(taps, full), np.broadcast_to(weight, full)
-    inside = columns > 0
+    inside = (columns > 0) & (data != 0)
     rows = np.concatenate([[0], inside.reshape(-1, full[-1]).sum(1).cumsum()])
     matrix = sparse.csr_matrix(
         (data[inside], columns[inside] - 1, rows), shape=(conv.out_channels * positions, number.numel())
@@ -182,9 +177,7 @@ def _convolution(conv: nn.Module, shape: tuple[int, ...]) -> tuple[sparse.csr_ma
     return matrix, (conv.out_channels, *(after if len(shape) == 3 else after[1:]))
 
 
-def _channelwise(
-    module: nn.Module, shape: tuple[int, ...]
-) -> tuple[sparse.csr_matrix, float, tuple[int, ...]]:
+def _channelwise(module: nn.Module, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, float, tuple[int, ...]]:
     """Read the matrix of a map that treats each channel alike off its answers to single spikes."""
     size = int(np.prod(shape[1:]))
     answers = module(torch.eye(size, dtype=torch.float64).reshape(size, 1, *shape[1:]))

@@ -12,15 +12,15 @@ where `W shift` is a map, different at the border, if W is zero-padded. Scales a
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from ttfs.snn._network import INPUT, SpikingNetwork, largest_potentials
+from ttfs.snn._network import OUTPUT, SpikingNetwork, largest_charges
 from ttfs.snn._neurons import EarliestSpike, Fire, OneToOne, Reshape, Synapses, tensor_batches
-from ttfs.snn._verification import layer_differences
 from ttfs.snn._tracing import (
     Add,
     Concatenate,
@@ -31,12 +31,18 @@ from ttfs.snn._tracing import (
     shape,
     trace,
 )
+from ttfs.snn._verification import layer_differences
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
 MEAN_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, SpatialMean)
 IDENTITIES = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)
+RANKS = {  # dimensions of one image's value
+    1: (nn.Linear,),
+    2: (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d),
+    3: (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+}
 NEURONS = ("b1",)
 
 
@@ -70,18 +76,21 @@ def convert(
     """
     if neuron not in NEURONS:
         raise ConversionError(f"neuron {neuron!r} is not known; choose from: {', '.join(NEURONS)}")
-    if not headroom >= 0:
-        raise ConversionError(f"headroom is {headroom}; it must be 0 or more")
+    if not 0 <= headroom < math.inf:
+        raise ConversionError(f"headroom is {headroom}; it must be 0 or more, and finite")
     low, high = input_range
-    if not low < high:
-        raise ConversionError(f"input_range is {input_range}; the first must be below the second")
+    if not -math.inf < low < high < math.inf:
+        raise ConversionError(f"input_range is {input_range}; the first must be below the second, both finite")
+    for name, tensor in ann.state_dict().items():
+        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+            raise ConversionError(f"{name} of the network holds NaN or infinity")
     batches = list(tensor_batches(calibration))
     if not batches or not len(batches[0]):
         raise ConversionError("calibration holds no image; give at least one")
     _check_calibration(batches, low, high)
     snn = _Converter(trace(ann, batches[0][:1]), low, high).run()
     snn.to(batches[0].device).train(ann.training)
-    for name, largest in largest_potentials(snn, batches).items():
+    for name, largest in largest_charges(snn, batches).items():
         if not math.isfinite(largest):
             raise ConversionError(
                 f"layer {name}: an activation is {largest} over the calibration images; check weights"
@@ -105,10 +114,11 @@ class _Value:
 
 
 class _Converter:
-    """One walk over the ANN's graph that builds the TTFS network's graph beside it."""
+    """One walk over the ANN's graph that builds the TTFS network's graph beside it, under the same names."""
 
     def __init__(self, ann: fx.GraphModule, low: float, high: float):
         self.ann = ann
+        self.names = {node.name for node in ann.graph.nodes}
         self.range = (low, high)
         self.graph = fx.Graph()
         self.modules: dict[str, nn.Module] = {}
@@ -135,7 +145,7 @@ class _Converter:
 
     def _input(self, node: fx.Node) -> _Value:
         low, high = self.range
-        value = _Value(self.graph.placeholder("spikes"), shape(node) or (), spikes=True)
+        value = _Value(self.graph.placeholder(node.name), shape(node) or (), spikes=True)
         if (low, high) != (0.0, 1.0):
             one = torch.ones([1] * len(value.shape), dtype=torch.float64)
             value.scale, value.shift = one * (high - low), one * low
@@ -153,6 +163,10 @@ class _Converter:
             self.values[first] = result
 
     def _apply(self, node: fx.Node, module: nn.Module, value: _Value) -> _Value:
+        for rank, kinds in RANKS.items():
+            if isinstance(module, kinds) and len(value.shape) != rank:
+                takes = ["a vector", "channels x length", "channels x height x width"][rank - 1]
+                self._refuse(node, module, f"it takes {takes} an image, not shape {list(value.shape)}")
         if isinstance(module, nn.ReLU):
             return self._fire(node, value)
         if isinstance(module, MAX_POOLS):
@@ -162,18 +176,10 @@ class _Converter:
         if isinstance(module, BATCH_NORMS):
             return self._batch_norm(node, module, value)
         if value.pending:
-            self._refuse(
-                node, module, "max pooling before it meets no ReLU on the way, so there is no spike to pool"
-            )
+            self._refuse(node, module, "max pooling before it meets no ReLU on the way, so there is no spike to pool")
         if isinstance(module, CONVOLUTIONS):
             return self._synapses(node, module, self._on_channels(node, value))
         if isinstance(module, nn.Linear):
-            if len(value.shape) != 1:
-                self._refuse(
-                    node,
-                    module,
-                    f"it takes one vector an image, not shape {list(value.shape)}; flatten first",
-                )
             return self._synapses(node, module, value)
         if isinstance(module, MEAN_POOLS):
             return self._mean_pool(node, module, self._on_channels(node, value))
@@ -187,9 +193,9 @@ class _Converter:
         if value.spikes and value.scale is None:
             return value  # the ReLU of what is already >= 0
         value = self._settled(value, node, pooled=True)
-        raw = self._emit(node.name, Fire(), value.raw)
-        for index, pool in enumerate(value.pending):
-            raw = self._emit(f"{node.name}_pool{index or ''}", pool, raw)
+        raw = self._emit(node, Fire(), value.raw, suffix="_relu" if node.name == OUTPUT else "")
+        for pool in value.pending:
+            raw = self._emit(node, pool, raw, suffix="_pool")
         return _Value(raw, value.shape, spikes=True)
 
     def _max_pool(self, node: fx.Node, module: nn.Module, value: _Value) -> _Value:
@@ -197,32 +203,34 @@ class _Converter:
             self._refuse(node, module, "return_indices=True has no meaning for spikes")
         if not self._per_channel(value):
             self._refuse(node, module, "scale and shift before it differ within a channel")
-        sign = None if value.scale is None else torch.where(value.scale < 0, -1.0, 1.0).to(self.dtype)
-        pool = EarliestSpike(copy.deepcopy(module), sign)
-        after = shape(node) or ()
+        pool, after = copy.deepcopy(module), shape(node) or ()
         if value.spikes:
-            return dataclasses.replace(value, raw=self._emit(node.name, pool, value.raw), shape=after)
-        return dataclasses.replace(value, shape=after, pending=[*value.pending, EarliestSpike(pool.pool)])
+            raw = self._emit(node, EarliestSpike(pool, self._sign(value.scale)), value.raw)
+            return dataclasses.replace(value, raw=raw, shape=after)
+        return dataclasses.replace(value, shape=after, pending=[*value.pending, EarliestSpike(pool)])
+
+    def _sign(self, scale: Tensor | None) -> Tensor | None:
+        if scale is None or (scale >= 0).all():
+            return None
+        return torch.where(scale < 0, -1.0, 1.0).to(self.dtype)
 
     # ---- affine maps ----
 
     def _batch_norm(self, node: fx.Node, module: nn.Module, value: _Value) -> _Value:
         if module.running_mean is None:
-            self._refuse(
-                node, module, "it normalises with the statistics of each batch (track_running_stats=False)"
-            )
+            self._refuse(node, module, "it normalises with the statistics of each batch (track_running_stats=False)")
         column = [-1] + [1] * (len(value.shape) - 1)
         scale = (module.running_var.double() + module.eps).rsqrt()
         scale = scale if module.weight is None else scale * module.weight.double()
         shift = -module.running_mean.double() * scale
         shift = shift if module.bias is None else shift + module.bias.double()
         scale, shift = scale.detach().reshape(column), shift.detach().reshape(column)
-        sign = torch.where(scale < 0, -1.0, 1.0).to(self.dtype)
+        sign = self._sign(scale)
         return dataclasses.replace(
             value,
             scale=scale if value.scale is None else scale * value.scale,
             shift=shift if value.shift is None else scale * value.shift + shift,
-            pending=[EarliestSpike(p.pool, sign if p.sign is None else sign * p.sign) for p in value.pending],
+            pending=[p if sign is None else p.turned(sign) for p in value.pending],
         )
 
     def _synapses(self, node: fx.Node, module: nn.Module, value: _Value) -> _Value:
@@ -239,12 +247,10 @@ class _Converter:
         if value.scale is not None:
             scale = value.scale.reshape(-1)
             if scale.numel() > 1 and isinstance(weights, CONVOLUTIONS):  # [C] -> [C_out, C / groups]
-                scale = scale.reshape(weights.groups, 1, -1).expand(
-                    -1, weights.out_channels // weights.groups, -1
-                )
+                scale = scale.reshape(weights.groups, 1, -1).expand(-1, weights.out_channels // weights.groups, -1)
                 scale = scale.reshape(weights.out_channels, -1, *[1] * (weights.weight.dim() - 2))
             weights.weight = nn.Parameter((weights.weight * scale).detach())
-        raw = self._emit(node.name, Synapses(weights, bias_map), value.raw)
+        raw = self._emit(node, Synapses(weights, bias_map), value.raw)
         return _Value(raw, after, owned=True)
 
     def _mean_pool(self, node: fx.Node, module: nn.Module, value: _Value) -> _Value:
@@ -255,37 +261,33 @@ class _Converter:
         )
         if counts_border or getattr(module, "divisor_override", None) is not None:
             value = self._settled(value, node)  # the mean of a constant is not that constant
-        raw = self._emit(node.name, copy.deepcopy(module), value.raw)
-        return _Value(raw, shape(node) or (), scale=value.scale, shift=value.shift)
+        raw, after = self._emit(node, copy.deepcopy(module), value.raw), shape(node) or ()
+        scale, shift = (
+            None if part is None else part.reshape(-1, *[1] * (len(after) - 1)) for part in (value.scale, value.shift)
+        )
+        return _Value(raw, after, scale=scale, shift=shift)
 
     def _reshape(self, node: fx.Node, value: _Value) -> _Value:
         after = shape(node) or ()
         if math.prod(after) != math.prod(value.shape):
             self._refuse(node, operation(node, self.ann), "it moves values between images")
         scale, shift = (
-            None if part is None else part.expand(value.shape).reshape(after)
-            for part in (value.scale, value.shift)
+            None if part is None else part.expand(value.shape).reshape(after) for part in (value.scale, value.shift)
         )
-        raw = value.raw if after == value.shape else self._emit(node.name, Reshape(after), value.raw)
+        raw = value.raw if after == value.shape else self._emit(node, Reshape(after), value.raw)
         spikes = value.spikes and after == value.shape
         return _Value(raw, after, spikes, scale, shift)
 
     def _add(self, node: fx.Node, module: nn.Module) -> _Value:
-        terms = [argument for argument in node.args if isinstance(argument, fx.Node)]
-        if (
-            len(terms) != 2
-            or len(node.args) != 2
-            or set(node.kwargs) - {"alpha"}
-            or node.kwargs.get("alpha", 1) != 1
-        ):
+        terms = [*node.args, *(term for key, term in node.kwargs.items() if key != "alpha")]
+        plain = len(terms) == 2 and node.kwargs.get("alpha", 1) == 1
+        if not plain or not all(isinstance(term, fx.Node) and term in self.values for term in terms):
             self._refuse(node, module, "only the plain sum of two branches can be mapped")
-        values = [self._settled(self._reader(term), node) for term in terms]
-        if values[0].shape != values[1].shape:
-            self._refuse(
-                node, module, f"its terms have shapes {list(values[0].shape)} and {list(values[1].shape)}"
-            )
-        raw = self.graph.call_function(torch.add, tuple(value.raw for value in values))
-        return _Value(raw, values[0].shape)
+        values = {term: self._settled(self._reader(term), node) for term in dict.fromkeys(terms)}
+        shapes = [values[term].shape for term in terms]
+        if shapes[0] != shapes[1]:
+            self._refuse(node, module, f"its terms have shapes {list(shapes[0])} and {list(shapes[1])}")
+        return _Value(self._join(node, torch.add, *(values[term].raw for term in terms)), shapes[0])
 
     def _concatenate(self, node: fx.Node, module: nn.Module) -> _Value:
         dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
@@ -296,10 +298,8 @@ class _Converter:
             self._refuse(node, module, f"it joins along dimension {dim}; only channels (1) can be joined")
         parts = [self._reader(part) for part in tensors]
         if any(part.pending for part in parts):
-            self._refuse(
-                node, module, "max pooling before it meets no ReLU on the way, so there is no spike to pool"
-            )
-        raw = self.graph.call_function(torch.cat, ([part.raw for part in parts], 1))
+            self._refuse(node, module, "max pooling before it meets no ReLU on the way, so there is no spike to pool")
+        raw = self._join(node, torch.cat, [part.raw for part in parts], 1)
         joined = _Value(raw, shape(node) or (), spikes=all(part.spikes for part in parts))
         if any(part.scale is not None for part in parts):
             joined.scale = _join_channels([(part.scale, part.shape) for part in parts], 1.0)
@@ -316,9 +316,7 @@ class _Converter:
     def _readers(self, node: fx.Node) -> int:
         identity = (user for user in node.users if shape(user) is not None)
         return sum(
-            self._readers(user)
-            if user.op != "output" and isinstance(operation(user, self.ann), IDENTITIES)
-            else 1
+            self._readers(user) if user.op != "output" and isinstance(operation(user, self.ann), IDENTITIES) else 1
             for user in identity
         )
 
@@ -341,14 +339,20 @@ class _Converter:
             _fold(synapses, value.scale, value.shift)
         else:
             one_to_one = OneToOne(value.scale.clone(), value.shift.clone())
-            settled.raw = self._emit(f"{node.name}_scale", one_to_one, value.raw)
+            settled.raw = self._emit(node, one_to_one, value.raw, suffix="_scale")
         return settled
 
-    def _emit(self, name: str, module: nn.Module, *inputs: fx.Node) -> fx.Node:
-        while name in self.modules or name == INPUT:
+    def _emit(self, node: fx.Node, module: nn.Module, source: fx.Node, suffix: str = "") -> fx.Node:
+        """Add a module under the name of the ANN's node, or under one of its own if it has a suffix."""
+        name = node.name + suffix
+        while suffix and name in self.names:
             name += "_"
+        self.names.add(name)
         self.modules[name] = module
-        return self.graph.create_node("call_module", name, inputs, name=name)
+        return self.graph.create_node("call_module", name, (source,), name=name)
+
+    def _join(self, node: fx.Node, function: Callable[..., Tensor], *arguments: Any) -> fx.Node:
+        return self.graph.create_node("call_function", function, arguments, name=node.name)
 
     def _refuse(self, node: fx.Node, module: nn.Module, reason: str) -> "_Value":
         kind = getattr(module, "name", type(module).__name__)
@@ -373,9 +377,7 @@ def _fold(synapses: Synapses, scale: Tensor, shift: Tensor) -> None:
 def _join_channels(columns: list[tuple[Tensor | None, tuple[int, ...]]], neutral: float) -> Tensor:
     """Concatenate the scales or shifts of branches of the given shapes along the channels."""
     neutrals = [torch.full([1] * len(after), neutral, dtype=torch.float64) for _, after in columns]
-    tensors = [
-        other if column is None else column for (column, _), other in zip(columns, neutrals, strict=True)
-    ]
+    tensors = [other if column is None else column for (column, _), other in zip(columns, neutrals, strict=True)]
     rest = torch.broadcast_shapes(*(tensor.shape[1:] for tensor in tensors))
     return torch.cat([t.expand(after[0], *rest) for t, (_, after) in zip(tensors, columns, strict=True)])
 
@@ -407,6 +409,4 @@ def _check_mapping(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> None:
     off = {name: value for name, value in layer_differences(ann, snn, images).items() if not value < 1e-2}
     if off:
         name, value = next(iter(off.items()))
-        raise ConversionError(
-            f"layer {name}: its activations differ from the ANN's by {value:.1%} of the largest one"
-        )
+        raise ConversionError(f"layer {name}: its activations differ from the ANN's by {value:.1%} of the largest one")

@@ -1,12 +1,12 @@
 """The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, fx, nn
 
-from ttfs.snn._neurons import Encode, Fire, absolute_times
+from ttfs.snn._neurons import EarliestSpike, Encode, Fire, absolute_times
 
 INPUT, OUTPUT = "input", "output"
 
@@ -52,12 +52,17 @@ class SpikingNetwork(nn.Module):
         windows = self.windows
         return max(windows[source][1] for source in self._sources[OUTPUT])
 
-    def charges(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the logits and, for the input and each hidden layer, the charges s = t_max - t [N, ...] before pooling."""
+    def charges(self, images: Tensor, pooled: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the logits and the charges s = t_max - t [N, ...] of the input and of each hidden layer.
+
+        Charges are those of the neurons, before pooling; with `pooled`, what each pool lets pass comes too.
+        """
         self._check(images)
+        kinds = (Fire, EarliestSpike) if pooled else (Fire,)
+        listened = {name: module for name, module in self.body.named_modules() if isinstance(module, kinds)}
         spikes = self.encode(images)
         found = {INPUT: spikes}
-        with _listen(self.layers, found):
+        with _listen(listened, found):
             logits = self.body(spikes)
         return logits, found
 
@@ -70,13 +75,11 @@ class SpikingNetwork(nn.Module):
     def _check(self, images: Tensor) -> None:
         if tuple(images.shape[1:]) != self.input_shape:
             expected = ["N", *self.input_shape]
-            raise ValueError(
-                f"images have shape {list(images.shape)}, this network takes {expected}".replace("'", "")
-            )
+            raise ValueError(f"images have shape {list(images.shape)}, this network takes {expected}".replace("'", ""))
 
 
 @contextmanager
-def _listen(modules: dict[str, Fire], found: dict[str, Tensor]) -> Iterator[None]:
+def _listen(modules: dict[str, nn.Module], found: dict[str, Tensor]) -> Iterator[None]:
     def keep(name: str):
         return lambda module, inputs, output: found.__setitem__(name, output)
 
@@ -106,11 +109,11 @@ def _spiking_sources(body: fx.GraphModule) -> dict[str, tuple[str, ...]]:
 
 
 @torch.no_grad()
-def largest_potentials(snn: SpikingNetwork, batches) -> dict[str, float]:
-    """Return the largest potential each hidden layer reaches over the batches; with open windows, its largest charge."""
-    largest = dict.fromkeys(snn.layers, 0.0)
+def largest_charges(snn: SpikingNetwork, batches: Iterable[Tensor]) -> dict[str, float]:
+    """Return the largest charge of each hidden layer over the batches; while windows are open, its largest potential."""
+    largest = {name: torch.zeros(()) for name in snn.layers}
     for images in batches:
         for name, s in snn.charges(images)[1].items():
             if name != INPUT:
-                largest[name] = max(largest[name], s.max().item())
-    return largest
+                largest[name] = torch.maximum(s.max(), largest[name].to(s))  # keeps NaN
+    return {name: value.item() for name, value in largest.items()}

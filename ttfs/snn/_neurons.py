@@ -109,6 +109,10 @@ class EarliestSpike(nn.Module):
             return self.pool(charges)
         return self.sign * self.pool(self.sign * charges)
 
+    def turned(self, sign: Tensor) -> "EarliestSpike":
+        """Return the same pool for channels that are multiplied by another sign."""
+        return EarliestSpike(self.pool, sign if self.sign is None else sign * self.sign)
+
 
 class Reshape(nn.Module):
     """Give each image's values another shape; the values stay."""

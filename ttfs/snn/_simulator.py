@@ -54,15 +54,13 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
                 fired = _Spikes(encoded[index], np.full(encoded[index].size, windows[INPUT][1]))
             elif population.kind == "concatenation":
                 parts = [known[source] for source in population.sources]
-                fired = _Spikes(
-                    *(np.concatenate([getattr(p, f) for p in parts]) for f in ("times", "deadlines"))
-                )
+                fired = _Spikes(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("times", "deadlines")))
             elif population.kind == "pool":
                 source = population.sources[0]
                 fired = _race(population, known[source], shapes[source])
             elif population.name == OUTPUT:
                 membrane, _ = _integrate(population.projection, known, latency, None)
-                logits.append(membrane + population.projection.constant)
+                logits.append((membrane + population.projection.constant).reshape(population.shape))
                 continue
             else:
                 fired, crossed = _fire(population, known, windows[population.name])
@@ -85,15 +83,14 @@ def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
     return np.where(charge > 0, 1.0 - charge, np.inf)
 
 
-def _fire(
-    population: Population, known: dict[str, _Spikes], window: tuple[float, float]
-) -> tuple[_Spikes, np.ndarray]:
+def _fire(population: Population, known: dict[str, _Spikes], window: tuple[float, float]) -> tuple[_Spikes, np.ndarray]:
     t_min, t_max = window
     assert population.projection is not None
-    threshold = (t_max - t_min) - population.projection.constant
+    width = t_max - t_min
+    threshold = width - population.projection.constant
     membrane, crossed = _integrate(population.projection, known, t_min, threshold)
-    crossing = t_min + np.maximum(threshold - membrane, 0.0)  # dV/dt = 1
-    fired = np.where(crossing < t_max, crossing, np.inf)
+    wait = np.maximum(threshold - membrane, 0.0)  # dV/dt = 1
+    fired = np.where(wait < width, t_min + wait, np.inf)
     return _Spikes(fired, np.full(fired.size, t_max)), crossed
 
 

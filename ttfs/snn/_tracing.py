@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils import parametrize
 
 from ttfs.errors import UserError
@@ -65,15 +64,28 @@ METHODS: dict[str, type[nn.Module]] = {
     "add": Add, "add_": Add, "mean": SpatialMean,
 }  # fmt: skip
 INPLACE_CALLS = {F.relu_, torch.relu_, operator.iadd, "relu_", "add_"}
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 
 
+class Recorder(fx.Interpreter):
+    """Run a graph and keep the value of each node as it was when computed."""
+
+    def __init__(self, graph: fx.GraphModule):
+        super().__init__(graph)
+        self.extra_traceback = False  # errors keep their own words
+        self.values: dict[str, Any] = {}
+
+    def run_node(self, node: fx.Node) -> Any:
+        value = super().run_node(node)
+        self.values[node.name] = value.clone() if isinstance(value, Tensor) else value
+        return value
+
+
+@torch.no_grad()
 def trace(ann: nn.Module, example: Tensor) -> fx.GraphModule:
-    """Return the graph of a frozen copy of the network, each node with the shape it has for the example [1, ...]."""
-    ann = copy.deepcopy(ann).eval()
-    for module in [module for module in ann.modules() if parametrize.is_parametrized(module)]:
-        for name in list(module.parametrizations):
-            parametrize.remove_parametrizations(module, name)
+    """Return the graph of a frozen copy of the network, each node with the value it has for the example [1, ...]."""
+    ann = _frozen(ann)
     try:
         graph = fx.symbolic_trace(ann)
     except Exception as error:
@@ -83,24 +95,44 @@ def trace(ann: nn.Module, example: Tensor) -> fx.GraphModule:
         ) from error
     inputs = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
     if len(inputs) != 1:
-        raise ConversionError(
-            f"{type(ann).__name__}: takes {len(inputs)} inputs ({', '.join(inputs)}), expected one"
-        )
+        raise ConversionError(f"{type(ann).__name__}: takes {len(inputs)} inputs ({', '.join(inputs)}), expected one")
+    recorder = Recorder(graph)
     try:
-        with torch.no_grad():
-            ShapeProp(graph).propagate(example.to(next(ann.parameters(), example).dtype))
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
+        recorder.run(torch.cat([example, example]))  # two images, to see what mixes them up
+    except Exception as error:
+        reason = " ".join(str(error).split())
         raise ConversionError(
-            f"{type(ann).__name__}: fails on images of shape {list(example.shape)}: {reason}"
+            f"{type(ann).__name__}: fails on {example.dtype} images of shape {list(example.shape[1:])}: {reason}"
         ) from error
+    for node in graph.graph.nodes:
+        node.meta["value"] = recorder.values[node.name]
     return graph
 
 
+def _frozen(ann: nn.Module) -> nn.Module:
+    """Copy of the network in `eval()`, with plain weights where they were parametrized."""
+    try:
+        ann = copy.deepcopy(ann).eval()
+    except RuntimeError as error:
+        raise ConversionError(
+            f"{type(ann).__name__}: cannot be copied; make pruning and hooks such as weight_norm's permanent with their"
+            " `remove`"
+        ) from error
+    for module in [module for module in ann.modules() if parametrize.is_parametrized(module)]:
+        weights = {name: getattr(module, name) for name in module.parametrizations}
+        module.__class__ = type(module).__bases__[0]  # `remove_parametrizations` would break the original's class too
+        del module.parametrizations
+        for name, weight in weights.items():
+            module.register_parameter(name, nn.Parameter(weight))
+    return ann
+
+
 def shape(node: fx.Node) -> tuple[int, ...] | None:
-    """Shape of one image's value at the node; None where the value is no tensor (a size, say)."""
-    meta = node.meta.get("tensor_meta")
-    return tuple(meta.shape[1:]) if hasattr(meta, "shape") else None
+    """Shape of one image's value at the node, the first of several; None where it is no tensor (a size, say)."""
+    value = node.meta["value"]
+    if isinstance(value, tuple | list):
+        value = next((part for part in value if isinstance(part, Tensor)), None)
+    return tuple(value.shape[1:]) if isinstance(value, Tensor) else None
 
 
 def operation(node: fx.Node, root: fx.GraphModule) -> nn.Module:
@@ -120,11 +152,14 @@ def operation(node: fx.Node, root: fx.GraphModule) -> nn.Module:
     if kind is SpatialMean:
         dims, keep = (*node.args[1:], None, None)[:2]
         dims, keep = node.kwargs.get("dim", dims), bool(node.kwargs.get("keepdim", keep))
-        ndim = len(node.args[0].meta["tensor_meta"].shape)
-        spatial = isinstance(dims, list | tuple) and sorted(dim % ndim for dim in dims) == list(
-            range(2, ndim)
-        )
+        ndim = node.all_input_nodes[0].meta["value"].dim()
+        each = [dims] if isinstance(dims, int) else dims or []
+        spatial = sorted(dim % ndim for dim in each) == list(range(2, ndim))
         return SpatialMean(keep) if spatial else Unsupported(f"{name} over dimensions {dims}")
+    if issubclass(kind, DROPOUTS) and node.kwargs.get(
+        "training", node.kwargs.get("train", (*node.args, True, True, True)[2])
+    ):
+        return Unsupported(f"{name} that stays on in eval()")
     return kind()
 
 
@@ -137,13 +172,13 @@ def is_inplace(node: fx.Node, module: nn.Module) -> bool:
 
 def _arguments(node: fx.Node, kind: Callable[..., nn.Module]) -> list[Any]:
     """Arguments of a pooling function, in the order its module takes them."""
-    given = list(node.args[1:])
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: source.meta["value"])
     names = {
         nn.MaxPool1d: ["kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"],
         nn.MaxPool2d: ["kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"],
         nn.AdaptiveAvgPool1d: ["output_size"],
         nn.AdaptiveAvgPool2d: ["output_size"],
     }.get(kind, ["kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"])  # type: ignore[call-overload]
-    bound = dict(zip(names, given, strict=False)) | {k: v for k, v in node.kwargs.items() if k != "input"}
+    bound = dict(zip(["input", *names], args, strict=False)) | kwargs
     defaults = {key: rule.default for key, rule in inspect.signature(kind).parameters.items()}
     return [bound.get(key, defaults[key]) for key in defaults]

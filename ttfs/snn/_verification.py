@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ttfs.snn._network import OUTPUT, SpikingNetwork
-from ttfs.snn._tracing import operation, trace
+from ttfs.snn._neurons import EarliestSpike
+from ttfs.snn._tracing import Recorder, operation, trace
 
 
 @torch.no_grad()
@@ -14,17 +15,22 @@ def layer_differences(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> di
     In the order of the network: the first large one is where a conversion goes wrong.
     """
     graph = trace(ann, images[:1])
-    relus = {node.name for node in graph.graph.nodes if isinstance(operation(node, graph), nn.ReLU)}
-    reference = _Recorder(graph)
-    logits = reference.run(images)
-    converted = _Recorder(snn.body)
+    reference, converted = Recorder(graph), Recorder(snn.body)
+    logits, spiking_logits = reference.run(images.clone()), converted.run(snn.encode(images))
+    neurons = {node.name: node for node in snn.body.graph.nodes if node.target in snn.layers}
     result = {}
-    spiking_logits = converted.run(snn.encode(images))
-    for name in reference.values:
-        if name in relus and name in converted.values:
-            carrier = [key for key in converted.values if key == name or key.startswith(f"{name}_pool")][-1]
-            result[name] = relative_difference(converted.values[carrier], reference.values[name])
+    for node in graph.graph.nodes:
+        if node.name in neurons and isinstance(operation(node, graph), nn.ReLU):
+            carrier = neurons[node.name]
+            while (pool := _pool_after(carrier, snn)) and pool.name not in reference.values:
+                carrier = pool  # the ReLU network pooled before this ReLU
+            result[node.name] = relative_difference(converted.values[carrier.name], reference.values[node.name])
     return result | {OUTPUT: relative_difference(spiking_logits, logits)}
+
+
+def _pool_after(node: fx.Node, snn: SpikingNetwork) -> fx.Node | None:
+    pools = {name for name, module in snn.body.named_modules() if isinstance(module, EarliestSpike)}
+    return next((user for user in node.users if user.target in pools), None)
 
 
 def relative_difference(value: Tensor, reference: Tensor) -> float:
@@ -35,17 +41,3 @@ def relative_difference(value: Tensor, reference: Tensor) -> float:
     """
     scale = reference.abs().max().item()
     return (value - reference).abs().max().item() / (scale or 1.0)
-
-
-class _Recorder(fx.Interpreter):
-    """Run a graph and keep the value of each node."""
-
-    def __init__(self, graph: fx.GraphModule):
-        super().__init__(graph)
-        self.values: dict[str, Tensor] = {}
-
-    def run_node(self, node: fx.Node) -> Tensor:
-        value = super().run_node(node)
-        if isinstance(value, Tensor):
-            self.values[node.name] = value.clone()
-        return value

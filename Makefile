@@ -1,0 +1,35 @@
+# The environment lives in .venv; everything else in results/.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+GRID ?= configs/quick.yaml
+READY := $(VENV)/.ready
+LINTED := ttfs tests benchmarks
+
+.PHONY: all test lint report browse clean
+
+all: $(READY)  ## set up and run the main job on $(GRID)
+	$(BIN)/snakemake all --config grid=$(GRID)
+
+test: $(READY)  ## set up and run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: $(READY)  ## style, formatting, types
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/mypy
+
+report: $(READY)  ## one HTML file with the tables and figures of $(GRID)
+	$(BIN)/snakemake --config grid=$(GRID) --report results/$(notdir $(basename $(GRID)))/report.html
+
+browse: $(READY)  ## the MLflow UI on the results
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///results/mlflow.db}
+
+clean:  ## remove the environment, not the results
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	touch $@

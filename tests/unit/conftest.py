@@ -1,0 +1,17 @@
+"""What unit tests share."""
+
+import os
+import random
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def seed() -> int:
+    """Seed torch and Python with a fresh number, shown if the test fails; TTFS_TEST_SEED=<number> repeats it."""
+    number = int(os.environ.get("TTFS_TEST_SEED") or random.SystemRandom().randrange(2**31))
+    print(f"TTFS_TEST_SEED={number}")
+    torch.manual_seed(number)
+    random.seed(number)
+    return number

@@ -1,0 +1,300 @@
+"""The YAML files of configs/: what is shipped is right, and what is wrong is said in one line with its cure."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ttfs import config
+from ttfs.config import Cell, Grid, load_grid, read_yaml
+from ttfs.errors import UserError
+from ttfs.results.records import METRICS
+
+KINDS = {"datasets": "dataset", "models": "model", "methods": "method", "published": "published"}
+SHIPPED = [(kind, path) for folder, kind in KINDS.items() for path in sorted((config.CONFIGS / folder).glob("*.yaml"))]
+
+DATASET = """
+title: Made up
+source: {bundled: digits}
+shape: [1, 8, 8]
+classes: 10
+validation: 0.1
+epochs: 4
+batch_size: 32
+citation: nobody
+"""
+METHOD = "title: Made up\ntrain: {optimizer: adam, learning_rate: 0.001}\n"
+MODEL = "title: Made up\nlayers: 340\n"
+GRID = "datasets: [digits]\nmodels: [fc2]\nmethods: [ann, b1-converted]\nseeds: [0, 1]\n"
+PUBLISHED = "work: W\nsource: S\nvalues:\n  - {datasets: [digits], metric: accuracy, value: 98.0}\n"
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., dict]:
+    """Read text as a config file of a kind."""
+
+    def read(text: str, kind: str, name: str = "made-up.yaml") -> dict:
+        path = tmp_path / name
+        path.write_text(text)
+        return read_yaml(path, kind)
+
+    return read
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of configs/ in the working directory, to spoil; it holds the grid configs/tiny.yaml."""
+    folder = tmp_path / "configs"
+    shutil.copytree(config.CONFIGS, folder)
+    (folder / "tiny.yaml").write_text(GRID)
+    monkeypatch.setattr(config, "CONFIGS", folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(("kind", "path"), SHIPPED, ids=lambda value: getattr(value, "stem", value))
+def test_each_shipped_file_is_right(kind: str, path: Path):
+    assert read_yaml(path, kind)["id"] == path.stem
+
+
+@pytest.mark.parametrize("path", sorted(config.CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_shipped_grid_is_right(path: Path):
+    grid = load_grid(path)
+    cells = list(grid.cells())
+    assert len(set(cells)) == len(cells) > 0
+    assert {grid.source(cell) for cell in cells} - {None} <= set(cells)
+
+
+def test_the_schema_of_published_values_offers_metrics_that_exist():
+    offered = config._schema("published")["properties"]["values"]["items"]["properties"]["metric"]["enum"]
+    assert set(offered) <= set(METRICS)
+
+
+@pytest.mark.parametrize("kind", ["grid", *KINDS.values()])
+def test_each_default_satisfies_its_own_rule(kind: str):
+    def check(schema: dict) -> None:
+        for rule in schema.get("properties", {}).values():
+            if "default" in rule:
+                config._Validator(rule).validate(rule["default"])
+            check(rule)
+
+    check(config._schema(kind))
+
+
+def test_defaults_are_filled_in_at_every_depth(read):
+    assert read(GRID, "grid") == {
+        "id": "made-up",
+        "datasets": ["digits"],
+        "models": ["fc2"],
+        "methods": ["ann", "b1-converted"],
+        "seeds": [0, 1],
+        "threads": 1,
+        "device": "cpu",
+        "verify": {
+            "logit_difference": 1e-4,
+            "agreement": 99.9,
+            "simulated_images": 8,
+            "spike_time_error": 1e-9,
+        },
+    }
+    assert read(GRID + "verify: {agreement: 100}\n", "grid")["verify"]["agreement"] == 100
+    assert read(GRID + "verify: {agreement: 100}\n", "grid")["verify"]["simulated_images"] == 8
+    assert read(DATASET, "dataset")["augment"] == {"shift": 0, "crop": 0, "flip": False}
+    assert read(METHOD, "method")["train"]["momentum"] == 0.9
+
+
+def test_defaults_of_keys_that_do_not_apply_stay_out(read):
+    assert "batch_norm" in read(MODEL, "model")
+    assert set(read("title: T\ntorchvision: resnet18\n", "model")) == {"id", "title", "torchvision", "arguments"}
+
+
+def test_filling_in_defaults_leaves_the_schema_alone(read):
+    read(GRID, "grid")["verify"]["agreement"] = 0
+    read(DATASET, "dataset")["augment"]["flip"] = True
+    assert read(GRID, "grid")["verify"]["agreement"] == 99.9
+    assert read(DATASET, "dataset")["augment"]["flip"] is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        ("grid", GRID + "seed: 3\n", "unknown key 'seed'; did you mean 'seeds'?"),
+        ("grid", GRID + "device: gpu\n", "key 'device' is 'gpu'; did you mean 'cpu'?"),
+        ("grid", GRID + "device: tpu9\n", "key 'device' is 'tpu9'; choose from: cpu, cuda, auto"),
+        ("grid", GRID.replace("[0, 1]", "3"), "key 'seeds': 3 is not of type 'array'"),
+        ("grid", GRID.replace("[0, 1]", "[0, 0]"), "key 'seeds': [0, 0] has non-unique elements"),
+        ("grid", GRID.replace("[0, 1]", "[0, -1]"), "key 'seeds.1': -1 is less than the minimum of 0"),
+        ("grid", GRID.replace("[0, 1]", "[0, 1.0]"), "key 'seeds.1': 1.0 is not of type 'integer'"),
+        ("grid", GRID.replace("[0, 1]", "[0, yes]"), "key 'seeds.1': True is not of type 'integer'"),
+        ("grid", GRID.replace("[fc2]", "[]"), "key 'models': [] should be non-empty"),
+        ("grid", GRID.replace("[digits]", "[Digits]"), "key 'datasets.0': 'Digits' does not match '^[a-z0-9-]+$'"),
+        ("grid", GRID + "verify: {agreement: 101}\n", "key 'verify.agreement': 101 is greater than the maximum of 100"),
+        ("grid", GRID.replace("seeds", "# seeds"), "missing key 'seeds'"),
+        ("dataset", DATASET.replace("epochs", "epoch"), "unknown key 'epoch'; did you mean 'epochs'?"),
+        ("dataset", DATASET.replace("epochs: 4\n", ""), "missing key 'epochs'"),
+        ("dataset", DATASET.replace("epochs: 4", "epochs: many"), "key 'epochs': 'many' is not of type 'integer'"),
+        ("dataset", DATASET.replace("epochs: 4", "epochs: 4.0"), "key 'epochs': 4.0 is not of type 'integer'"),
+        ("dataset", DATASET + "epochs: 5\n", "key 'epochs' comes twice"),
+        ("dataset", DATASET + "augment: {flip: true, flip: false}\n", "key 'flip' comes twice"),
+        ("dataset", DATASET + "augment: {shfit: 1}\n", "unknown key 'augment.shfit'; did you mean 'shift'?"),
+        ("dataset", DATASET + "on: 1\n", "key 'on' is no text"),
+        ("dataset", DATASET.replace("digits", "digit"), "key 'source.bundled' is 'digit'; did you mean 'digits'?"),
+        ("dataset", DATASET.replace("{bundled: digits}", "{}"), "key 'source': {} should be non-empty"),
+        ("dataset", DATASET.replace("[1, 8, 8]", "[8, 8]"), "key 'shape': [8, 8] is too short"),
+        ("model", "title: T\n", "give exactly one of the keys 'layers' and 'torchvision'"),
+        ("model", MODEL + "torchvision: vgg11\n", "give exactly one of the keys 'layers' and 'torchvision'"),
+        ("model", MODEL + "arguments: {}\n", "key 'arguments' needs key 'torchvision'"),
+        ("model", MODEL + "batch_norm: befor\n", "key 'batch_norm' is 'befor'; did you mean 'before'?"),
+        ("method", METHOD.replace("adam", "adm"), "key 'train.optimizer' is 'adm'; did you mean 'adam'?"),
+        ("method", METHOD.replace("0.001", "1e-3"), "key 'train.learning_rate': '1e-3' is text in YAML"),
+        ("method", METHOD.replace("0.001", ".nan"), "key 'train.learning_rate': nan is not of type 'number'"),
+        ("method", METHOD.replace("0.001", "0"), "key 'train.learning_rate': 0 is less than or equal to the minimum"),
+        ("method", METHOD + "convert: {source: ann}\n", "give exactly one of the keys 'train' and 'convert'"),
+        ("method", "title: T\nconvert: {source: ann, neuron: b2}\n", "key 'convert.neuron' is 'b2'; choose from: b1"),
+        ("published", PUBLISHED.replace("accuracy", "acuracy"), "'acuracy'; did you mean 'accuracy'?"),
+        ("published", PUBLISHED.replace("value:", "valeu:"), "unknown key 'values.0.valeu'; did you mean 'value'?"),
+        ("model", "", "expected 'key: value' lines, found NoneType"),
+        ("model", "- 340\n", "expected 'key: value' lines, found list"),
+        ("model", "layers: [340\n", "not valid YAML: while parsing a flow sequence"),
+        ("model", "layers: '\a'\n", "not valid YAML: unacceptable character"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(read, kind: str, text: str, said: str):
+    with pytest.raises(UserError) as caught:
+        read(text, kind)
+    assert said in str(caught.value)
+    assert "made-up.yaml: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named_and_a_near_one_offered(house: Path):
+    with pytest.raises(UserError, match=r"^configs/tinny\.yaml: no such file; did you mean 'tiny\.yaml'\?$"):
+        load_grid("configs/tinny.yaml")
+    with pytest.raises(UserError, match=r"^nowhere/tiny\.yaml: no such file"):
+        load_grid("nowhere/tiny.yaml")
+
+
+def test_what_is_no_text_file_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_yaml(tmp_path, "grid")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_yaml(tmp_path / "bytes.yaml", "grid")
+
+
+def test_a_file_name_that_is_no_id_is_refused(read):
+    with pytest.raises(UserError, match="is its id and may hold only"):
+        read(MODEL, "model", "My_Model.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[digits]", "[digts]", "configs/tiny.yaml: key 'datasets': no configs/datasets/digts.yaml; did you mean 'digits'?"),
+        ("[fc2]", "[fc2, leenet5]", "configs/tiny.yaml: key 'models': no configs/models/leenet5.yaml; did you mean 'lenet5'?"),
+        ("[ann, ", "[anne, ", "configs/tiny.yaml: key 'methods': no configs/methods/anne.yaml; did you mean 'ann'?"),
+        (
+            "[ann, ", "[",
+            "configs/tiny.yaml: key 'methods': 'b1-converted' starts from 'ann', which the grid does not list; add 'ann'",
+        ),
+    ],
+)  # fmt: skip
+def test_a_grid_that_names_what_is_not_there(house: Path, old: str, new: str, said: str):
+    change(house / "tiny.yaml", old, new)
+    with pytest.raises(UserError) as caught:
+        load_grid("configs/tiny.yaml")
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("datasets/digits", "epochs", "epoch", "configs/datasets/digits.yaml: unknown key 'epoch'"),
+        ("models/fc2", "glorot-uniform", "glorot", "configs/models/fc2.yaml: key 'initialisation' is 'glorot'"),
+        ("models/fc2", "layers: 340", "layers: 340-C5", "model 'fc2', key 'layers': token 2 'C5' is not a layer"),
+        ("methods/ann", "adam", "adamw", "configs/methods/ann.yaml: key 'train.optimizer' is 'adamw'"),
+        ("methods/b1-converted", "source: ann", "source: b1-converted", "'b1-converted' trains no ReLU network"),
+        ("published/che2024-ettfs", "work:", "wrok:", "configs/published/che2024-ettfs.yaml: unknown key 'wrok'"),
+    ],
+)
+def test_a_typo_in_any_file_stops_the_grid(house: Path, file: str, old: str, new: str, said: str):
+    change(house / f"{file}.yaml", old, new)
+    with pytest.raises(UserError) as caught:
+        load_grid("configs/tiny.yaml")
+    assert said in str(caught.value)
+
+
+def test_cells_come_in_the_order_of_the_grid_and_know_their_source(house: Path):
+    grid = load_grid("configs/tiny.yaml")
+    cells = list(grid.cells())
+    assert [cell.name for cell in cells] == [
+        "digits/fc2/seed0/ann",
+        "digits/fc2/seed0/b1-converted",
+        "digits/fc2/seed1/ann",
+        "digits/fc2/seed1/b1-converted",
+    ]
+    assert str(cells[3]) == "tiny/digits/fc2/seed1/b1-converted"
+    assert cells[3].folder == Path("results/tiny/digits/fc2/seed1/b1-converted")
+    assert grid.source(cells[3]) == cells[2]
+    assert grid.source(cells[2]) is None
+
+
+STAGES = {"train": "ann", "convert": "b1-converted", "verify": "b1-converted"}
+
+
+def slices(grid: Grid) -> dict[str, dict]:
+    return {
+        f"{dataset} {stage}": grid.slice(stage, Cell(grid.name, dataset, "fc2", 0, method))
+        for dataset in grid.datasets
+        for stage, method in STAGES.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "moved"),
+    [
+        ("datasets/digits", "epochs: 40", "epochs: 41", {"digits train"}),
+        ("datasets/digits", "batch_size: 32", "batch_size: 33", {"digits train"}),
+        ("datasets/mnist", "shift: 1", "shift: 2", {"mnist train"}),
+        ("datasets/digits", "validation: 0.1", "validation: 0.2", {"digits train", "digits convert", "digits verify"}),
+        ("datasets/digits", "title: Digits", "title: Numerals", set()),
+        ("datasets/digits", "citation: ", "citation: \"see \"  # ", set()),
+        ("models/fc2", "layers: 340", "layers: 341", {f"{d} {s}" for d in ("digits", "mnist") for s in STAGES}),
+        ("models/fc2", "title: FC2", "title: FC-2", set()),
+        ("models/fc2", "note: FCn", "note: An FCn", set()),
+        ("methods/ann", "learning_rate: 1.0e-3", "learning_rate: 2.0e-3", {"digits train", "mnist train"}),
+        ("methods/ann", "title: ReLU", "title: A ReLU", set()),
+        ("methods/b1-converted", "headroom: 0.5", "headroom: 0.6", {"digits convert", "mnist convert"}),
+        ("methods/b1-converted", "note: Headroom", "note: The headroom", set()),
+        ("tiny", "seeds: [0, 1]", "seeds: [0, 1]\nverify: {agreement: 90}", {"digits verify", "mnist verify"}),
+        ("tiny", "seeds: [0, 1]", "seeds: [0, 1, 2]", set()),
+        ("tiny", "seeds: [0, 1]", "seeds: [0, 1]\nthreads: 2", {f"{d} {s}" for d in ("digits", "mnist") for s in STAGES}),
+    ],
+)  # fmt: skip
+def test_a_change_moves_only_the_slices_that_depend_on_it(house: Path, file: str, old: str, new: str, moved: set[str]):
+    change(house / "tiny.yaml", "[digits]", "[digits, mnist]")
+    before = slices(load_grid("configs/tiny.yaml"))
+    change(house / f"{file}.yaml", old, new)
+    after = slices(load_grid("configs/tiny.yaml"))
+    assert {name for name in before if before[name] != after[name]} == moved
+
+
+def test_a_slice_holds_every_setting_of_training(house: Path):
+    grid = load_grid("configs/tiny.yaml")
+    slice = grid.slice("train", Cell("tiny", "digits", "fc2", 1, "ann"))
+    assert slice["seed"] == 1
+    assert {"epochs": 40, "batch_size": 32, "learning_rate": 1e-3, "patience": None}.items() <= slice["train"].items()
+    assert yaml.safe_load(yaml.safe_dump(slice)) == slice
+
+
+def test_a_stage_without_numbers_has_no_slice(house: Path):
+    with pytest.raises(ValueError, match="'tables' has no slice"):
+        load_grid("configs/tiny.yaml").slice("tables", Cell("tiny", "digits", "fc2", 0, "ann"))

@@ -1,0 +1,111 @@
+"""Conversion is exact for random graphs of everything it maps, in every order that makes sense."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from exactness import IMAGE, assert_exact
+from torch import Tensor, nn
+
+Operation = nn.Module | Callable[..., Tensor]
+RECTIFIERS: list[Operation] = [F.relu, torch.relu, nn.ReLU(), lambda x: x.relu()]
+INPLACE_RECTIFIERS: list[Operation] = [torch.relu_, nn.ReLU(inplace=True), lambda x: x.relu_()]
+
+
+class RandomNetwork(nn.Module):
+    """A random graph: each step applies an operation to one or two of the last values, inplace or not."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.plan: list[tuple[Operation, list[int]]] = []
+        self.learned = nn.ModuleList()
+        values, self.kinds, self.aliased = [torch.zeros(1, *IMAGE)], ["spikes"], [False]
+        while len(self.plan) < steps:
+            operation, sources, kind = self._draw([value.shape for value in values])
+            try:
+                value = operation(*(values[i].clone() for i in sources))
+            except RuntimeError:  # padding or a kernel larger than the image
+                continue
+            if value.shape[1] > 16 or min(value.shape[2:]) < 2:
+                continue
+            self._mark_aliases(operation, sources)
+            self.plan.append((operation, sources))
+            if isinstance(operation, nn.Module):
+                self.learned.append(operation)
+            values.append(value)
+            self.kinds.append(kind)
+        if self.kinds[-1] == "pooled":
+            self.plan.append((F.relu, [len(values) - 1]))
+        self.mean = random.random() < 0.5
+        self.head = nn.Linear(values[-1].shape[1] if self.mean else values[-1].numel(), 5)
+
+    def _draw(self, shapes: list[torch.Size]) -> tuple[Operation, list[int], str]:
+        """Return an operation, the values it takes, and what comes out: "spikes", "potential" or "pooled".
+
+        A potential that was max-pooled has to meet its ReLU before anything else but a batch norm.
+        """
+        source = random.randrange(max(0, len(shapes) - 4), len(shapes))
+        kind, channels = self.kinds[source], shapes[source][1]
+        others = [i for i, shape in enumerate(shapes) if shape[2:] == shapes[source][2:] and self.kinds[i] != "pooled"]
+        alike = [i for i in others if shapes[i] == shapes[source]]
+        names = ["relu", "relu", "norm", "dropout", "max"]
+        name = random.choice(
+            names if kind == "pooled" else [*names, "conv", "conv", "conv", "mean", "add", "add", "cat"]
+        )
+        if name == "relu":
+            inplace = [] if self.aliased[source] else INPLACE_RECTIFIERS
+            return random.choice([*RECTIFIERS, *inplace]), [source], "spikes"
+        if name == "norm":
+            return nn.BatchNorm2d(channels, affine=random.random() < 0.8).eval(), [source], kind
+        if name == "dropout":
+            return random.choice([nn.Dropout(), nn.Identity(), nn.Dropout2d()]).eval(), [source], kind
+        if name == "max":
+            pool = nn.MaxPool2d(
+                *random.choice([(2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 1, 0)]), ceil_mode=random.random() < 0.3
+            )
+            return pool, [source], "spikes" if kind == "spikes" else "pooled"
+        if name == "mean":
+            counts = random.random() < 0.5
+            return nn.AvgPool2d(3, random.choice([1, 2]), 1, count_include_pad=counts), [source], "potential"
+        if name == "add":
+            return torch.add, [source, random.choice(alike)], "potential"
+        if name == "cat":
+            other = random.choice(others)
+            same = {kind, self.kinds[other]} == {"spikes"}
+            return lambda *parts: torch.cat(parts, 1), [source, other], "spikes" if same else "potential"
+        return self._convolution(channels), [source], "potential"
+
+    def _convolution(self, channels: int) -> nn.Conv2d:
+        kernel, mode = random.choice([1, 2, 3]), random.choice(["zeros", "zeros", "reflect", "replicate", "circular"])
+        stride, dilation = random.choice([1, 1, 2]), random.choice([1, 1, 2])
+        padding = random.choice([0, 1, "valid"] + (["same"] if stride == 1 else []))
+        groups = random.choice([g for g in (1, 2, channels) if channels % g == 0])
+        after = groups * random.choice([g for g in (1, 2, 3, 4) if g * groups <= 8])
+        return nn.Conv2d(channels, after, kernel, stride, padding, dilation, groups, random.random() < 0.7, mode)
+
+    def _mark_aliases(self, operation: Operation, sources: list[int]) -> None:
+        """Nothing writes into a value that another value shares memory with: no graph shows that."""
+        writes = operation in INPLACE_RECTIFIERS
+        alias = writes or isinstance(operation, nn.Dropout | nn.Dropout2d | nn.Identity)
+        self.aliased[sources[0]] |= alias
+        self.aliased.append(alias)
+        if writes:
+            self.kinds[sources[0]] = "spikes"
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = [x]
+        for operation, sources in self.plan:
+            values.append(operation(*(values[i] for i in sources)))
+        return self.head(values[-1].mean((2, 3)) if self.mean else values[-1].flatten(1))
+
+
+@pytest.mark.parametrize("number", range(60))
+@pytest.mark.usefixtures("seed")
+def test_random_network(number: int) -> None:
+    span = random.choice([(0.0, 1.0), (-3.0, 3.0), (-0.5, 2.25)])
+    network = RandomNetwork(steps=random.randint(3, 14))
+    for operation, sources in network.plan:
+        print(getattr(operation, "__name__", operation), sources)
+    assert_exact(network, IMAGE, *span)

@@ -1,0 +1,56 @@
+"""The documentation holds: its examples run and print what they say, its links lead somewhere, no metric is left out."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+from ttfs.results.records import METRICS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+METRIC_PAGES = sorted(ROOT.glob("docs/metrics/*.md"))
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def examples(page: Path) -> list[doctest.DocTest]:
+    """Each Python block of a page that shows a session (`>>>`); a block stands alone, as a reader copies it."""
+    text = page.read_text()
+    blocks = [found for found in FENCE.finditer(text) if found[1] == "python" and ">>>" in found[2]]
+    parse = doctest.DocTestParser().get_doctest
+    return [parse(b[2], {}, name(page), name(page), text[: b.start(2)].count("\n")) for b in blocks]
+
+
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(e, id=f"{e.name}:{e.lineno}") for page in PAGES for e in examples(page)],
+)
+def test_examples_print_what_they_say(example):
+    report: list[str] = []
+    results = doctest.DocTestRunner(verbose=False).run(example, out=report.append)
+    assert results.attempted > 0
+    assert results.failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_relative_links_lead_to_files(page):
+    prose = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text()))
+    targets = [link.partition("#")[0] for link in LINK.findall(prose) if "://" not in link and "mailto:" not in link]
+    missing = [target for target in targets if target and not (page.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", METRIC_PAGES, ids=name)
+def test_each_metric_page_works_an_example(page):
+    assert examples(page)
+
+
+def test_the_index_names_every_metric():
+    index = (ROOT / "docs/metrics/README.md").read_text()
+    assert [metric for metric in METRICS if f"`{metric}`" not in index] == []

@@ -1,0 +1,243 @@
+"""Training: the same axes give the same bits, and a step is the step that the formulas say."""
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ttfs.data import DataSet, load
+from ttfs.errors import UserError
+from ttfs.seeds import seed
+from ttfs.training import fit
+from ttfs.training._classifier import Classifier
+
+AXES = ("made", "tiny", 0)
+CONFIG = {
+    "optimizer": "adam", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0, "schedule": "constant",
+    "decay": 0.5, "activity_l1": 0.0, "select": "last", "patience": None, "epochs": 2, "batch_size": 8,
+}  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
+    return make_data(tmp_path, monkeypatch)
+
+
+def make_data(folder: Path, monkeypatch: pytest.MonkeyPatch, images: int = 40, **changes: Any) -> DataSet:
+    """Return random images of three classes; of `images`, eight are held out for validation."""
+    rng = np.random.default_rng(0)
+    np.savez(
+        folder / "made.npz",
+        x_train=rng.random((images, 4, 4), dtype=np.float32), y_train=rng.integers(0, 3, images),
+        x_test=rng.random((6, 4, 4), dtype=np.float32), y_test=rng.integers(0, 3, 6),
+    )  # fmt: skip
+    monkeypatch.setenv("TTFS_DATA", str(folder))
+    source = {"id": "made", "source": {"npz": "made.npz"}, "shape": [1, 4, 4], "classes": 3, "validation": 8}
+    return load(source | changes)
+
+
+def network(norm: bool = False, dropout: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(1)
+    layers = [nn.Flatten(), nn.Linear(16, 12), *[nn.BatchNorm1d(12)] * norm, nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(12, 3))
+
+
+def train(data: DataSet, net: nn.Module, axes: tuple = AXES, **changes: Any) -> list[dict[str, float]]:
+    return fit(net, data, CONFIG | changes, axes)
+
+
+def by_hand(
+    net: nn.Module, data: DataSet, step: Callable[[list[Tensor], list[Tensor], list[dict]], None], epochs: int = 2
+) -> None:
+    """Train with an update rule written out: step(parameters, gradients, states)."""
+    order = torch.Generator().manual_seed(seed(*AXES, "order"))
+    batches = data.train.batches(CONFIG["batch_size"], generator=order, augment=True)
+    parameters = list(net.parameters())
+    states: list[dict] = [{} for _ in parameters]
+    for _ in range(epochs):
+        for images, labels in batches:
+            logits = net(images)
+            loss = (logits.logsumexp(1) - logits[torch.arange(len(labels)), labels]).mean()
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                step(parameters, list(gradients), states)
+
+
+def equal(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def close(first: nn.Module, second: nn.Module) -> None:
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_the_same_axes_give_the_same_bits_and_others_do_not(tmp_path, monkeypatch):
+    data = make_data(tmp_path, monkeypatch, augment={"shift": 1, "flip": True})
+    nets = [network(norm=True, dropout=0.3) for _ in range(3)]
+    curves = []
+    for net, axes in zip(nets, [AXES, AXES, ("made", "tiny", 1)], strict=True):
+        torch.rand(7)  # what was drawn before does not matter
+        curves.append(train(data, net, axes))
+    assert equal(nets[0], nets[1])
+    assert curves[0] == curves[1]
+    assert not equal(nets[0], nets[2])
+    assert curves[0] != curves[2]
+
+
+def test_adam_is_the_published_rule(data):
+    trained, reference = network(), network()
+    train(data, trained)
+
+    def step(parameters, gradients, states):
+        for p, g, state in zip(parameters, gradients, states, strict=True):
+            state["t"] = t = state.get("t", 0) + 1
+            state["m"] = 0.9 * state.get("m", 0.0) + 0.1 * g
+            state["v"] = 0.999 * state.get("v", 0.0) + 0.001 * g**2
+            p -= 0.01 * (state["m"] / (1 - 0.9**t)) / ((state["v"] / (1 - 0.999**t)).sqrt() + 1e-8)
+
+    by_hand(reference, data, step)
+    close(trained, reference)
+
+
+def test_sgd_with_momentum_decays_weights_and_leaves_biases(data):
+    trained, reference = network(), network()
+    train(data, trained, optimizer="sgd", learning_rate=0.1, momentum=0.8, weight_decay=0.05)
+
+    def step(parameters, gradients, states):
+        for p, g, state in zip(parameters, gradients, states, strict=True):
+            g = g + 0.05 * p if p.dim() > 1 else g
+            state["v"] = 0.8 * state.get("v", 0.0) + g
+            p -= 0.1 * state["v"]
+
+    by_hand(reference, data, step)
+    close(trained, reference)
+
+
+def test_weight_decay_spares_the_scales_of_batch_norm(data):
+    decayed, free = network(norm=True), network(norm=True)
+    train(data, decayed, optimizer="sgd", learning_rate=1e-6, momentum=0.0, weight_decay=1e5)
+    train(data, free, optimizer="sgd", learning_rate=1e-6, momentum=0.0, weight_decay=0.0)
+    assert decayed[1].weight.norm() < 0.6 * free[1].weight.norm()  # 0.9 at each of 8 steps
+    torch.testing.assert_close(decayed[2].weight, free[2].weight, rtol=0, atol=1e-4)
+
+
+def test_the_curve_is_of_the_epoch(data):
+    net = network()
+    seen: list[dict[str, float]] = []
+    rows = fit(net, data, CONFIG, AXES, on_epoch=seen.append)
+    assert rows == seen
+    assert [row["epoch"] for row in rows] == [1, 2]
+    with torch.no_grad():
+        images, labels = next(iter(data.validation.batches(100)))
+        logits = net.eval()(images)
+    assert rows[-1]["validation_loss"] == pytest.approx(F.cross_entropy(logits, labels).item())
+    assert rows[-1]["validation_accuracy"] == 100.0 * (logits.argmax(1) == labels).sum().item() / len(labels)
+
+
+def test_the_training_loss_is_the_mean_over_images_not_over_batches(tmp_path, monkeypatch):
+    data = make_data(tmp_path, monkeypatch, images=20)  # 12 to train on: batches of 8 and 4
+    net, frozen = network(), network()
+    rows = train(data, net, learning_rate=1e-12, epochs=1)
+    images, labels = next(iter(data.train.batches(12)))
+    logits = frozen(images)
+    assert rows[0]["train_loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert rows[0]["train_accuracy"] == pytest.approx(100.0 * (logits.argmax(1) == labels).sum().item() / 12)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", [1.0, 1.0, 1.0]),
+        ("exponential", [1.0, 0.5, 0.25]),
+        ("cosine", [0.5 * (1 + math.cos(math.pi * step / 12)) for step in (3, 7, 11)]),
+    ],
+)
+def test_schedules(data, schedule: str, factors: list[float]):
+    rows = train(data, network(), schedule=schedule, epochs=3)  # 4 steps an epoch, 12 in all
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.01 * factor for factor in factors])
+
+
+def test_best_keeps_the_epoch_that_validation_chooses_and_last_the_last(data, monkeypatch):
+    accuracies = iter([50.0, 75.0, 75.0, 60.0] * 2)
+    losses = iter([1.0, 0.9, 0.8, 0.7] * 2)
+    true_row, states = Classifier.row, []
+
+    def row(self: Classifier) -> dict[str, float]:
+        states.append(copy.deepcopy(self.network.state_dict()))
+        chosen = {"validation_accuracy": next(accuracies), "validation_loss": next(losses)}
+        return true_row(self) | chosen
+
+    monkeypatch.setattr(Classifier, "row", row)
+    best, last = network(), network()
+    train(data, best, select="best", epochs=4)
+    train(data, last, select="last", epochs=4)
+    assert all(torch.equal(value, states[2][name]) for name, value in best.state_dict().items())  # the tie: lower loss
+    assert all(torch.equal(value, states[7][name]) for name, value in last.state_dict().items())
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (None, 6)])
+def test_patience(data, monkeypatch, patience: int | None, epochs: int):
+    accuracies = iter([50.0, 60.0, 60.0, 55.0, 50.0, 40.0])
+    true_row = Classifier.row
+    chosen = lambda: {"validation_accuracy": next(accuracies), "validation_loss": 1.0}  # noqa: E731
+    monkeypatch.setattr(Classifier, "row", lambda self: true_row(self) | chosen())
+    assert len(train(data, network(), patience=patience, epochs=6)) == epochs
+
+
+def test_the_activity_penalty_is_strength_times_activity_per_image():
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False), nn.ReLU())
+    net[0].weight.data = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
+    net[2].weight.data = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    images, labels = torch.tensor([[1.0, 1.0], [3.0, -1.0]]), torch.tensor([0, 0])
+    # hidden: (1, 0), (3, 1); then (2, 0), (6, 1): 14 over two images
+    plain, penalised = (Classifier(net, CONFIG | {"activity_l1": strength}) for strength in (0.0, 0.5))
+    for module in (plain, penalised):
+        module._trainer = type("Trainer", (), {"optimizers": [type("O", (), {"param_groups": [{"lr": 1.0}]})]})()
+    difference = penalised.training_step((images, labels), 0) - plain.training_step((images, labels), 0)
+    assert difference.item() == pytest.approx(0.5 * 14 / 2)
+
+
+def test_the_activity_penalty_lowers_activity(data):
+    def activity(net: nn.Sequential) -> float:
+        images, _ = next(iter(data.train.batches(100)))
+        return net.eval()[:3](images).mean().item()
+
+    free, penalised = network(), network()
+    train(data, free, epochs=5)
+    rows = train(data, penalised, epochs=5, activity_l1=0.1)
+    assert activity(penalised) < 0.5 * activity(free)
+    assert rows[-1]["train_loss"] < 2.0  # the curve shows the cross-entropy, without the penalty
+
+
+def test_a_network_without_relu_modules_has_no_activity_to_penalise(data):
+    with pytest.raises(UserError, match="activity_l1 finds no nn.ReLU"):
+        train(data, nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), activity_l1=0.1)
+
+
+def test_a_diverging_loss_is_one_line_with_its_cure(data):
+    with pytest.raises(UserError, match=r"^the train loss became (nan|inf) in epoch 1; lower train\.learning_rate"):
+        train(data, network(), optimizer="sgd", learning_rate=1e30)
+
+
+def test_a_last_batch_of_one_image_meets_batch_norm(tmp_path, monkeypatch):
+    data = make_data(tmp_path, monkeypatch, images=25)  # 17 to train on: 8, and 9 in place of 8 and 1
+    assert len(data.train) % CONFIG["batch_size"] == 1
+    batches = data.train.batches(CONFIG["batch_size"], generator=torch.Generator())
+    assert [len(labels) for _, labels in batches] == [8, 9]
+    assert len(batches) == 2
+    rows = train(data, network(norm=True))
+    assert math.isfinite(rows[-1]["train_loss"])
+
+
+def test_training_never_reads_the_test_split(data):
+    blind = DataSet(data.train, data.validation, None, data.shape, data.classes, data.input_range, data.digest)  # type: ignore[arg-type]
+    assert len(train(blind, network())) == 2

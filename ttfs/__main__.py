@@ -1,0 +1,82 @@
+"""The command line: one verb a stage. `snakemake all` calls these; so can you.
+
+Verbs import what they need when they are called, so that `--help` is quick and evaluation loads no trainer.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from ttfs.config import load_grid
+from ttfs.errors import UserError
+
+OF_A_CELL = {
+    "train": "learn a network: weights.pt, curve.csv, record.json",
+    "convert": "map a trained ReLU network exactly to a TTFS network: weights.pt",
+    "verify": "hold a TTFS network against its ReLU network and the event-driven simulator: record.json",
+}
+OF_A_GRID = {
+    "tables": "write the tables of a grid from its records",
+    "figures": "draw the figures of a grid from its records",
+    "publish": "make the MLflow store agree with the records of a grid",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; return the exit status: 0, 2 for what the user can mend, 1 for a fault of the program."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ttfs", description=__doc__.split("\n")[0])
+    verbs = parser.add_subparsers(title="verbs", metavar="verb", required=True)
+
+    def verb(name: str, help: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=help, description=help)
+        added.add_argument("grid", type=Path, help="a grid file, e.g. configs/quick.yaml")
+        added.set_defaults(run=run, verb=name)
+        return added
+
+    verb("check", "check a grid and every file it names, and list its cells", _check)
+    for name, help in OF_A_CELL.items():
+        added = verb(name, help, _on_cell)
+        added.add_argument("cell", help="<dataset>/<model>/seed<k>/<method>, as `check` lists them")
+    for name, help in OF_A_GRID.items():
+        verb(name, help, _on_grid)
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    for cell in load_grid(options.grid).cells():
+        print(cell.name)
+    return 0
+
+
+def _on_cell(options: argparse.Namespace) -> int:
+    from ttfs.stages._job import run
+
+    return run(options.verb, _stage(options.verb), options.grid, options.cell)
+
+
+def _on_grid(options: argparse.Namespace) -> int:
+    _stage(options.verb)(load_grid(options.grid))
+    return 0
+
+
+def _stage(verb: str) -> Callable:
+    return getattr(import_module(f"ttfs.stages.{verb}"), verb)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

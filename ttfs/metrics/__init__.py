@@ -1,0 +1,22 @@
+"""Metrics, each a pure function with its formula; `docs/metrics/` works an example of each by hand."""
+
+from ttfs.metrics._agreement import accuracy, agreement
+from ttfs.metrics._spikes import (
+    SpikeCounter,
+    dense_energy,
+    fan_out,
+    spikes_per_neuron,
+    spiking_energy,
+    synaptic_operations,
+)
+
+__all__ = [
+    "SpikeCounter",
+    "accuracy",
+    "agreement",
+    "dense_energy",
+    "fan_out",
+    "spikes_per_neuron",
+    "spiking_energy",
+    "synaptic_operations",
+]

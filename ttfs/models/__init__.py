@@ -1,0 +1,34 @@
+"""ReLU networks from one small YAML file each: in the field's notation, or torchvision's by name."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ttfs.models._notation import Layer, parse
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Layer", "build", "parse"]
+
+
+def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> "nn.Module":
+    """Return an untrained network that maps images [N, *shape] to logits [N, classes].
+
+    `config` is a file of `configs/models`, checked and completed by `ttfs.config.read_yaml`; `shape` is
+    (C, H, W). Weights are random, drawn from torch's global generator: the same after the same
+    `torch.manual_seed`. Raises UserError, naming the model, where the notation is wrong or the network does
+    not fit the images.
+
+    >>> config = {"id": "tiny", "layers": "4C3-P2-20", "padding": "same", "batch_norm": "none",
+    ...           "dropout": 0.0, "initialisation": "he-uniform"}
+    >>> [name for name, _ in build(config, (1, 8, 8), 10).named_children()]
+    ['conv1', 'relu1', 'pool1', 'flatten', 'linear2', 'relu2', 'output']
+    """
+    # torch takes a second to import and torchvision many: only who builds a network pays for it.
+    if "torchvision" in config:
+        from ttfs.models._torchvision import build_by_name
+
+        return build_by_name(config, shape, classes)
+    from ttfs.models._sequential import build_sequential
+
+    return build_sequential(config, shape, classes)

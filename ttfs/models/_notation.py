@@ -1,0 +1,89 @@
+"""The field's notation for feed-forward networks, e.g. `16C5-P2-32C5-P2-800-128`. Imports no torch."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ttfs.errors import UserError
+
+VALID = (
+    "16C5 (convolution, 16 filters 5×5), P2 (max pooling), A2 (average pooling), G (global average pooling), "
+    "128 (hidden dense layer); after C, P and A also a stride s2 and a padding p1, as in 16C5s2p1"
+)
+TOKEN = re.compile(
+    r"(?:(?P<filters>[1-9]\d*)C|(?P<pool>[PA]))(?P<window>[1-9]\d*)(?:s(?P<stride>[1-9]\d*))?(?:p(?P<padding>\d+))?"
+    r"|(?P<neurons>[1-9]\d*)"
+    r"|(?P<everywhere>G)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One token of the notation: a layer with weights and its ReLU, or a pooling."""
+
+    kind: Literal["conv", "max", "average", "global", "dense"]
+    place: str
+    """Its token and position, for messages, e.g. `token 2 'P2'`."""
+    width: int = 0
+    """Filters of a convolution, neurons of a dense layer."""
+    window: int = 0
+    """Side of the kernel or of the pooling window, in pixels."""
+    stride: int = 1
+    padding: int | None = None
+    """Border on each side, in pixels; None where the token leaves it open."""
+
+
+def parse(notation: str | int, model: str) -> list[Layer]:
+    """Return the hidden layers that `notation` lists; the output layer is implied.
+
+    A pooling window moves by its own side where no stride is given. Raises UserError, naming `model`, the
+    token and its position, where a token is unknown, padding exceeds half a pooling window, or an image is
+    expected after a dense layer.
+
+    >>> [(layer.kind, layer.width, layer.window, layer.stride) for layer in parse("16C5-P2-128", "tiny")]
+    [('conv', 16, 5, 1), ('max', 0, 2, 2), ('dense', 128, 0, 1)]
+    """
+    layers: list[Layer] = []
+    for position, token in enumerate(str(notation).split("-"), start=1):
+        layer = _read(token, position, model)
+        if layers and layers[-1].kind == "dense" and layer.kind != "dense":
+            raise UserError(
+                f"model '{model}', key 'layers': {layer.place} needs an image, but {layers[-1].place} is a "
+                "dense layer, which leaves none; put dense layers last"
+            )
+        layers.append(layer)
+    return layers
+
+
+def size_of(shape: Sequence[int]) -> str:
+    """Return the shape of an image for messages.
+
+    >>> size_of((3, 32, 32))
+    '3×32×32 (channels×height×width)'
+    """
+    return "×".join(map(str, shape)) + " (channels×height×width)"
+
+
+def _read(token: str, position: int, model: str) -> Layer:
+    place = f"token {position} '{token}'"
+    match = TOKEN.fullmatch(token)
+    if match is None:
+        raise UserError(f"model '{model}', key 'layers': {place} is not a layer; valid are {VALID}")
+    part = match.groupdict()
+    if part["everywhere"]:
+        return Layer("global", place)
+    if part["neurons"]:
+        return Layer("dense", place, width=int(part["neurons"]))
+    window = int(part["window"])
+    padding = None if part["padding"] is None else int(part["padding"])
+    if part["filters"]:
+        return Layer("conv", place, int(part["filters"]), window, int(part["stride"] or 1), padding)
+    if padding is not None and padding > window // 2:
+        raise UserError(
+            f"model '{model}', key 'layers': {place} pads by {padding}, but a pooling window of {window} "
+            f"takes at most {window // 2}"
+        )
+    kind: Literal["max", "average"] = "max" if part["pool"] == "P" else "average"
+    return Layer(kind, place, window=window, stride=int(part["stride"] or window), padding=padding)

@@ -1,0 +1,127 @@
+"""From the notation to an `nn.Sequential`."""
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+from torch import nn
+
+from ttfs.errors import UserError
+from ttfs.models._notation import Layer, parse, size_of
+
+INITIALISATIONS: dict[str, Callable[..., Any]] = {
+    "glorot-uniform": nn.init.xavier_uniform_,
+    "he-uniform": nn.init.kaiming_uniform_,
+}
+
+
+def build_sequential(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """Return the network that `config["layers"]` lists; see `ttfs.models.build`.
+
+    Modules are named conv1, norm1, relu1, pool1, flatten, linear2, ..., output. Layers with weights share one
+    count, which their norm, ReLU and dropout take over; poolings have their own. Biases start at 0, weights
+    are drawn uniformly from ±bound, bound = sqrt(6 / fan_in) (he-uniform, He et al. 2015) or
+    sqrt(6 / (fan_in + fan_out)) (glorot-uniform, Glorot and Bengio 2010).
+    """
+    builder = _Builder(config, shape)
+    for layer in parse(config["layers"], config["id"]):
+        if layer.kind == "conv":
+            builder.convolve(layer)
+        elif layer.kind == "dense":
+            builder.connect(layer)
+        else:
+            builder.pool(layer)
+    return builder.finish(classes)
+
+
+class _Builder:
+    """Adds modules one by one and follows the shape of one image through them."""
+
+    def __init__(self, config: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+        self.config = config
+        self.shape = shape
+        self.network = nn.Sequential()
+        self.weighted = self.pooled = 0
+
+    def convolve(self, layer: Layer) -> None:
+        self.weighted += 1
+        padding = self._padding(layer)
+        size = self._slide(layer, f"conv{self.weighted}", padding)
+        conv = nn.Conv2d(self.shape[0], layer.width, layer.window, layer.stride, padding, bias=self._bias)
+        self._add_weights(f"conv{self.weighted}", conv)
+        self._add_relu(nn.BatchNorm2d, layer.width)
+        self.shape = (layer.width, *size)
+
+    def pool(self, layer: Layer) -> None:
+        self.pooled += 1
+        name = f"pool{self.pooled}"
+        if layer.kind == "global":
+            self.network.add_module(name, nn.AdaptiveAvgPool2d(1))
+            self.shape = (self.shape[0], 1, 1)
+            return
+        padding = layer.padding or 0
+        size = self._slide(layer, name, padding)
+        pooling = nn.MaxPool2d if layer.kind == "max" else nn.AvgPool2d
+        self.network.add_module(name, pooling(layer.window, layer.stride, padding))
+        self.shape = (self.shape[0], *size)
+
+    def connect(self, layer: Layer) -> None:
+        self.weighted += 1
+        self._flatten()
+        self._add_weights(f"linear{self.weighted}", nn.Linear(self.shape[0], layer.width, bias=self._bias))
+        self._add_relu(nn.BatchNorm1d, layer.width)
+        if self.config["dropout"]:
+            self.network.add_module(f"dropout{self.weighted}", nn.Dropout(self.config["dropout"]))
+        self.shape = (layer.width,)
+
+    def finish(self, classes: int) -> nn.Sequential:
+        self._flatten()
+        self._add_weights("output", nn.Linear(self.shape[0], classes))
+        return self.network
+
+    @property
+    def _bias(self) -> bool:
+        return self.config["batch_norm"] != "before"  # there the shift of the norm is the bias
+
+    def _flatten(self) -> None:
+        if len(self.shape) > 1:
+            self.network.add_module("flatten", nn.Flatten())
+            self.shape = (prod(self.shape),)
+
+    def _add_weights(self, name: str, module: nn.Conv2d | nn.Linear) -> None:
+        INITIALISATIONS[self.config["initialisation"]](module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+        self.network.add_module(name, module)
+
+    def _add_relu(self, norm: type[nn.BatchNorm1d | nn.BatchNorm2d], width: int) -> None:
+        order = self.config["batch_norm"]
+        if order == "before":
+            self.network.add_module(f"norm{self.weighted}", norm(width))
+        self.network.add_module(f"relu{self.weighted}", nn.ReLU())
+        if order == "after":
+            self.network.add_module(f"norm{self.weighted}", norm(width))
+
+    def _padding(self, layer: Layer) -> int:
+        if layer.padding is not None:
+            return layer.padding
+        if self.config["padding"] == "valid":
+            return 0
+        if layer.window % 2 == 0:
+            raise UserError(
+                f"model '{self.config['id']}', key 'padding': 'same' centres a kernel on a pixel, which the "
+                f"even side of {layer.place} cannot; take an odd one, or give its padding, as in "
+                f"{layer.width}C{layer.window}p1"
+            )
+        return layer.window // 2
+
+    def _slide(self, layer: Layer, name: str, padding: int) -> tuple[int, ...]:
+        """Return height and width after the window: floor((side + 2 padding − window) / stride) + 1."""
+        size = tuple((side + 2 * padding - layer.window) // layer.stride + 1 for side in self.shape[1:])
+        if min(size) < 1:
+            raise UserError(
+                f"model '{self.config['id']}', key 'layers': {layer.place} ({name}) got images of "
+                f"{size_of(self.shape)}, smaller than its window of {layer.window}; "
+                "pool less, set padding, or take a data set of larger images"
+            )
+        return size

@@ -1,0 +1,150 @@
+"""Figures, from records and the training curves beside them. The same inputs give the same bytes."""
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from ttfs.results import tables
+from ttfs.results.records import METRICS, REFERENCE, Record, atomic_write, read_curve
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
+"""Okabe and Ito's palette: told apart in every common kind of colour blindness."""
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "ttfs",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def write(records: Sequence[Record], folder: Path) -> None:
+    """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
+
+    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg`` and ``training-curves.svg``; the last from the ``curve.csv``
+    beside each record.
+    """
+    cell_table = tables.cells(records)
+    with matplotlib.rc_context(STYLE):
+        _save(accuracy_by_spikes(cell_table), folder / "accuracy-by-spikes.svg")
+        _save(spikes_by_layer(tables.layers(records)), folder / "spikes-by-layer.svg")
+        _save(training_curves(_curves(records)), folder / "training-curves.svg")
+
+
+def accuracy_by_spikes(cell_table: pd.DataFrame) -> Figure:
+    """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std over seeds, the ANN as a line."""
+    cell_table = cell_table.reindex(columns=cell_table.columns.union(["accuracy", "spikes_per_neuron"], sort=False))
+    colour = _assign(COLOURS, cell_table["model"])
+    marker = _assign(MARKERS, cell_table.loc[cell_table["method"] != REFERENCE, "method"])
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for (model, method), group in panel.groupby(["model", "method"]):
+            if method == REFERENCE:
+                axes.axhline(group["accuracy"].mean(), color=colour[model], linestyle="--", linewidth=1)
+                continue
+            x, y = group["spikes_per_neuron"], group["accuracy"]
+            look: dict[str, Any] = {"color": colour[model], "marker": marker[method], "linestyle": "none"}
+            axes.plot(x, y, markersize=4, alpha=0.45, markeredgewidth=0, **look)
+            axes.errorbar(
+                x.mean(), y.mean(), _bar(y), _bar(x), markersize=7, markeredgecolor="white", capsize=3, **look
+            )
+        axes.set_xlabel(METRICS["spikes_per_neuron"].label)
+        axes.set_ylabel("Test accuracy [%]")
+        axes.margins(0.15)
+
+    reference = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{REFERENCE} (mean)")
+    return _panels(cell_table[cell_table["status"] == "ok"], draw, [*_keys(colour, marker), reference])
+
+
+def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
+    """Spikes per neuron of each hidden layer, a panel per data set: mean ± std over seeds."""
+    colour, marker = _assign(COLOURS, layer_table["model"]), _assign(MARKERS, layer_table["method"])
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for (model, method), group in panel.groupby(["model", "method"]):
+            depth = range(1, len(group) + 1)
+            std = group["spikes_per_neuron_std"].fillna(0.0)
+            look: dict[str, Any] = {"color": colour[model], "marker": marker[method]}
+            axes.errorbar(depth, group["spikes_per_neuron_mean"], std, markersize=5, capsize=3, linewidth=1, **look)
+        axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("Hidden layer, from the input")
+        axes.set_ylabel(METRICS["spikes_per_neuron"].label)
+
+    return _panels(layer_table, draw, _keys(colour, marker))
+
+
+def training_curves(curves: pd.DataFrame) -> Figure:
+    """Accuracy on the validation split by epoch, a panel per data set: a line per seed."""
+    colour, marker = _assign(COLOURS, curves["model"]), _assign(MARKERS, curves["method"])
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for (model, method, _), curve in panel.groupby(["model", "method", "seed"]):
+            look: dict[str, Any] = {"color": colour[model], "marker": marker[method]}
+            axes.plot(curve["epoch"], curve["validation_accuracy"], markersize=2.5, linewidth=0.8, alpha=0.8, **look)
+        axes.set_xlabel("Epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel("Validation accuracy [%]")
+
+    return _panels(curves, draw, _keys(colour, marker))
+
+
+def _curves(records: Sequence[Record]) -> pd.DataFrame:
+    columns = ["dataset", "model", "method", "seed", "epoch", "validation_accuracy"]
+    rows = [
+        {"dataset": cell.dataset, "model": cell.model, "method": cell.method, "seed": cell.seed, **row}
+        for cell in (record.cell for record in records)
+        for row in read_curve(cell.folder)
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _assign(looks: Sequence[str], names: pd.Series) -> dict[str, str]:
+    return {name: looks[place % len(looks)] for place, name in enumerate(sorted(set(names)))}
+
+
+def _bar(values: pd.Series) -> float:
+    return values.std(ddof=1) if len(values) > 1 else 0.0
+
+
+def _keys(colour: Mapping[str, str], marker: Mapping[str, str]) -> list[Line2D]:
+    """Legend entries: a colour for each model, a marker for each method."""
+    models = [Line2D([], [], color=colour[model], linewidth=4, label=model) for model in colour]
+    return models + [Line2D([], [], color="0.3", marker=marker[m], linestyle="none", label=m) for m in marker]
+
+
+def _panels(table: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], None], keys: Sequence[Line2D]) -> Figure:
+    """One panel for each data set of the table, at most three in a row, and one legend below all of them."""
+    groups = list(table.groupby("dataset"))
+    columns = min(3, max(1, len(groups)))
+    rows = max(1, math.ceil(len(groups) / columns))
+    figure = Figure(figsize=(3.6 * columns, 2.8 * rows + 0.4), layout="constrained")
+    for place, (dataset, panel) in enumerate(groups, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.set_title(dataset, loc="left", fontweight="bold")
+        draw(axes, panel)
+    if groups:
+        figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 2 * columns))
+    else:
+        figure.text(0.5, 0.5, "no successful cell has these values", ha="center", color="0.4")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix.lstrip("."), metadata={"Date": None})
+    atomic_write(path, content.getvalue())

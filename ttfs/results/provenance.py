@@ -1,0 +1,59 @@
+"""Where a number comes from: versions, commit, device, threads, time."""
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Self
+
+PACKAGES = ("ttfs", "torch", "torchvision", "numpy", "pytorch-lightning")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the numbers of a record come from. ``git_commit`` and ``git_dirty`` are None outside git."""
+
+    versions: Mapping[str, str | None]
+    git_commit: str | None
+    git_dirty: bool | None
+    platform: str
+    device: str
+    threads: int
+    wall_seconds: float
+    finished: str
+    """ISO 8601, UTC."""
+
+    @classmethod
+    def now(cls, device: str, threads: int, wall_seconds: float) -> Self:
+        """The provenance of numbers made now, by this code on this machine. Packages are asked, not imported."""
+        commit, dirty = git_state(Path(__file__).parent)
+        return cls(
+            versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+            git_commit=commit,
+            git_dirty=dirty,
+            platform=platform.platform(),
+            device=device,
+            threads=threads,
+            wall_seconds=round(wall_seconds, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Commit checked out at a folder and whether tracked files differ from it; (None, None) outside git."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        state = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return state.removesuffix("-dirty"), state.endswith("-dirty")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

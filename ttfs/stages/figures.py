@@ -1,0 +1,10 @@
+"""figures: the records and curves of a grid as figures."""
+
+from ttfs.config import Grid
+from ttfs.results import figures as writer
+from ttfs.results.records import collect
+
+
+def figures(grid: Grid) -> None:
+    """Write results/<grid>/figures/ from the records of the grid's cells."""
+    writer.write(collect(grid), grid.folder / "figures")

@@ -1,0 +1,126 @@
+"""verify: is the TTFS network the ReLU network, and what does it spend? On the whole test set."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ttfs.errors import UserError
+from ttfs.metrics import (
+    SpikeCounter,
+    accuracy,
+    agreement,
+    dense_energy,
+    fan_out,
+    spiking_energy,
+    synaptic_operations,
+)
+from ttfs.snn import OUTPUT, Simulation, SpikingNetwork, layer_differences, relative_difference, simulate
+from ttfs.stages._job import Job
+from ttfs.stages.convert import load_ann, load_snn
+
+
+def verify(job: Job) -> None:
+    """Write record.json of a converted network; fail, with the layer named, where it is outside the tolerances."""
+    ann = load_ann(job)
+    snn = load_snn(job, ann).to(job.device).eval()
+    ann.to(job.device)
+    limits, synapses = job.config["verify"], fan_out(snn)
+    answers = _answer(ann, snn, synapses, job)
+    metrics = {
+        "accuracy": accuracy(answers.logits, answers.labels),
+        "agreement": agreement(answers.logits, answers.reference),
+        "logit_difference": relative_difference(answers.logits, answers.reference),
+        "spikes_per_neuron": answers.counter.spikes_per_neuron,
+        "latency": snn.latency,
+        "synaptic_operations": answers.operations,
+        "energy": spiking_energy(answers.operations),
+        "ann_energy": dense_energy(sum(count.sum().item() for count in synapses.values())),
+        "parameters": sum(p.numel() for p in snn.parameters()),
+    }
+    _check_logits(metrics, limits, ann, snn, job)
+    if limits["simulated_images"]:
+        images = next(iter(job.data.test.batches(limits["simulated_images"])))[0].double()
+        exact = copy.deepcopy(snn).cpu().double()
+        simulation = simulate(exact, images)
+        errors = _simulation_errors(exact, simulation, images)
+        _check_simulation(errors, limits["spike_time_error"])
+        metrics |= {"spike_time_error": max(errors.values()), "early_fire_rate": simulation.early_fire_rate}
+    job.write_record(metrics=metrics, layers=_layers(snn, answers.counter), data_digest=job.data.digest)
+    job.say(
+        f"accuracy {metrics['accuracy']:.2f} %, agreement {metrics['agreement']:.2f} %, logit difference "
+        f"{metrics['logit_difference']:.1e}, {metrics['spikes_per_neuron']:.3f} spikes per neuron"
+    )
+
+
+@dataclass
+class _Answers:
+    logits: Tensor
+    reference: Tensor
+    labels: Tensor
+    counter: SpikeCounter
+    operations: float  # synaptic operations, mean over images
+
+
+@torch.no_grad()
+def _answer(ann: nn.Module, snn: SpikingNetwork, synapses: dict[str, Tensor], job: Job) -> _Answers:
+    counter, operations, parts = SpikeCounter(snn), 0.0, []
+    for images, labels in job.data.test.batches(500, device=job.device):
+        logits, charges = snn.charges(images, pooled=True)
+        counter.update(charges)
+        operations += synaptic_operations(charges, synapses).sum().item()
+        parts.append((logits.cpu(), ann(images).cpu(), labels.cpu()))
+    logits, reference, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    return _Answers(logits, reference, labels, counter, operations / len(labels))
+
+
+@torch.no_grad()
+def _simulation_errors(snn: SpikingNetwork, simulation: Simulation, images: Tensor) -> dict[str, float]:
+    """Largest difference {layer: tau_c} between closed form and simulator; silence counts as a spike at the deadline."""
+    logits, charges = snn.charges(images)
+    errors = {OUTPUT: (simulation.logits - logits).abs().max().item()}
+    for name, times in simulation.spike_times.items():
+        simulated = torch.where(torch.isfinite(times), snn.windows[name][1] - times, 0.0)
+        errors[name] = (simulated - charges[name]).abs().max().item()
+    return errors
+
+
+def _layers(snn: SpikingNetwork, counter: SpikeCounter) -> dict[str, dict[str, float]]:
+    windows = snn.windows
+    return {
+        name: {
+            "neurons": counter.neurons[name],
+            "spikes_per_neuron": spikes,
+            "t_min": windows[name][0],
+            "t_max": windows[name][1],
+        }
+        for name, spikes in counter.spikes_per_layer.items()
+    }
+
+
+def _check_logits(metrics: dict[str, float], limits: dict[str, float], ann: nn.Module, snn: SpikingNetwork, job: Job):
+    """Raise UserError, with the layer named, where the TTFS network is not the ReLU network."""
+    difference, limit = metrics["logit_difference"], limits["logit_difference"]
+    if difference <= limit and metrics["agreement"] >= limits["agreement"]:
+        return
+    worst: dict[str, float] = {}
+    for images, _ in job.data.test.batches(500, device=job.device):
+        for name, value in layer_differences(ann, snn, images).items():
+            worst[name] = max(worst.get(name, 0.0), value)
+    name = next((name for name, value in worst.items() if value > limit), max(worst, key=worst.__getitem__))
+    raise UserError(
+        f"not the ReLU network: logits differ by {difference:.1e} of the largest (tolerance {limit:.0e}), agreement is "
+        f"{metrics['agreement']:.2f} %; first off is layer {name}, by {worst[name]:.1e}; if its window clips strong "
+        "activations, raise convert.headroom or calibrate on more images"
+    )
+
+
+def _check_simulation(errors: dict[str, float], limit: float) -> None:
+    """Raise UserError, with the layer named, where closed form and simulator disagree."""
+    name = next((name for name, error in errors.items() if not error <= limit), None)
+    if name is not None:
+        raise UserError(
+            f"layer {name}: closed form and event-driven simulator differ by {errors[name]:.1e} tau_c "
+            f"(verify.spike_time_error: {limit:.0e})"
+        )

@@ -1,0 +1,99 @@
+"""The one Lightning module: any network that maps images to logits, ReLU or spiking, learns here."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ttfs.errors import UserError
+from ttfs.snn import Fire
+
+
+class Classifier(pl.LightningModule):
+    """Cross-entropy, plus an L1 penalty on activity: strength * sum over hidden neurons of the activation, mean over images.
+
+    A spiking neuron's activation is its charge t_max - t, so the penalty pushes spikes towards silence.
+    Sums for the curve are kept as tensors and read once an epoch: reading them at each step would cost as much again.
+    """
+
+    def __init__(self, network: nn.Module, config: Mapping[str, Any]):
+        super().__init__()
+        self.network = network
+        self.config = config
+        self._sums = {"train": torch.zeros(3), "validation": torch.zeros(3)}  # loss, correct, images
+        self._rate = config["learning_rate"]
+        self._activity: list[Tensor] = []
+        if config["activity_l1"] > 0:
+            self._listen_to_activity()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """Return the loss of a batch."""
+        loss = self._step(batch, "train")
+        self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        if self._activity:
+            penalty = torch.stack([activity.sum() for activity in self._activity]).sum() / len(batch[0])
+            self._activity.clear()
+            loss = loss + self.config["activity_l1"] * penalty
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Add a batch to the validation sums."""
+        self._step(batch, "validation")
+        self._activity.clear()
+
+    def row(self) -> dict[str, float]:
+        """Return the epoch's row of the curve, with the learning rate of its last step, and start the sums anew."""
+        row = {}
+        for split, sums in self._sums.items():
+            loss, correct, images = sums.tolist()
+            if not math.isfinite(loss):
+                cure = "lower train.learning_rate of the method"
+                raise UserError(f"the {split} loss became {loss} in epoch {self.current_epoch + 1}; {cure}")
+            row[f"{split}_loss"], row[f"{split}_accuracy"] = loss / images, 100.0 * correct / images
+            sums.zero_()
+        return row | {"learning_rate": self._rate}
+
+    def configure_optimizers(self) -> Any:
+        """Adam or SGD; weight decay acts on weights, not on biases and scales. The schedule moves at each step."""
+        config = self.config
+        weights = [p for p in self.network.parameters() if p.dim() > 1]
+        others = [p for p in self.network.parameters() if p.dim() <= 1]
+        groups = [{"params": weights, "weight_decay": config["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+        if config["optimizer"] == "adam":
+            optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=config["learning_rate"])
+        else:
+            optimizer = torch.optim.SGD(groups, lr=config["learning_rate"], momentum=config["momentum"])
+        steps = self.trainer.estimated_stepping_batches
+        epoch = steps / max(self.trainer.max_epochs or 1, 1)
+        factors = {
+            "constant": lambda step: 1.0,
+            "cosine": lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))),
+            "exponential": lambda step: config["decay"] ** (step // epoch),
+        }
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors[config["schedule"]])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
+        images, labels = batch
+        logits = self.network(images)
+        loss = F.cross_entropy(logits, labels)
+        correct = (logits.detach().argmax(1) == labels).sum()
+        count = len(labels)
+        sums = self._sums[split] = self._sums[split].to(loss.device, torch.float64)
+        sums += torch.stack([loss.detach() * count, correct, correct.new_tensor(count)])
+        return loss
+
+    def _listen_to_activity(self) -> None:
+        neurons = list(_neurons(self.network))
+        if not neurons:
+            raise UserError("train.activity_l1 finds no nn.ReLU module to listen to; set it to 0 or use modules")
+        for module in neurons:
+            module.register_forward_hook(lambda module, inputs, output: self._activity.append(output))
+
+
+def _neurons(network: nn.Module) -> Iterator[nn.Module]:
+    return (module for module in network.modules() if isinstance(module, nn.ReLU | Fire))

@@ -1,0 +1,89 @@
+"""Train a network on a data set, epoch by epoch, and keep the epoch that the validation split chooses."""
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from ttfs.data import DataSet
+from ttfs.seeds import seed
+from ttfs.training._classifier import Classifier
+
+
+def fit(
+    network: nn.Module,
+    data: DataSet,
+    config: Mapping[str, Any],
+    axes: tuple[str | int, ...],
+    device: str = "cpu",
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+) -> list[dict[str, float]]:
+    """Train the network in place and return its curve, a row an epoch.
+
+    Args:
+        network: maps images [N, C, H, W] to logits [N, classes].
+        data: train and validation splits; the test split is never read.
+        config: the `train` block of a method (workflow/schemas/method.schema.yaml) with the data set's `epochs`,
+            `batch_size` and `augment`.
+        axes: names of the random streams, e.g. ("mnist", "fc2", 0): the same axes draw the same batches.
+        device: "cpu" or "cuda".
+        on_epoch: called with each new row: epoch, train and validation loss and accuracy [%], learning_rate.
+
+    Raises:
+        UserError: if the loss becomes infinite or NaN.
+    """
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    torch.manual_seed(seed(*axes, "dropout"))
+    order = torch.Generator().manual_seed(seed(*axes, "order"))
+    train = data.train.batches(config["batch_size"], generator=order, augment=True, device=device)
+    validation = data.validation.batches(1000, device=device)
+    epochs = _Epochs(config["select"], config["patience"], on_epoch)
+    trainer = pl.Trainer(
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
+        max_epochs=config["epochs"],
+        deterministic=True,
+        callbacks=[epochs],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch, nothing of ours
+        trainer.fit(Classifier(network, config), train, validation)
+    network.load_state_dict(epochs.chosen)
+    return epochs.rows
+
+
+class _Epochs(pl.Callback):
+    """Writes the curve, keeps the chosen weights, and stops a training that no longer gets better."""
+
+    def __init__(self, select: str, patience: int | None, on_epoch: Callable[[dict[str, float]], None]):
+        self.select, self.patience, self.on_epoch = select, patience, on_epoch
+        self.rows: list[dict[str, float]] = []
+        self.chosen: dict[str, Any] = {}
+        self._best, self._best_epoch = (-math.inf, -math.inf), 0
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Lightning runs the validation of an epoch before it calls this."""
+        assert isinstance(module, Classifier)
+        row = {"epoch": trainer.current_epoch + 1, **module.row()}
+        score = (row["validation_accuracy"], -row["validation_loss"])
+        better = score > self._best
+        if better:
+            self._best, self._best_epoch = score, trainer.current_epoch
+        if better or self.select == "last":
+            self.chosen = copy.deepcopy(module.network.state_dict())
+        self.rows.append(row)
+        self.on_epoch(row)
+        if self.patience is not None and trainer.current_epoch - self._best_epoch >= self.patience:
+            trainer.should_stop = True

@@ -1,0 +1,79 @@
+"""The grid, and the helpers that all rules share."""
+
+import fcntl
+import sys
+from pathlib import Path
+
+from ttfs.config import Cell, load_grid
+from ttfs.digest import code_digest, stage_digest
+from ttfs.errors import UserError
+
+TTFS = f"OMP_NUM_THREADS={{threads}} {sys.executable} -m ttfs"
+CELL = "results/{grid}/{dataset}/{model}/seed{seed}/{method}"
+
+
+def read_grid():
+    unknown = sorted(set(config) - {"grid"})
+    if unknown:
+        raise UserError(f"--config {unknown[0]}: the workflow takes only grid=<file>; settings belong in that file")
+    path = config.get("grid", "configs/quick.yaml")
+    return path, load_grid(path)
+
+
+try:
+    GRID_FILE, GRID = read_grid()
+except UserError as error:
+    sys.exit(f"error: {error}")
+
+
+wildcard_constraints:
+    grid=GRID.name,
+    dataset="|".join(GRID.datasets),
+    model="|".join(GRID.models),
+    seed="[0-9]+",
+    method="|".join(GRID.methods),
+
+
+def cell_of(wildcards):
+    return Cell(GRID.name, wildcards.dataset, wildcards.model, int(wildcards.seed), wildcards.method)
+
+
+def digest_of(stage):
+    """Parameter that re-runs a job when its stage's code or slice of the configuration changes."""
+    return lambda wildcards: stage_digest(stage, GRID.slice(stage, cell_of(wildcards)))
+
+
+def methods_that(stage):
+    """Pattern of the methods whose weights a stage makes."""
+    return "|".join(name for name, method in GRID.methods.items() if stage in method) or "none"
+
+
+def source_weights(wildcards):
+    return GRID.source(cell_of(wildcards)).folder / "weights.pt"
+
+
+def all_records(wildcards):
+    return [cell.folder / "record.json" for cell in GRID.cells()]
+
+
+LOCK = None
+
+
+def lock_results():
+    """Let one run at a time write to a grid's results. The lock ends with the process, however that ends."""
+    global LOCK
+    GRID.folder.mkdir(parents=True, exist_ok=True)
+    LOCK = open(GRID.folder / ".lock", "w")
+    try:
+        fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise SystemExit(f"error: {GRID.folder}: another run writes there; wait for it or stop it")
+
+
+onstart:
+    lock_results()
+
+
+# What did succeed is worth a table, and what did not is shown in it.
+onerror:
+    shell(f"for verb in tables figures publish; do {sys.executable} -m ttfs $verb {GRID_FILE} || true; done")

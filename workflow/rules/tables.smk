@@ -1,0 +1,23 @@
+"""Tables of the grid, from records alone."""
+
+
+rule tables:
+    input:
+        all_records,
+        Path("configs/published").glob("*.yaml"),
+    output:
+        report(f"results/{GRID.name}/tables/summary.csv", caption="../report/summary.rst", category="Tables"),
+        report(f"results/{GRID.name}/tables/layers.csv", caption="../report/layers.rst", category="Tables"),
+        report(f"results/{GRID.name}/tables/published.csv", caption="../report/published.rst", category="Tables"),
+        f"results/{GRID.name}/tables/cells.csv",
+        f"results/{GRID.name}/tables/summary.md",
+        f"results/{GRID.name}/tables/published.md",
+    params:
+        digest=code_digest("ttfs.stages.tables"),
+        cells=[cell.name for cell in GRID.cells()],
+    log:
+        f"results/{GRID.name}/tables.log",
+    benchmark:
+        f"results/{GRID.name}/tables.benchmark.tsv"
+    shell:
+        TTFS + " tables {GRID_FILE} 2>&1 | tee {log}"

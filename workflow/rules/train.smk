@@ -1,0 +1,20 @@
+"""Networks trained from scratch."""
+
+
+rule train:
+    output:
+        weights=f"{CELL}/weights.pt",
+        curve=f"{CELL}/curve.csv",
+        record=f"{CELL}/record.json",
+    wildcard_constraints:
+        method=methods_that("train"),
+    params:
+        digest=digest_of("train"),
+    threads: GRID.settings["threads"]
+    log:
+        f"{CELL}/train.log",
+    benchmark:
+        f"{CELL}/train.benchmark.tsv"
+    shell:
+        TTFS + " train {GRID_FILE} {wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}/{wildcards.method}"
+        " 2>&1 | tee {log}"

@@ -1,0 +1,21 @@
+"""TTFS networks held against their ReLU networks and the event-driven simulator, on the whole test set."""
+
+
+rule verify:
+    input:
+        source_weights,
+        f"{CELL}/weights.pt",
+    output:
+        record=f"{CELL}/record.json",
+    wildcard_constraints:
+        method=methods_that("convert"),
+    params:
+        digest=digest_of("verify"),
+    threads: GRID.settings["threads"]
+    log:
+        f"{CELL}/verify.log",
+    benchmark:
+        f"{CELL}/verify.benchmark.tsv"
+    shell:
+        TTFS + " verify {GRID_FILE} {wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}/{wildcards.method}"
+        " 2>&1 | tee {log}"
