@@ -19,10 +19,13 @@ OF_A_CELL = {
     "verify": "hold a TTFS network against its ReLU network and the event-driven simulator: record.json",
 }
 OF_A_GRID = {
+    "check": "check a grid and every file it names, and list its cells",
     "tables": "write the tables of a grid from its records",
     "figures": "draw the figures of a grid from its records",
     "publish": "make the MLflow store agree with the records of a grid",
+    "keep": "copy the records and tables of a grid to results/published/, for git",
 }
+DEFAULT_GRID = Path("configs/quick.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,16 +47,16 @@ def _parser() -> argparse.ArgumentParser:
 
     def verb(name: str, help: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=help, description=help)
-        added.add_argument("grid", type=Path, help="a grid file, e.g. configs/quick.yaml")
         added.set_defaults(run=run, verb=name)
         return added
 
-    verb("check", "check a grid and every file it names, and list its cells", _check)
     for name, help in OF_A_CELL.items():
         added = verb(name, help, _on_cell)
+        added.add_argument("grid", type=Path, help="a grid file")
         added.add_argument("cell", help="<dataset>/<model>/seed<k>/<method>, as `check` lists them")
     for name, help in OF_A_GRID.items():
-        verb(name, help, _on_grid)
+        added = verb(name, help, _check if name == "check" else _on_grid)
+        added.add_argument("grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)")
     return parser
 
 

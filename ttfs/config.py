@@ -99,9 +99,12 @@ class Grid:
                 "train": method["train"] | training,
             }  # fmt: skip
         if stage == "convert":
-            return {"dataset": data, "model": network, **machine, "convert": method["convert"]}
+            return {"dataset": data, "model": network, "seed": cell.seed, **machine, "convert": method["convert"]}
         if stage == "verify":
-            return {"dataset": data, "model": network, **machine, "verify": self.settings["verify"]}
+            return {
+                "dataset": data, "model": network, "seed": cell.seed, **machine,
+                "convert": method["convert"], "verify": self.settings["verify"],
+            }  # fmt: skip
         raise ValueError(f"stage {stage!r} has no slice of the configuration")
 
 

@@ -225,7 +225,7 @@ GRAPHS: dict[str, Callable[[], nn.Module]] = {
         inception_unlike, conv1=conv(), conv2=conv(3, 2), conv3=conv(9), pool=nn.MaxPool2d(2), head=nn.Linear(64, 5)
     ),
     "module used twice": lambda: Net(
-        twice, conv=conv(3, 3), norm=norm(3), relu=nn.ReLU(inplace=True), pool=nn.MaxPool2d(2), head=nn.Linear(6, 5)
+        twice, conv=conv(3, 3), norm=norm(3), relu=nn.ReLU(inplace=True), pool=nn.MaxPool2d(2), head=nn.Linear(12, 5)
     ),
     "value read thrice": lambda: Net(shared, conv=conv(), norm=norm(), skip=conv(4), head=nn.Linear(864, 5)),
     "value joined to itself": lambda: Net(

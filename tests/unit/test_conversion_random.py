@@ -82,7 +82,7 @@ class RandomNetwork(nn.Module):
         stride, dilation = random.choice([1, 1, 2]), random.choice([1, 1, 2])
         padding = random.choice([0, 1, "valid"] + (["same"] if stride == 1 else []))
         groups = random.choice([g for g in (1, 2, channels) if channels % g == 0])
-        after = groups * random.choice([g for g in (1, 2, 3, 4) if g * groups <= 8])
+        after = groups * random.randint(1, max(1, 8 // groups))
         return nn.Conv2d(channels, after, kernel, stride, padding, dilation, groups, random.random() < 0.7, mode)
 
     def _mark_aliases(self, operation: Operation, sources: list[int]) -> None:

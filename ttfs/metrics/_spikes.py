@@ -1,10 +1,12 @@
 """How many spikes a network spends, and what they cost at the synapses."""
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from ttfs.snn import INPUT, SpikingNetwork, connectivity
+from ttfs.snn import INPUT, SpikingNetwork, Synapses, connectivity
 
 ADD_ENERGY = 0.9
 """Energy of a 32-bit floating-point addition in 45 nm CMOS at 0.9 V, in pJ (Horowitz, ISSCC 2014)."""
@@ -114,10 +116,38 @@ def spiking_energy(operations: float) -> float:
     return operations * ADD_ENERGY / 1000.0
 
 
-def dense_energy(synapses: float) -> float:
-    """Return the energy of the ReLU twin in nJ: synapses x (3.7 + 0.9) pJ, a multiplication and an addition each.
+@torch.no_grad()
+def multiply_accumulates(snn: SpikingNetwork) -> int:
+    """Return the multiply-accumulates an image costs the ReLU twin: weights x positions, over all layers.
 
-    >>> dense_energy(1000)
+    Zero weights and padding count, for a dense computation multiplies by them too.
+
+    >>> import ttfs
+    >>> from torch import nn, rand
+    >>> ann = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 10))
+    >>> multiply_accumulates(ttfs.convert(ann, rand(1, 1, 4, 4)))  # 2 * 9 weights at 16 positions, and 320
+    608
+    """
+    counts: list[int] = []
+
+    def count(module: Synapses, inputs: tuple[Tensor], potential: Tensor) -> None:
+        weight = cast(Tensor, module.weights.weight)
+        counts.append(weight[0].numel() * potential.numel())
+
+    handles = [m.register_forward_hook(count) for m in snn.modules() if isinstance(m, Synapses)]
+    try:
+        parameter = next(snn.parameters())
+        snn(torch.full((1, *snn.input_shape), snn.encode.low, dtype=parameter.dtype, device=parameter.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(counts)
+
+
+def dense_energy(operations: float) -> float:
+    """Return the energy of multiply-accumulates in nJ: operations x (3.7 + 0.9) pJ. See `spiking_energy`.
+
+    >>> round(dense_energy(1000), 3)
     4.6
     """
-    return synapses / 1000.0 * (MULTIPLY_ENERGY + ADD_ENERGY)
+    return operations / 1000.0 * (MULTIPLY_ENERGY + ADD_ENERGY)

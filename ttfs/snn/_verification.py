@@ -29,8 +29,8 @@ def layer_differences(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> di
 
 
 def _pool_after(node: fx.Node, snn: SpikingNetwork) -> fx.Node | None:
-    pools = {name for name, module in snn.body.named_modules() if isinstance(module, EarliestSpike)}
-    return next((user for user in node.users if user.target in pools), None)
+    modules = ((user, getattr(snn.body, str(user.target), None)) for user in node.users)
+    return next((user for user, module in modules if isinstance(module, EarliestSpike)), None)
 
 
 def relative_difference(value: Tensor, reference: Tensor) -> float:

@@ -1,0 +1,192 @@
+"""Each metric against a count done another way: by hand, or by brute force on a network with every kind of connection."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ttfs
+from ttfs.metrics import (
+    SpikeCounter,
+    accuracy,
+    agreement,
+    dense_energy,
+    fan_out,
+    spikes_per_neuron,
+    spiking_energy,
+    synaptic_operations,
+)
+from ttfs.snn import INPUT, OUTPUT, EarliestSpike, Fire, SpikingNetwork
+
+
+class Everything(nn.Module):
+    """Padding, stride, groups, max pool, residual sum, concatenation, average pool, batch norm on both sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+        self.left = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.ReLU(), nn.BatchNorm2d(4))
+        self.right = nn.Sequential(nn.Conv2d(4, 2, 2, stride=2), nn.ReLU())
+        self.joined = nn.Sequential(nn.Flatten(), nn.Linear(6 * 4, 7), nn.ReLU(), nn.Linear(7, 3))
+        self.pool, self.relu = nn.AvgPool2d(2), nn.ReLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.first(images)
+        summed = self.relu(self.left(first) + first)
+        return self.joined(torch.cat([self.pool(summed), self.right(first)], 1))
+
+
+@pytest.fixture(scope="module")
+def ann() -> nn.Module:
+    torch.manual_seed(3)
+    net = Everything().double().eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            module.weight.data.normal_()
+    net.first[0].weight.data[0, 0] = 0.0  # synapses that are not there
+    net.joined[1].weight.data[2, ::3] = 0.0
+    return net
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    pixels = torch.rand(5, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    return pixels.where(pixels > 0.3, 0.0)
+
+
+@pytest.fixture(scope="module")
+def snn(ann: nn.Module, images: Tensor) -> SpikingNetwork:
+    return ttfs.convert(ann, images)
+
+
+@pytest.fixture(scope="module")
+def synapses(snn: SpikingNetwork) -> dict[tuple[str, str], Tensor]:
+    """{(source, target): weights [targets, sources]}: the slope of each potential in each charge, by autograd."""
+    charges: dict[str, Tensor] = {INPUT: torch.rand(1, 2, 8, 8, dtype=torch.float64, requires_grad=True)}
+    potentials: dict[str, Tensor] = {}
+    handles = []
+
+    def cut(name: str):  # each population's charges become inputs of their own
+        def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+            if isinstance(module, Fire):
+                potentials[name] = inputs[0]
+            charges[name] = torch.rand_like(output).requires_grad_()
+            return charges[name]
+
+        return hook
+
+    for name, module in snn.body.named_modules():
+        if isinstance(module, Fire | EarliestSpike):
+            handles.append(module.register_forward_hook(cut(name)))
+    potentials[OUTPUT] = snn.body(charges[INPUT])
+    for handle in handles:
+        handle.remove()
+    found = {}
+    for target, potential in potentials.items():
+        for source, charge in charges.items():
+            rows = [torch.autograd.grad(p, charge, retain_graph=True, allow_unused=True)[0] for p in potential.flatten()]
+            if rows[0] is not None:
+                found[source, target] = torch.stack([row.flatten() for row in rows])
+    return found
+
+
+def test_fan_out_counts_the_nonzero_slopes(snn: SpikingNetwork, synapses):
+    counted = fan_out(snn)
+    by_slope = {name: torch.zeros_like(count).flatten() for name, count in counted.items()}
+    for (source, _), slopes in synapses.items():
+        by_slope[source] += (slopes != 0).sum(0)
+    assert len(counted) == 1 + 5 + 1  # the input, five layers of neurons, one max pool
+    for name, count in counted.items():
+        assert torch.equal(count.flatten(), by_slope[name]), name
+    held_back = next(name for name, shape in ((n, c.shape) for n, c in counted.items()) if shape == (4, 8, 8))
+    assert counted[held_back].sum() == 0  # before the pool: only what the pool lets pass reaches synapses
+
+
+def test_fan_out_of_a_padded_convolution_at_corner_edge_and_centre():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(50, 4))
+    snn = ttfs.convert(net, torch.rand(2, 1, 5, 5))
+    counted = fan_out(snn)
+    assert [counted[INPUT][0, row, column].item() for row, column in ((0, 0), (0, 2), (2, 2))] == [8, 12, 18]
+    [hidden] = snn.layers
+    assert counted[hidden].unique().tolist() == [4]
+
+
+def test_synaptic_operations_are_spikes_times_synapses(snn: SpikingNetwork, images: Tensor, synapses):
+    with torch.no_grad():
+        _, charges = snn.charges(images, pooled=True)
+    expected = [
+        sum(
+            int((slopes != 0)[:, charges[source][image].flatten() > 0].sum())
+            for (source, _), slopes in synapses.items()
+        )
+        for image in range(len(images))
+    ]
+    assert synaptic_operations(charges, fan_out(snn)).tolist() == expected
+    assert min(expected) > 0
+
+
+def test_no_spike_no_operation(snn: SpikingNetwork, images: Tensor):
+    _, charges = snn.charges(images, pooled=True)
+    silent = {name: torch.zeros_like(charge) for name, charge in charges.items()}
+    assert synaptic_operations(silent, fan_out(snn)).tolist() == [0.0] * len(images)
+
+
+def test_a_spike_is_an_active_relu(ann: nn.Module, snn: SpikingNetwork, images: Tensor):
+    active: list[Tensor] = []
+    relus = [module for module in ann.modules() if isinstance(module, nn.ReLU)]
+    handles = [relu.register_forward_hook(lambda module, inputs, output: active.append(output > 0)) for relu in relus]
+    ann(images)
+    for handle in handles:
+        handle.remove()
+    spikes, neurons = sum(int(layer.sum()) for layer in active), sum(layer[0].numel() for layer in active)
+    assert spikes_per_neuron(snn, images) == spikes / (neurons * len(images))
+
+
+def test_counting_in_batches_is_counting_at_once(snn: SpikingNetwork, images: Tensor):
+    once, parts = SpikeCounter(snn), SpikeCounter(snn)
+    once.update(snn.charges(images)[1])
+    for part in images.split(2):
+        parts.update(snn.charges(part, pooled=True)[1])
+    assert parts.spikes_per_layer == once.spikes_per_layer
+    assert parts.spikes_per_neuron == once.spikes_per_neuron
+    assert parts.neurons == {name: charge[0].numel() for name, charge in snn.charges(images)[1].items() if name != INPUT}
+
+
+def test_spikes_per_neuron_weighs_layers_by_their_neurons():
+    net = nn.Sequential(nn.Linear(1, 3, bias=False), nn.ReLU(), nn.Linear(3, 1, bias=False), nn.ReLU(), nn.Linear(1, 2))
+    net[0].weight.data = torch.tensor([[1.0], [1.0], [-1.0]])
+    net[2].weight.data = torch.tensor([[-1.0, -1.0, 0.0]])
+    snn = ttfs.convert(net, torch.ones(1, 1))
+    counter = SpikeCounter(snn)
+    counter.update(snn.charges(torch.ones(1, 1))[1])
+    assert list(counter.spikes_per_layer.values()) == [2 / 3, 0.0]
+    assert counter.spikes_per_neuron == 2 / 4
+
+
+def test_shares_lie_in_their_range_and_reach_its_ends():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        one, other = torch.randn(2, 9, 4, generator=generator)
+        labels = torch.randint(4, (9,), generator=generator)
+        right = sum(int(row.argmax()) == int(label) for row, label in zip(one, labels, strict=True))
+        assert accuracy(one, labels) == pytest.approx(100 * right / 9)
+        assert 0 <= agreement(one, other) == agreement(other, one) <= 100
+    assert accuracy(torch.eye(4), torch.arange(4)) == agreement(one, 2 * one) == 100.0
+    assert accuracy(torch.eye(4), torch.tensor([1, 2, 3, 0])) == agreement(torch.eye(4), -torch.eye(4)) == 0.0
+
+
+def test_agreement_is_not_accuracy():
+    labels = torch.tensor([0, 0])
+    one, other = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    assert accuracy(one, labels) == accuracy(other, labels) == 50.0
+    assert agreement(one, other) == 0.0
+
+
+def test_energy_of_a_dense_layer_both_ways():
+    net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
+    counted = fan_out(ttfs.convert(net, torch.rand(3, 10)))
+    synapses = sum(count.sum().item() for count in counted.values())
+    assert synapses == 10 * 20 + 20 * 5
+    assert dense_energy(synapses) == pytest.approx(300 * 4.6e-3)  # nJ
+    assert spiking_energy(synapses) == pytest.approx(300 * 0.9e-3)
