@@ -1,0 +1,146 @@
+"""How splits are made, batched and augmented."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from making import config, everything, write_images, write_npz
+
+from ttfs.data import DataSet, _dataset, load
+from ttfs.data._augment import Augment
+from ttfs.data._places import DATA
+from ttfs.data._split import hold_out
+
+
+def numbered(count: int = 60) -> DataSet:
+    """Give a data set whose images carry their own number."""
+    images = np.zeros((count, 6, 6), dtype=np.uint8)
+    images[:, 0, 0] = np.arange(count)
+    np.savez(DATA / "numbered.npz", x=images, y=np.arange(count) % 3)
+    return load(config({"npz": "numbered.npz"}, test=0.2, augment={"shift": 1, "crop": 2, "flip": True}))
+
+
+def test_every_image_is_in_exactly_one_split_and_always_the_same():
+    splits = [[round(float(x[0, 0, 0]) * 255) for x in everything(split)[0]]
+              for data in (numbered(), numbered()) for split in (data.train, data.validation, data.test)]  # fmt: skip
+    assert sorted(itertools.chain(*splits[:3])) == list(range(60))
+    assert splits[:3] == splits[3:]
+
+
+def test_hold_out_takes_each_class_by_its_share():
+    labels = torch.tensor([0] * 70 + [1] * 20 + [2] * 10)[
+        torch.randperm(100, generator=torch.Generator().manual_seed(1))
+    ]
+    kept, held = hold_out(labels, 10, seed=3)
+    assert labels[held].bincount().tolist() == [7, 2, 1]
+    assert sorted([*kept.tolist(), *held.tolist()]) == list(range(100))
+    assert not torch.equal(held, hold_out(labels, 10, seed=4)[1])
+
+
+def test_batches_cover_the_split_and_are_shuffled_anew_each_epoch():
+    train = numbered().train
+    batches = train.batches(8, torch.Generator().manual_seed(0))
+    assert [len(labels) for _, labels in batches] == [8, 8, 8, 8, 4]
+    assert len(batches) == 5
+    first, second = (torch.cat([images[:, 0, 0, 0] for images, _ in batches]) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(first.sort().values, second.sort().values)
+
+
+def test_a_last_image_alone_joins_the_batch_before_it_where_a_network_learns():
+    train = numbered().train
+    shuffled, in_order = train.batches(7, torch.Generator()), train.batches(7)
+    assert [len(labels) for _, labels in shuffled] == [7, 7, 7, 7, 8]
+    assert [len(labels) for _, labels in in_order] == [7, 7, 7, 7, 7, 1]
+    assert (len(shuffled), len(in_order)) == (5, 6)
+
+
+def test_augmentation_does_not_move_the_order():
+    train = numbered().train
+    labels = [
+        everything(train, generator=torch.Generator().manual_seed(0), augment=augment)[1] for augment in (False, True)
+    ]
+    assert torch.equal(*labels)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_streaming_gives_the_batches_of_memory(rng, monkeypatch, threads):
+    write_images(rng, DATA / "made", count=12, size=(9, 7, 3))
+    settings = config({"folder": "made"}, test=0.25, augment={"shift": 1, "crop": 2, "flip": True})
+    in_memory = load(settings)
+    monkeypatch.setattr(_dataset, "IN_MEMORY", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    streamed = load(settings)
+    for split in ("train", "validation", "test"):
+        one, other = (
+            everything(getattr(data, split), generator=torch.Generator().manual_seed(5), augment=True)
+            for data in (in_memory, streamed)
+        )
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+
+
+def test_streaming_leaves_the_global_random_numbers_alone(rng, monkeypatch):
+    monkeypatch.setattr(_dataset, "IN_MEMORY", 0)
+    write_images(rng, DATA / "made")
+    data = load(config({"folder": "made"}, test=0.25))
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    everything(data.train, generator=torch.Generator().manual_seed(0), augment=True)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_augmentation_without_generator_is_refused():
+    with pytest.raises(ValueError, match="generator"):
+        numbered().train.batches(4, augment=True)
+
+
+def test_normalised_inputs_lie_in_their_range(rng):
+    write_npz(rng, x_train=np.stack([np.zeros((6, 6, 3)), np.ones((6, 6, 3))] * 20))
+    normalise = {"mean": [0.5, 0.2, 0.1], "std": [0.5, 0.25, 0.3]}
+    data = load(config({"npz": "made.npz"}, shape=[3, 6, 6], normalise=normalise))
+    images, _ = everything(data.train)
+    assert data.input_range == pytest.approx((-1, 3.2))
+    assert (images.min(), images.max()) == data.input_range
+    assert images[:, 1].max() == pytest.approx(3.2)
+
+
+def slow_reference(image: np.ndarray, augment: Augment, shift, crop, flip) -> np.ndarray:
+    _, height, width = image.shape
+    moved = np.zeros_like(image)
+    down, right = (int(corner) - augment.shift for corner in shift)
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row + down < height and 0 <= column + right < width:
+                moved[:, row, column] = image[:, row + down, column + right]
+    n = augment.crop
+    padded = np.pad(moved, ((0, 0), (n, n), (n, n)), mode="reflect")
+    cut = padded[:, crop[0] : crop[0] + height, crop[1] : crop[1] + width]
+    return cut[:, :, ::-1] if flip and augment.flip else cut
+
+
+@pytest.mark.parametrize(
+    "augment", [Augment(), Augment(shift=2), Augment(crop=3), Augment(flip=True), Augment(1, 2, True)], ids=str
+)
+def test_augmentation_is_the_slow_one(augment):
+    images = torch.rand(50, 3, 7, 5)
+    moves = augment.draw(50, torch.Generator().manual_seed(0))
+    expected = [slow_reference(image.numpy(), augment, *move) for image, *move in zip(images, *moves, strict=True)]
+    assert np.array_equal(augment.move(images, moves).numpy(), np.stack(expected))
+
+
+def test_augmentation_is_uniform():
+    moves = Augment(shift=1, crop=1, flip=True).draw(9000, torch.Generator().manual_seed(0))
+    for corner in (moves.shift, moves.crop):
+        assert (corner[:, 0] * 3 + corner[:, 1]).bincount().tolist() == pytest.approx([1000] * 9, abs=150)
+    assert moves.flip.float().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_digest_is_of_the_data_and_nothing_else(rng):
+    write_npz(rng)
+    digest = load(config({"npz": "made.npz"})).digest
+    assert digest == load(config({"npz": "made.npz"}, augment={"flip": True})).digest
+    assert len(digest) == 16
+    write_npz(rng)
+    assert digest != load(config({"npz": "made.npz"})).digest

@@ -1,0 +1,136 @@
+"""What each fault of data or configuration is called."""
+
+import numpy as np
+import pytest
+from making import config, everything, fault, write_images, write_mnist, write_npz
+
+from ttfs.data import _dataset, load
+from ttfs.data._places import DATA
+from ttfs.errors import UserError
+
+
+def test_missing_data_say_what_to_put_where(tmp_path, monkeypatch):
+    at_hand = tmp_path / "at-hand"
+    at_hand.mkdir()
+    monkeypatch.setenv("TTFS_DATA", str(at_hand))
+    for source in ({"npz": "made.npz"}, {"folder": "made"}):
+        message = fault(source)
+        assert "made.yaml" in message
+        assert str(at_hand) in message
+        assert str(tmp_path / "data") in message
+    assert "made.tar.xz" in fault({"folder": "made"})
+
+
+def test_missing_folder_of_data_at_hand(monkeypatch):
+    monkeypatch.setenv("TTFS_DATA", "/no/such/folder")
+    assert "TTFS_DATA=/no/such/folder" in fault({"npz": "made.npz"})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"x_train": np.zeros((40, 6, 5), np.uint8)}, "40 × 6 × 5"),
+        ({"x_train": np.zeros((40, 2, 6, 6), np.uint8)}, "2 channels"),
+        ({"x_train": np.full((40, 6, 6), np.nan)}, "NaN"),
+        ({"x_train": np.full((40, 6, 6), 2.0)}, "run from 2 to 2"),
+        ({"x_train": np.zeros((40, 6, 6), np.int64)}, "images are int64"),
+        ({"y_train": np.arange(40) % 3 + 1}, "labels run from 1 to 3"),
+        ({"y_train": np.arange(40) % 3 - 1}, "labels run from -1 to 1"),
+        ({"y_train": np.arange(39) % 3}, "(39,)"),
+        ({"y_train": np.ones(40)}, "float64"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_arrays(rng, change, said):
+    write_npz(rng, **change)
+    message = fault({"npz": "made.npz"})
+    assert said in message
+    assert "made.npz" in message
+
+
+def test_damaged_or_strange_npz(rng):
+    (DATA / "made.npz").write_bytes(b"not an archive")
+    assert "cannot be read as arrays" in fault({"npz": "made.npz"})
+    write_npz(rng)
+    whole = (DATA / "made.npz").read_bytes()
+    (DATA / "made.npz").write_bytes(whole[: len(whole) // 2])
+    assert "cannot be read as arrays" in fault({"npz": "made.npz"})
+    np.savez(DATA / "made.npz", x=np.array([None]), y=np.zeros(1))
+    assert "cannot be read as arrays" in fault({"npz": "made.npz"})
+    np.save(DATA / "single.npy", np.zeros(3))
+    assert "cannot be read as arrays" in fault({"npz": "single.npy"})
+    np.savez(DATA / "made.npz", images=np.zeros(3))
+    assert "x_train" in fault({"npz": "made.npz"})
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["in-memory", "streamed"])
+def test_truncated_image_is_named(rng, streamed, monkeypatch):
+    write_images(rng, DATA / "made", size=(40, 40, 3), suffix=".jpg")
+    broken = DATA / "made/dog/3.jpg"
+    broken.write_bytes(broken.read_bytes()[:600])
+    if streamed:
+        monkeypatch.setattr(_dataset, "IN_MEMORY", 0)
+        data = load(config({"folder": "made"}, test=0.25))
+        with pytest.raises(UserError) as caught:
+            [everything(split) for split in (data.train, data.validation, data.test)]
+        message = str(caught.value)
+    else:
+        message = fault({"folder": "made"}, test=0.25)
+    assert "dog/3.jpg: cannot be read as an image: " in message
+    assert "\n" not in message
+
+
+def test_folders_that_do_not_fit(rng):
+    write_images(rng, DATA / "made/train")
+    assert "has train/ alone" in fault({"folder": "made"})
+    write_images(rng, DATA / "made/test")
+    assert "'classes: 4'" in fault({"folder": "made"}, classes=4)
+    assert "1 channel (grey) or 3 (RGB), not 2" in fault({"folder": "made"}, shape=[2, 6, 6])
+    (DATA / "made/test/cat").rename(DATA / "made/test/cow")
+    assert "['cat', 'cow']" in fault({"folder": "made"})
+    (DATA / "made/test/cow").rename(DATA / "made/test/cat")
+    for image in (DATA / "made/test/cat").iterdir():
+        image.unlink()
+    assert "made/test/cat: holds no image" in fault({"folder": "made"})
+
+
+def test_damaged_archive_leaves_nothing(rng):
+    (DATA / "made.tar.xz").write_bytes(b"\xfd7zXZ\x00 and no more")
+    assert "cannot be unpacked" in fault({"folder": "made"})
+    assert not (DATA / "made").exists()
+
+
+def test_sizes_that_do_not_fit(rng):
+    write_npz(rng)
+    source = {"npz": "made.npz"}
+    assert "cannot take 40 out of 40" in fault(source, validation=40)
+    assert "cannot take 1.5 out of 40" in fault(source, validation=1.5)
+    assert "cannot take 0.001 out of 40" in fault(source, validation=0.001)
+    assert "test set of its own" in fault(source, test=0.2)
+    assert "2 values for 1 channels" in fault(source, normalise={"mean": [0, 0], "std": [1]})
+    assert "key 'augment'" in fault(source, augment={"shift": 6})
+    np.savez(DATA / "one.npz", x=np.zeros((9, 6, 6)), y=np.arange(9) % 3)
+    assert "missing key 'test'" in fault({"npz": "one.npz"})
+
+
+def test_torchvision_faults(rng, monkeypatch):
+    def source(**changes):
+        return {"torchvision": {"name": "MNIST", "train": {"train": True}, "test": {"train": False}} | changes}
+
+    assert "no class 'MNITS'" in fault(source(name="MNITS"))
+    assert "MNIST does not take {'trian': True}" in fault(source(train={"trian": True}))
+    assert "'tets'" in fault(source(name="SVHN", train={"split": "train"}, test={"split": "tets"}))
+    assert "neither arrays nor image files" in fault(source(name="FakeData", train={}, test={}))
+    monkeypatch.setattr("torchvision.datasets.mnist.MNIST.download", _no_network)
+    message = fault(source())
+    assert "MNIST is not at hand" in message
+    assert "no route to host" in message
+    write_mnist(rng, DATA)
+    image = DATA / "MNIST/raw/train-images-idx3-ubyte"
+    image.write_bytes(image.read_bytes()[:100])
+    assert "MNIST is not at hand (data: " in fault(source())
+    assert image.exists()
+
+
+def _no_network(self):
+    raise OSError("no route to host")

@@ -1,0 +1,113 @@
+"""One part of a data set, and how it is batched."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ttfs.data._augment import Augment
+from ttfs.data._images import Images
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """y = (x − mean) / std for each channel, x in [0, 1]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise float32 images [N, C, H, W] in place."""
+        mean, std = (value.to(images.device).view(-1, 1, 1) for value in (self.mean, self.std))
+        return images.sub_(mean).div_(std)
+
+    @property
+    def input_range(self) -> tuple[float, float]:
+        """Smallest and largest value an input can take, over all channels."""
+        black, white = (self(torch.full((len(self.mean), 1, 1), value)) for value in (0.0, 1.0))
+        return float(black.min()), float(white.max())
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels (int64 [N]): the training, validation or test part of a data set."""
+
+    images: Images
+    labels: Tensor
+    augment: Augment
+    normalise: Normalise | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(
+        self,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        augment: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> "Batches":
+        """Return the batches of an epoch: (images float32 [n, C, H, W], labels int64 [n]) on the device.
+
+        With a generator (of the CPU) the images are shuffled and, where asked, augmented; the same state gives the
+        same batches on every device, however many workers read. Each epoch draws an order and one seed from it, so
+        the orders are the same with and without augmentation, and whether or not an epoch is run to its end.
+        Without a generator the images come in order. The last batch may be small; no image is dropped. Where shuffled,
+        for training, a last image alone joins the batch before it: batch norm cannot learn from one image.
+        """
+        if augment and generator is None:
+            raise ValueError("augmentation is drawn from a generator: give one")
+        return Batches(self, batch_size, generator, augment, torch.device(device))
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of one split; each iteration is a new epoch."""
+
+    split: Split
+    batch_size: int
+    generator: torch.Generator | None
+    augment: bool
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def _sizes(self) -> list[int]:
+        full, rest = divmod(len(self.split), self.batch_size)
+        if self.generator is not None and full and rest == 1:
+            return [self.batch_size] * (full - 1) + [self.batch_size + 1]
+        return [self.batch_size] * full + [rest] * (rest > 0)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        split = self.split
+        moves = torch.Generator()
+        if self.generator is None:
+            order = torch.arange(len(split))
+        else:
+            order = torch.randperm(len(split), generator=self.generator)
+            moves.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
+        labels = split.labels[order].to(self.device).split(self._sizes)
+        images = split.images.batches(order.split(self._sizes), self.device)
+        for pixels, classes in zip(images, labels, strict=True):
+            values = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
+            if self.augment:
+                values = split.augment(values, moves)
+            if split.normalise is not None:
+                values = split.normalise(values)
+            yield values, classes
+
+
+def hold_out(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Split the places 0 … N−1 at random into (kept, held out [count]), each class by its share; both ascending.
+
+    Systematic sampling: shuffle, sort by class, take every (N / count)-th. A class gives its share of `count` ± 1.
+    """
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    taken = by_class[(2 * torch.arange(count) + 1) * len(labels) // (2 * count)]
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    held[taken] = True
+    return (~held).nonzero().view(-1), held.nonzero().view(-1)

@@ -1,0 +1,77 @@
+"""Data sets of torchvision: found, or downloaded whole."""
+
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ttfs.data._places import DATA, alone, listed, places, reason, staged
+from ttfs.errors import UserError
+
+Opened = list[tuple[Path, Any]]
+
+
+def open_sets(source: Mapping[str, Any], where: str) -> Opened:
+    """Return (folder, data set) for the arguments `train` and, where given, `test`; download them if no place has them.
+
+    Raises UserError for a class or arguments torchvision does not know, and for data that cannot be had.
+    """
+    from torchvision import datasets
+
+    name = source["name"]
+    if not hasattr(datasets, name):
+        raise UserError(f"{where}: key 'source.torchvision.name': torchvision.datasets has no class {name!r}")
+    parts = [partial(getattr(datasets, name), **source[part]) for part in ("train", "test") if part in source]
+    for part in parts:
+        _check_arguments(part, name, where)
+    found, reasons = _look(parts)
+    if found:
+        return found
+    with alone(name):
+        found, reasons = _look(parts)  # another job may have brought it while this one waited
+        if found:
+            return found
+        tried = "; ".join(f"{place}: {why}" for place, why in reasons.items())
+        print(f"downloading {name} into {DATA} ({tried})", file=sys.stderr)
+        try:
+            with staged(name) as staging:
+                _open_in(staging, parts, download=True)
+            return _open_in(DATA, parts)
+        except Exception as error:
+            raise UserError(
+                f"{where}: {name} is not at hand ({tried}) and cannot be downloaded ({reason(error)}); "
+                f"put its files, laid out as torchvision.datasets.{name} reads them, into {listed()}"
+            ) from None
+
+
+def _look(parts: Sequence[partial]) -> tuple[Opened, dict[Path, str]]:
+    """Open the parts in the first place that has them all, or say of each place why it would not do."""
+    reasons = {}
+    for place in places():
+        try:
+            return _open_in(place, parts), {}
+        except Exception as error:  # torchvision has none of its own: damaged files raise whatever reads them
+            reasons[place] = reason(error).split(". ")[0]
+    return [], reasons
+
+
+def _open_in(root: Path, parts: Sequence[partial], **download: bool) -> Opened:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about old pickles inside the data: nothing a user could mend
+        return [(root, part(root, **download)) for part in parts]
+
+
+def _check_arguments(part: partial, name: str, where: str) -> None:
+    """Try the arguments on an empty folder: data are missing there, so any other complaint is about the arguments."""
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            part(empty)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{where}: key 'source.torchvision': {name} does not take {part.keywords}: {reason(error)}"
+            ) from None
+        except Exception:
+            return
