@@ -54,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A checked grid: settings, the checked config of each data set, model and method it names, and published values."""
+    """A checked grid: its settings, the checked file of each data set, model and method it names, published values."""
 
     name: str
     settings: dict[str, Any]

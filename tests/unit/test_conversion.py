@@ -238,6 +238,7 @@ GRAPHS: dict[str, Callable[[], nn.Module]] = {
     "ends in pooled ReLU": lambda: nn.Sequential(conv(), nn.ReLU(), norm(), nn.MaxPool2d(2), nn.Flatten()),
     "fully convolutional": lambda: nn.Sequential(conv(), nn.ReLU(), conv(4, 2)),
     "identity": nn.Identity,
+    "a convolution alone": conv,
 }  # fmt: skip
 
 

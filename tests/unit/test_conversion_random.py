@@ -80,7 +80,7 @@ class RandomNetwork(nn.Module):
     def _convolution(self, channels: int) -> nn.Conv2d:
         kernel, mode = random.choice([1, 2, 3]), random.choice(["zeros", "zeros", "reflect", "replicate", "circular"])
         stride, dilation = random.choice([1, 1, 2]), random.choice([1, 1, 2])
-        padding = random.choice([0, 1, "valid"] + (["same"] if stride == 1 else []))
+        padding = random.choice([0, 1, "valid"] + (["same"] if stride == 1 and kernel != 2 else []))
         groups = random.choice([g for g in (1, 2, channels) if channels % g == 0])
         after = groups * random.randint(1, max(1, 8 // groups))
         return nn.Conv2d(channels, after, kernel, stride, padding, dilation, groups, random.random() < 0.7, mode)

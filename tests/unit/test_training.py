@@ -18,6 +18,8 @@ from ttfs.seeds import seed
 from ttfs.training import fit
 from ttfs.training._classifier import Classifier
 
+pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning and one store
+
 AXES = ("made", "tiny", 0)
 CONFIG = {
     "optimizer": "adam", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0, "schedule": "constant",

@@ -1,9 +1,8 @@
 """The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, fx, nn
 
 from ttfs.snn._neurons import EarliestSpike, Encode, Fire, absolute_times
@@ -79,7 +78,7 @@ class SpikingNetwork(nn.Module):
 
 
 @contextmanager
-def _listen(modules: dict[str, nn.Module], found: dict[str, Tensor]) -> Iterator[None]:
+def _listen(modules: Mapping[str, nn.Module], found: dict[str, Tensor]) -> Iterator[None]:
     def keep(name: str):
         return lambda module, inputs, output: found.__setitem__(name, output)
 
@@ -106,14 +105,3 @@ def _spiking_sources(body: fx.GraphModule) -> dict[str, tuple[str, ...]]:
             sources[node.target] = tuple(sorted(incoming))
             reach[node] = frozenset({node.target})
     return sources
-
-
-@torch.no_grad()
-def largest_charges(snn: SpikingNetwork, batches: Iterable[Tensor]) -> dict[str, float]:
-    """Return the largest charge of each hidden layer over the batches; while windows are open, its largest potential."""
-    largest = {name: torch.zeros(()) for name in snn.layers}
-    for images in batches:
-        for name, s in snn.charges(images)[1].items():
-            if name != INPUT:
-                largest[name] = torch.maximum(s.max(), largest[name].to(s))  # keeps NaN
-    return {name: value.item() for name, value in largest.items()}

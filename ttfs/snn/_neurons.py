@@ -66,6 +66,8 @@ class Synapses(nn.Module):
     of a shift that entered a zero-padded convolution, and so differs at the border.
     """
 
+    weights: Any  # Conv1d, Conv2d or Linear
+
     def __init__(self, weights: nn.Module, bias_map: Tensor | None = None):
         super().__init__()
         self.weights = weights
@@ -96,6 +98,7 @@ class EarliestSpike(nn.Module):
     latest spike passes, silence if any neuron of the field is silent: min pooling of charges.
     """
 
+    pool: Any
     sign: Tensor | None
 
     def __init__(self, pool: nn.Module, sign: Tensor | None = None):
@@ -134,8 +137,3 @@ def absolute_times(charges: Tensor, t_max: float) -> Tensor:
     """
     times = t_max - charges.double()
     return torch.where(charges > 0, times, torch.inf)
-
-
-def tensor_batches(calibration: Any, size: int = 256) -> list[Tensor] | Any:
-    """Split a tensor of images into batches; pass an iterable of batches on."""
-    return calibration.split(size) if isinstance(calibration, Tensor) else calibration

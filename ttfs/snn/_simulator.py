@@ -59,8 +59,7 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
                 source = population.sources[0]
                 fired = _race(population, known[source], shapes[source])
             elif population.name == OUTPUT:
-                membrane, _ = _integrate(population.projection, known, latency, None)
-                logits.append((membrane + population.projection.constant).reshape(population.shape))
+                logits.append(_read_out(population, known, latency))
                 continue
             else:
                 fired, crossed = _fire(population, known, windows[population.name])
@@ -81,6 +80,12 @@ def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
     pixels = images.detach().double().cpu().numpy().reshape(len(images), -1)
     charge = np.clip((pixels - low) / (high - low), 0.0, 1.0)
     return np.where(charge > 0, 1.0 - charge, np.inf)
+
+
+def _read_out(population: Population, known: dict[str, _Spikes], latency: float) -> np.ndarray:
+    assert population.projection is not None
+    membrane, _ = _integrate(population.projection, known, latency, None)
+    return (membrane + population.projection.constant).reshape(population.shape)
 
 
 def _fire(population: Population, known: dict[str, _Spikes], window: tuple[float, float]) -> tuple[_Spikes, np.ndarray]:

@@ -87,7 +87,7 @@ def trace(ann: nn.Module, example: Tensor) -> fx.GraphModule:
     """Return the graph of a frozen copy of the network, each node with the value it has for the example [1, ...]."""
     ann = _frozen(ann)
     try:
-        graph = fx.symbolic_trace(ann)
+        graph = fx.symbolic_trace(nn.Sequential(ann) if fx.Tracer().is_leaf_module(ann, "") else ann)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ConversionError(
@@ -119,7 +119,8 @@ def _frozen(ann: nn.Module) -> nn.Module:
             " `remove`"
         ) from error
     for module in [module for module in ann.modules() if parametrize.is_parametrized(module)]:
-        weights = {name: getattr(module, name) for name in module.parametrizations}
+        names: Any = module.parametrizations
+        weights = {name: getattr(module, name) for name in names}
         module.__class__ = type(module).__bases__[0]  # `remove_parametrizations` would break the original's class too
         del module.parametrizations
         for name, weight in weights.items():
@@ -153,7 +154,7 @@ def operation(node: fx.Node, root: fx.GraphModule) -> nn.Module:
         dims, keep = (*node.args[1:], None, None)[:2]
         dims, keep = node.kwargs.get("dim", dims), bool(node.kwargs.get("keepdim", keep))
         ndim = node.all_input_nodes[0].meta["value"].dim()
-        each = [dims] if isinstance(dims, int) else dims or []
+        each: Any = [dims] if isinstance(dims, int) else dims or []
         spatial = sorted(dim % ndim for dim in each) == list(range(2, ndim))
         return SpatialMean(keep) if spatial else Unsupported(f"{name} over dimensions {dims}")
     if issubclass(kind, DROPOUTS) and node.kwargs.get(

@@ -1,1 +1,1 @@
-"""The stages of a run, one module each: read files, call the science, write files. Each is a verb of `python -m ttfs`."""
+"""The stages of a run, one module and one verb of `python -m ttfs` each: read files, call the science, write files."""

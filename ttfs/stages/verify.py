@@ -78,7 +78,7 @@ def _answer(ann: nn.Module, snn: SpikingNetwork, synapses: dict[str, Tensor], jo
 
 @torch.no_grad()
 def _simulation_errors(snn: SpikingNetwork, simulation: Simulation, images: Tensor) -> dict[str, float]:
-    """Largest difference {layer: tau_c} between closed form and simulator; silence counts as a spike at the deadline."""
+    """Return {layer: largest difference of closed form and simulator, in tau_c}; silence counts as a spike at t_max."""
     logits, charges = snn.charges(images)
     errors = {OUTPUT: (simulation.logits - logits).abs().max().item()}
     for name, times in simulation.spike_times.items():

@@ -14,7 +14,7 @@ from ttfs.snn import Fire
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy, plus an L1 penalty on activity: strength * sum over hidden neurons of the activation, mean over images.
+    """Cross-entropy plus an L1 penalty: strength * sum over hidden neurons of their activation, mean over images.
 
     A spiking neuron's activation is its charge t_max - t, so the penalty pushes spikes towards silence.
     Sums for the curve are kept as tensors and read once an epoch: reading them at each step would cost as much again.

@@ -3,12 +3,13 @@
 import fcntl
 import sys
 from pathlib import Path
+from shlex import quote
 
 from ttfs.config import Cell, load_grid
 from ttfs.digest import code_digest, stage_digest
 from ttfs.errors import UserError
 
-TTFS = f"OMP_NUM_THREADS={{threads}} {sys.executable} -m ttfs"
+TTFS = f"OMP_NUM_THREADS={{threads}} {quote(sys.executable)} -m ttfs"
 CELL = "results/{grid}/{dataset}/{model}/seed{seed}/{method}"
 
 
@@ -16,8 +17,12 @@ def read_grid():
     unknown = sorted(set(config) - {"grid"})
     if unknown:
         raise UserError(f"--config {unknown[0]}: the workflow takes only grid=<file>; settings belong in that file")
-    path = config.get("grid", "configs/quick.yaml")
-    return path, load_grid(path)
+    path = str(config.get("grid", "configs/quick.yaml"))
+    grid = load_grid(path)
+    for folder in (grid.folder.parent, grid.folder):
+        if folder.is_file():
+            raise UserError(f"{folder}: a file is where the results go; move it away")
+    return path, grid
 
 
 try:
@@ -62,12 +67,14 @@ LOCK = None
 def lock_results():
     """Let one run at a time write to a grid's results. The lock ends with the process, however that ends."""
     global LOCK
-    GRID.folder.mkdir(parents=True, exist_ok=True)
-    LOCK = open(GRID.folder / ".lock", "w")
     try:
+        GRID.folder.mkdir(parents=True, exist_ok=True)
+        LOCK = open(GRID.folder / ".lock", "w")
         fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise SystemExit(f"error: {GRID.folder}: another run writes there; wait for it or stop it")
+    except BlockingIOError:
+        sys.exit(f"error: {GRID.folder}: another run writes there; wait for it or stop it")
+    except OSError as error:
+        sys.exit(f"error: {GRID.folder}: cannot be written ({error.strerror}); make the folder writable")
 
 
 onstart:
@@ -76,4 +83,5 @@ onstart:
 
 # What did succeed is worth a table, and what did not is shown in it.
 onerror:
-    shell(f"for verb in tables figures publish; do {sys.executable} -m ttfs $verb {GRID_FILE} || true; done")
+    for verb in ("tables", "figures", "publish"):
+        shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} || true")

@@ -16,5 +16,5 @@ rule convert:
     benchmark:
         f"{CELL}/convert.benchmark.tsv"
     shell:
-        TTFS + " convert {GRID_FILE} {wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}/{wildcards.method}"
+        TTFS + " convert {GRID_FILE:q} {wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}/{wildcards.method}"
         " 2>&1 | tee {log}"

@@ -17,4 +17,4 @@ rule figures:
     benchmark:
         f"results/{GRID.name}/figures.benchmark.tsv"
     shell:
-        TTFS + " figures {GRID_FILE} 2>&1 | tee {log}"
+        TTFS + " figures {GRID_FILE:q} 2>&1 | tee {log}"

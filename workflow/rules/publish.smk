@@ -14,4 +14,4 @@ rule publish:
     benchmark:
         f"results/{GRID.name}/publish.benchmark.tsv"
     shell:
-        TTFS + " publish {GRID_FILE} 2>&1 | tee {log}"
+        TTFS + " publish {GRID_FILE:q} 2>&1 | tee {log}"

@@ -20,4 +20,4 @@ rule tables:
     benchmark:
         f"results/{GRID.name}/tables.benchmark.tsv"
     shell:
-        TTFS + " tables {GRID_FILE} 2>&1 | tee {log}"
+        TTFS + " tables {GRID_FILE:q} 2>&1 | tee {log}"

@@ -16,5 +16,5 @@ rule train:
     benchmark:
         f"{CELL}/train.benchmark.tsv"
     shell:
-        TTFS + " train {GRID_FILE} {wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}/{wildcards.method}"
+        TTFS + " train {GRID_FILE:q} {wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}/{wildcards.method}"
         " 2>&1 | tee {log}"

@@ -17,5 +17,5 @@ rule verify:
     benchmark:
         f"{CELL}/verify.benchmark.tsv"
     shell:
-        TTFS + " verify {GRID_FILE} {wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}/{wildcards.method}"
+        TTFS + " verify {GRID_FILE:q} {wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}/{wildcards.method}"
         " 2>&1 | tee {log}"

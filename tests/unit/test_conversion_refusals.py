@@ -1,0 +1,220 @@
+"""What cannot be mapped exactly is refused in one line that names the module and the reason; the ANN stays as it was."""
+
+import copy
+import re
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from exactness import IMAGE, LINE, Net, conv, draw, headed, norm, randomise
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize, prune
+
+from ttfs.errors import UserError
+from ttfs.snn import ConversionError, convert, simulate
+
+pytestmark = pytest.mark.usefixtures("seed")
+
+
+def on_features(function: Callable[[Tensor], Tensor], features: int = 288) -> nn.Module:
+    """Apply the function to the spikes of a convolution."""
+    return Net(
+        lambda net, x: net.head(function(F.relu(net.conv(x))).flatten(1)), conv=conv(), head=nn.Linear(features, 5)
+    )
+
+
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Parameter(torch.ones(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.gate
+
+
+def indices(net: Net, x: Tensor) -> Tensor:
+    x, _ = net.pool(F.relu(net.conv(x)))
+    return net.head(x.flatten(1))
+
+
+def split(net: Net, x: Tensor) -> Tensor:
+    first, second = net.conv(x).relu().chunk(2, 1)
+    return net.head((first + second).flatten(1))
+
+
+def aliased(net: Net, x: Tensor) -> Tensor:
+    x = net.conv(x)
+    y = net.identity(x).relu_()  # writes into x too
+    return net.head((x + y).flatten(1))
+
+
+def poisoned() -> nn.Module:
+    network = headed(IMAGE, conv(), nn.ReLU(), conv(4, 4), nn.ReLU())
+    network[2].weight.data[0, 0, 0, 0] = float("nan")
+    return network
+
+
+def overflowing() -> nn.Module:
+    network = headed(IMAGE, conv(), nn.ReLU(), conv(4, 4), nn.ReLU())
+    for layer in (0, 2):
+        network[layer].weight.data.fill_(1e30)
+    return network
+
+
+NO_COUNTERPART, NO_SPIKE = "no exact TTFS counterpart", "no ReLU"
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {  # network, how the module is named, why
+    "GELU": (lambda: headed(IMAGE, conv(), nn.GELU()), "1 (GELU)", NO_COUNTERPART),
+    "sigmoid": (lambda: headed(IMAGE, conv(), nn.Sigmoid()), "1 (Sigmoid)", NO_COUNTERPART),
+    "ReLU6": (lambda: headed(IMAGE, conv(), nn.ReLU6()), "1 (ReLU6)", NO_COUNTERPART),
+    "LeakyReLU": (lambda: headed(IMAGE, conv(), nn.LeakyReLU()), "1 (LeakyReLU)", NO_COUNTERPART),
+    "softmax": (lambda: nn.Sequential(*headed(IMAGE), nn.Softmax(1)), "2 (Softmax)", NO_COUNTERPART),
+    "LayerNorm": (lambda: headed(IMAGE, conv(), nn.LayerNorm([9, 8]), nn.ReLU()), "1 (LayerNorm)", NO_COUNTERPART),
+    "ConvTranspose2d": (
+        lambda: headed(IMAGE, nn.ConvTranspose2d(3, 4, 3), nn.ReLU()), "0 (ConvTranspose2d)", NO_COUNTERPART,
+    ),
+    "F.softmax": (lambda: on_features(lambda x: F.softmax(x, 1)), "softmax (softmax)", NO_COUNTERPART),
+    "F.gelu": (lambda: on_features(F.gelu), "gelu (gelu)", NO_COUNTERPART),
+    "method": (lambda: on_features(lambda x: x.sigmoid()), "sigmoid (sigmoid)", NO_COUNTERPART),
+    "product": (lambda: on_features(lambda x: x * x), "mul (mul)", NO_COUNTERPART),
+    "a number added": (lambda: on_features(lambda x: x + 1), "add (Add)", "plain sum of two branches"),
+    "weighted sum": (lambda: on_features(lambda x: torch.add(x, x, alpha=2)), "add (Add)", "plain sum of two branches"),
+    "broadcast sum": (lambda: on_features(lambda x: x + x.mean((2, 3), True)), "add (Add)", "[4, 9, 8] and [4, 1, 1]"),
+    "a parameter added": (lambda: headed(IMAGE, conv(), Gate()), "1_gate", "does not come from the input"),
+    "functional weights": (
+        lambda: Net(lambda net, x: F.linear(x.flatten(1), net.head.weight), head=nn.Linear(216, 5)),
+        "head_weight", "does not come from the input",
+    ),
+    "dropout for ever": (lambda: on_features(F.dropout), "stays on in eval()", NO_COUNTERPART),
+    "rows joined": (lambda: on_features(lambda x: torch.cat([x, x], 2), 576), "cat (Concatenate)", "only channels"),
+    "channel mean": (lambda: on_features(lambda x: x.mean(1), 72), "mean over dimensions 1", NO_COUNTERPART),
+    "permutation": (lambda: on_features(lambda x: x.permute(0, 2, 3, 1)), "permute (permute)", NO_COUNTERPART),
+    "chunk": (lambda: Net(split, conv=conv(), head=nn.Linear(144, 5)), "chunk (chunk)", NO_COUNTERPART),
+    "batch statistics": (
+        lambda: headed(IMAGE, conv(), norm(track_running_stats=False), nn.ReLU()), "1 (BatchNorm2d)", "statistics of each batch",
+    ),
+    "max pool of a potential": (lambda: headed(IMAGE, conv(), nn.MaxPool2d(2), conv(4, 4)), "2 (Conv2d)", NO_SPIKE),
+    "max pool of the logits": (lambda: nn.Sequential(conv(), nn.MaxPool2d(2)), "(MaxPool2d)", NO_SPIKE),
+    "max pool of a mean": (lambda: headed(IMAGE, nn.AvgPool2d(2), nn.MaxPool2d(2)), "2 (Flatten)", NO_SPIKE),
+    "max pool, sum": (
+        lambda: on_features(lambda x: F.max_pool2d(x + x, 3, 1, 1) + x), "add_1 (MaxPool2d)", NO_SPIKE,
+    ),
+    "indices": (
+        lambda: Net(indices, conv=conv(), pool=nn.MaxPool2d(2, return_indices=True), head=nn.Linear(64, 5)),
+        "pool (MaxPool2d)", "return_indices",
+    ),
+    "linear map of rows": (lambda: nn.Sequential(conv(), nn.ReLU(), nn.Linear(8, 5)), "2 (Linear)", "a vector"),
+    "pool of a vector": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(216, 8), nn.ReLU(), nn.MaxPool1d(2)), "3 (MaxPool1d)", "channels x length",
+    ),
+    "branch on values": (
+        lambda: on_features(lambda x: x if x.sum() > 0 else -x), "Net", "may not branch on values",
+    ),
+    "two outputs": (lambda: Net(lambda net, x: (net.conv(x), x), conv=conv()), "network", "one tensor of logits"),
+    "memory shared": (lambda: Net(aliased, conv=conv(), identity=nn.Identity(), head=nn.Linear(288, 5)), "output", "differ"),
+    "images mixed": (lambda: Net(lambda net, x: net.head(x.reshape(1, -1)), head=nn.Linear(216, 5)), "Net", "fails on"),
+    "NaN weight": (poisoned, "2.weight", "NaN"),
+    "overflow": (overflowing, "layer _3", "inf over the calibration images"),
+    "pruned": (lambda: prune.random_unstructured(conv(), "weight", 0.5), "Conv2d", "make pruning"),
+}  # fmt: skip
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(ConversionError) as caught:
+        call()
+    assert isinstance(caught.value, UserError)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(("network", "named", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_by_name_and_reason(network: Callable[[], nn.Module], named: str, reason: str, capfd) -> None:
+    message = refusal(lambda: convert(network(), draw(IMAGE)))
+    assert named in message
+    assert reason in message
+    assert not capfd.readouterr().err  # no traceback of a library either
+
+
+def test_two_inputs_are_refused() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return x + mask
+
+    assert "takes 2 inputs (x, mask)" in refusal(lambda: convert(Two(), draw(IMAGE)))
+
+
+def test_hooks_that_compute_weights_are_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        network = nn.Sequential(nn.utils.weight_norm(conv()), nn.ReLU())
+    assert "`remove`" in refusal(lambda: convert(network, draw(IMAGE)))
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (torch.empty(0, *IMAGE), "no image"),
+        ([], "no image"),
+        (torch.full((2, *IMAGE), float("nan")), "NaN"),
+        (torch.full((2, *IMAGE), 1.5), r"[1.5, 1.5], outside input_range (0, 1)"),
+        (torch.full((2, *IMAGE), -0.5), "outside input_range"),
+        (torch.rand(2, 1, 9, 8), "fails on torch.float32 images of shape [1, 9, 8]"),
+        (torch.rand(2, 3, 8, 8), "fails on torch.float32 images of shape [3, 8, 8]"),
+        (torch.rand(2, *IMAGE).double(), "fails on torch.float64 images"),
+        (torch.zeros(2, *IMAGE).byte(), "fails on torch.uint8 images"),
+    ],
+)
+def test_calibration_is_checked(images: Tensor | list, reason: str, capfd) -> None:
+    network = headed(IMAGE, conv(), nn.ReLU())
+    assert reason in refusal(lambda: convert(network, images))
+    assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"neuron": "lif"}, "neuron 'lif' is not known; choose from: b1"),
+        ({"headroom": -0.1}, "headroom is -0.1"),
+        ({"headroom": float("nan")}, "headroom is nan"),
+        ({"headroom": float("inf")}, "headroom is inf"),
+        ({"input_range": (1, 1)}, "input_range is (1, 1)"),
+        ({"input_range": (0, float("inf"))}, "input_range is (0, inf)"),
+    ],
+)
+def test_options_are_checked(options: dict, reason: str) -> None:
+    assert reason in refusal(lambda: convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE), **options))
+
+
+def test_images_of_another_shape_are_refused_by_the_network() -> None:
+    snn = convert(headed(LINE, nn.Conv1d(3, 4, 3), nn.ReLU()), draw(LINE))
+    for call in (snn, snn.charges, snn.spike_times):
+        with pytest.raises(ValueError, match=re.escape("shape [12, 3, 9], this network takes [N, 3, 12]")):
+            call(torch.rand(12, 3, 9))
+
+
+def test_the_ann_is_left_as_it_was() -> None:
+    parametrized = parametrizations.weight_norm(conv(4, 4))
+    ann = randomise(headed(IMAGE, nn.ReLU(True), conv(), norm(), nn.ReLU(True), norm(), parametrized, nn.Dropout()))
+    ann.train()
+    ann[2].eval()
+    ann[1].weight.requires_grad_(False)
+    before, modes = copy.deepcopy(ann.state_dict()), [module.training for module in ann.modules()]
+    images = draw(IMAGE, -1, 1)
+    kept, generator = images.clone(), torch.get_rng_state()
+    snn = convert(ann, images, input_range=(-1, 1))
+    snn.charges(images)
+    simulate(snn, images[:1])
+    assert torch.equal(images, kept)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert modes == [module.training for module in ann.modules()]
+    assert before.keys() == ann.state_dict().keys()
+    assert all(torch.equal(before[key], value) for key, value in ann.state_dict().items())
+    assert not any(module._forward_hooks for network in (ann, snn) for module in network.modules())
+    assert parametrize.is_parametrized(parametrized, "weight")
+    assert all(parameter.grad is None for parameter in ann.parameters())
+    assert not ann[1].weight.requires_grad
+    ann.eval()(images.clone()).sum().backward()  # still whole
+    assert snn.training
+    assert not {p.data_ptr() for p in snn.parameters()} & {p.data_ptr() for p in ann.parameters()}

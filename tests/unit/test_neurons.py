@@ -1,0 +1,74 @@
+"""The modules a TTFS network is made of, by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from ttfs.snn import EarliestSpike, Encode, Fire, OneToOne, Synapses
+from ttfs.snn._neurons import absolute_times
+
+
+def test_encode_spikes_earlier_for_brighter_pixels() -> None:
+    pixels = torch.tensor([[-3.0, 0.0, 1.5, 3.0, 7.0, -9.0]])
+    assert Encode(-3, 3)(pixels).tolist() == [[0.0, 0.5, 0.75, 1.0, 1.0, 0.0]]
+    assert Encode(0, 1)(torch.tensor([[0.0, 0.25, 1.0, 1.5]])).tolist() == [[0.0, 0.25, 1.0, 1.0]]
+
+
+def test_fire_is_a_relu_that_ends_at_the_opening() -> None:
+    potential = torch.tensor([-1.0, 0.0, 0.5, 2.0, 3.0], requires_grad=True)
+    charge = Fire(2.0)(potential)
+    assert charge.tolist() == [0.0, 0.0, 0.5, 2.0, 2.0]
+    charge.sum().backward()
+    assert potential.grad.tolist() == [0.0, 0.0, 1.0, 0.0, 0.0]  # at exactly 0 ReLU's subgradient, 0
+
+
+def test_fire_with_an_open_window_is_relu() -> None:
+    potential = torch.randn(100, requires_grad=True)
+    assert torch.equal(Fire()(potential), potential.relu())
+
+
+def test_fire_keeps_its_window_in_the_state() -> None:
+    fire = Fire()
+    fire.load_state_dict(Fire(2.5).state_dict())
+    assert fire.width == 2.5
+    assert repr(fire) == "Fire(width=2.5)"
+
+
+def test_synapses_add_one_bias_a_neuron_or_a_map() -> None:
+    conv = nn.Conv2d(1, 2, 3, padding=1, bias=False)
+    charges, bias_map = torch.rand(3, 1, 4, 4), torch.randn(2, 4, 4)
+    assert torch.equal(Synapses(conv)(charges), conv(charges))
+    assert torch.equal(Synapses(conv, bias_map)(charges), conv(charges) + bias_map)
+    assert len(list(Synapses(conv, bias_map).parameters())) == 2
+
+
+def test_one_to_one_scales_and_shifts() -> None:
+    synapses = OneToOne(torch.tensor([2.0, -1.0]), torch.tensor([0.5, 0.0]))
+    assert synapses(torch.tensor([[1.0, 3.0]])).tolist() == [[2.5, -3.0]]
+
+
+@pytest.mark.parametrize(("sign", "passed"), [(None, [[4.0, 3.0]]), ([1, -1], [[4.0, 0.0]]), ([-1, -1], [[1.0, 0.0]])])
+def test_the_earliest_spike_passes_or_where_the_sign_is_negative_the_latest(sign, passed) -> None:
+    charges = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [3.0, 2.0]]]])
+    sign = None if sign is None else torch.tensor(sign).float().reshape(2, 1, 1)
+    assert EarliestSpike(nn.MaxPool2d(2), sign)(charges).flatten(1).tolist() == passed
+
+
+def test_padding_never_wins_a_race() -> None:
+    pool = EarliestSpike(nn.MaxPool2d(2, 2, 1), -torch.ones(1, 1, 1))
+    assert pool(torch.full((1, 1, 2, 2), 5.0)).tolist() == [[[[5.0, 5.0], [5.0, 5.0]]]]
+
+
+def test_a_turned_pool_follows_the_product_of_signs() -> None:
+    sign = torch.tensor([1.0, -1.0, -1.0]).reshape(3, 1, 1)
+    pool = EarliestSpike(nn.MaxPool2d(2))
+    assert torch.equal(pool.turned(sign).sign, sign)
+    assert pool.turned(sign).turned(sign.flip(0)).sign.flatten().tolist() == [-1, 1, -1]
+
+
+def test_absolute_times_keep_small_charges_behind_wide_windows() -> None:
+    times = absolute_times(torch.tensor([0.0, 1e-4, 2.0]), 1e4)
+    assert times.dtype == torch.float64
+    assert times[0] == float("inf")
+    assert times[1].item() == pytest.approx(1e4 - 1e-4, abs=1e-11)
+    assert times[2] == 9998
