@@ -13,6 +13,8 @@ _HOMES = {
     "SpikingNetwork": "ttfs.snn",
     "ConversionError": "ttfs.snn",
     "spikes_per_neuron": "ttfs.metrics",
+    "Hardware": "ttfs.hardware",
+    "deploy": "ttfs.hardware",
 }
 __all__ = [*_HOMES]
 

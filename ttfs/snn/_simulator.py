@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ttfs.errors import UserError
 from ttfs.snn._connectivity import Population, Projection, connectivity
 from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
+from ttfs.snn._neurons import Encode, Fire
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     dV/dt is 1; it fires where V reaches theta = T - D, at the opening if V is there already, never if not before t_max.
     Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for samples of a test set.
     """
+    if type(snn.encode) is not Encode or any(type(layer) is not Fire for layer in snn.layers.values()):
+        raise UserError("simulate knows ideal neurons only; simulate the network before it is deployed on a chip")
     windows, latency = snn.windows, snn.latency
     encoded = _encode(images, snn)
     times: dict[str, list[np.ndarray]] = {name: [] for name in windows}

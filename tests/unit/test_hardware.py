@@ -1,0 +1,160 @@
+"""A chip's imperfections, one by one and together, against their definitions."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import ttfs
+from ttfs.errors import UserError
+from ttfs.hardware import Hardware, deploy
+from ttfs.snn import Synapses
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(7)) * (torch.arange(64) % 8 > 1).view(8, 8)
+
+
+@pytest.fixture(scope="module")
+def snn(images):
+    torch.manual_seed(3)
+    ann = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(54, 20), nn.ReLU(), nn.Linear(20, 5)
+    )
+    return ttfs.convert(ann, images)
+
+
+def test_the_ideal_chip_is_the_ideal_network_bit_for_bit(snn, images):
+    assert torch.equal(deploy(snn, Hardware())(images), snn(images))
+
+
+def test_deploying_leaves_the_ideal_network_alone(snn, images):
+    before, windows = snn(images), snn.windows
+    deploy(snn, Hardware(jitter=0.1, time_bits=2, weight_bits=2, window_quantile=0.5), images)
+    assert torch.equal(snn(images), before)
+    assert snn.windows == windows
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 7])
+def test_spikes_lie_on_the_clock_and_never_come_early(snn, images, bits):
+    chip = deploy(snn, Hardware(time_bits=bits))
+    ideal, coarse = snn.charges(images)[1], chip.charges(images)[1]
+    for name, (t_min, t_max) in chip.windows.items():
+        steps = coarse[name].double() * 2**bits / (t_max - t_min)
+        assert torch.allclose(steps, steps.round(), atol=1e-5)
+        assert steps.min() >= 0
+        assert steps.max() <= 2**bits + 1e-5
+    step = 1 / 2**bits
+    late = ideal["input"] - coarse["input"]  # of the input both see the same potential
+    assert late.min() >= 0
+    assert late.max() < step
+    assert torch.equal(coarse["input"] == 0, ideal["input"] < step)
+
+
+def test_a_clock_changes_nothing_that_lies_on_it():
+    from ttfs.hardware._emission import Emission
+
+    for width in (1.0, 0.3, 7.7):
+        clock = Emission(0.0, 5, 0)
+        once = clock(torch.linspace(0, width, 1001).clamp(max=width), width)
+        assert torch.equal(clock(once, width), once)
+        assert clock(torch.tensor([width]), width).item() == pytest.approx(width)
+
+
+def test_jitter_moves_spikes_by_its_share_of_the_window_and_silence_not_at_all(snn, images):
+    chip = deploy(snn, Hardware(jitter=0.05))
+    ideal, moved = images, chip.charges(images)[1]["input"]
+    assert torch.equal(moved[ideal == 0], ideal[ideal == 0])
+    inside = (ideal > 0.2) & (ideal < 0.8)  # four standard deviations from both ends
+    noise = (moved - ideal)[inside]
+    assert noise.std().item() == pytest.approx(0.05, rel=0.1)
+    assert abs(noise.mean().item()) < 4 * 0.05 / len(noise) ** 0.5
+    hidden, window = chip.charges(images)[1]["_1"], chip.layers["_1"].width
+    assert hidden.min() >= 0
+    assert hidden.max() <= window
+
+
+def test_noise_is_its_seed_s(snn, images):
+    first, again = (deploy(snn, Hardware(jitter=0.05, seed=1)) for _ in range(2))
+    logits = first(images)
+    assert torch.equal(logits, again(images))
+    assert not torch.equal(logits, first(images)), "each image is a new trial"
+    assert not torch.equal(logits, deploy(snn, Hardware(jitter=0.05, seed=2))(images))
+    assert torch.equal(copy.deepcopy(first)(images), first(images))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_every_layer_has_few_bit_weights_the_output_too(snn, bits):
+    chip = deploy(snn, Hardware(weight_bits=bits))
+    layers = [module for module in chip.modules() if isinstance(module, Synapses)]
+    ideal = [module for module in snn.modules() if isinstance(module, Synapses)]
+    assert len(layers) == 3
+    for few, full in zip(layers, ideal, strict=True):
+        weight, exact = few.weights.weight.double(), full.weights.weight.double()
+        step = exact.abs().max() / (2 ** (bits - 1) - 1)
+        assert torch.allclose(weight / step, (weight / step).round(), atol=1e-4)
+        assert (weight - exact).abs().max() <= step * 0.5001
+        assert len(weight.unique()) <= 2**bits - 1
+
+
+def test_few_bit_weights_learn_through_the_rounding(snn, images):
+    chip = deploy(snn, Hardware(weight_bits=3, time_bits=4))
+    optimizer = torch.optim.Adam(chip.parameters(), 1e-2)
+    labels = torch.arange(64) % 5
+    losses = []
+    for _ in range(100):
+        loss = nn.functional.cross_entropy(chip(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(parameter.grad is not None for parameter in chip.parameters())
+
+
+def test_a_window_ends_at_its_quantile_and_clips_the_rest(snn, images):
+    chip = deploy(snn, Hardware(window_quantile=0.9), images)
+    assert chip.latency < snn.latency
+    for name, charges in snn.charges(images)[1].items():
+        if name == "_1":  # the first hidden layer sees what it was calibrated on
+            emitted = charges[charges > 0].double()
+            fit = (emitted <= chip.layers[name].width).double().mean().item()
+            assert fit == pytest.approx(0.9, abs=2 / len(emitted) + 1e-4)
+            assert torch.equal(chip.charges(images)[1][name], charges.clamp(max=chip.layers[name].width))
+
+
+def test_imperfections_compose(snn, images):
+    chip = deploy(snn, Hardware(jitter=0.02, time_bits=4, weight_bits=4, window_quantile=0.99), images)
+    for name, (t_min, t_max) in chip.windows.items():
+        steps = chip.charges(images)[1][name].double() * 16 / (t_max - t_min)
+        assert torch.allclose(steps, steps.round(), atol=1e-4)
+    assert chip(images).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"jitter": -0.1}, "jitter is -0.1"),
+        ({"jitter": float("nan")}, "jitter is nan"),
+        ({"time_bits": 0}, "time_bits is 0"),
+        ({"time_bits": 2.5}, "time_bits is 2.5"),
+        ({"weight_bits": 1}, "weight_bits is 1"),
+        ({"window_quantile": 0.0}, "window_quantile is 0.0"),
+        ({"window_quantile": 1.5}, "window_quantile is 1.5"),
+    ],
+)
+def test_chips_that_cannot_be(wrong, said):
+    with pytest.raises(UserError, match=said):
+        Hardware(**wrong)
+
+
+def test_what_cannot_be_deployed(snn, images):
+    with pytest.raises(UserError, match="needs calibration images"):
+        deploy(snn, Hardware(window_quantile=0.9))
+    chip = deploy(snn, Hardware(time_bits=4))
+    with pytest.raises(UserError, match="on a chip already"):
+        deploy(chip, Hardware())
+    with pytest.raises(UserError, match="ideal neurons only"):
+        ttfs.simulate(chip, images[:1])

@@ -1,0 +1,105 @@
+"""What a chip does to an ideal TTFS network."""
+
+import copy
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from ttfs.errors import UserError
+from ttfs.hardware._emission import ChipEncode, ChipFire, Emission
+from ttfs.hardware._weights import FewBits
+from ttfs.seeds import seed
+from ttfs.snn import INPUT, SpikingNetwork, Synapses
+
+BINS = 2**16
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A chip. The defaults are the ideal one; imperfections compose.
+
+    jitter: standard deviation of Gaussian noise on each emitted spike time, input spikes included, as a share of the
+        spike's window. A silent neuron has no spike to move. A spike pushed past its deadline is lost, one pushed
+        before its opening comes at the opening.
+    time_bits: spikes, input spikes included, wait for the next step of a clock with 2^time_bits steps a window, and are
+        lost if that is the deadline. They never come earlier than physics has them. Jitter comes before the clock.
+    weight_bits: uniform symmetric weights of 2^weight_bits - 1 levels, per layer, output included. Biases, which are
+        thresholds, stay as they are.
+    window_quantile: share of the emitted calibration charges that fit into the window; stronger ones come at its
+        opening. None keeps the windows of the conversion.
+    seed: names the noise of this chip.
+
+    Raises UserError for a value that no chip can have.
+    """
+
+    jitter: float = 0.0
+    time_bits: int | None = None
+    weight_bits: int | None = None
+    window_quantile: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.jitter < math.inf:
+            raise UserError(f"hardware: jitter is {self.jitter}; it is a share of the window, 0 or more")
+        if self.time_bits is not None and not (isinstance(self.time_bits, int) and 1 <= self.time_bits <= 16):
+            raise UserError(f"hardware: time_bits is {self.time_bits}; choose 1 to 16, or None for continuous time")
+        if self.weight_bits is not None and not (isinstance(self.weight_bits, int) and 2 <= self.weight_bits <= 16):
+            raise UserError(f"hardware: weight_bits is {self.weight_bits}; choose 2 to 16, or None for float weights")
+        if self.window_quantile is not None and not 0 < self.window_quantile <= 1:
+            raise UserError(f"hardware: window_quantile is {self.window_quantile}; it is a share above 0, at most 1")
+
+
+def deploy(
+    snn: SpikingNetwork, hardware: Hardware, calibration: Tensor | Iterable[Tensor] | None = None
+) -> SpikingNetwork:
+    """Return the network as it runs on a chip; the ideal network stays as it is.
+
+    Train what comes back to fine-tune it on that chip: rounding passes gradients straight through, lost and clipped
+    spikes pass none. `hardware` with its defaults changes nothing, bit for bit.
+
+    Args:
+        snn: an ideal network, from `ttfs.convert`.
+        hardware: the chip.
+        calibration: images [N, ...] or batches of them; needed, and used, for `window_quantile` alone.
+
+    Raises:
+        UserError: if `window_quantile` has no calibration images, or the network is deployed already.
+    """
+    if isinstance(snn.encode, ChipEncode):
+        raise UserError("deploy: the network runs on a chip already; deploy the ideal one")
+    chip = copy.deepcopy(snn)
+    if hardware.window_quantile is not None:
+        if calibration is None:
+            raise UserError("deploy: window_quantile needs calibration images; pass calibration=")
+        _shorten_windows(chip, hardware.window_quantile, calibration)
+
+    def emission(layer: str) -> Emission:
+        return Emission(hardware.jitter, hardware.time_bits, seed("hardware", hardware.seed, layer))
+
+    chip.encode = ChipEncode(chip.encode.low, chip.encode.high, emission(INPUT))
+    for name, fire in chip.layers.items():
+        chip.body.set_submodule(name, ChipFire(fire.width, emission(name)))
+    if hardware.weight_bits is not None:
+        for synapses in [module for module in chip.modules() if isinstance(module, Synapses)]:
+            parametrize.register_parametrization(synapses.weights, "weight", FewBits(hardware.weight_bits))
+    return chip.train(snn.training)
+
+
+@torch.no_grad()
+def _shorten_windows(chip: SpikingNetwork, quantile: float, calibration: Tensor | Iterable[Tensor]) -> None:
+    """Close each window at the quantile of its emitted charges, read off a histogram of 2^16 bins over the window."""
+    counts = {name: torch.zeros(BINS, dtype=torch.float64) for name in chip.layers}
+    for images in calibration.split(256) if isinstance(calibration, Tensor) else calibration:
+        for name, charges in chip.charges(images)[1].items():
+            if name != INPUT:
+                emitted = charges[charges > 0].float().cpu()
+                counts[name] += torch.histc(emitted, BINS, 0.0, chip.layers[name].width).double()
+    for name, fire in chip.layers.items():
+        share = counts[name].cumsum(0) / counts[name].sum().clamp(min=1)
+        enough = int(torch.searchsorted(share, quantile - 1e-12)) + 1
+        if counts[name].sum() > 0:
+            fire.width *= min(enough, BINS) / BINS
