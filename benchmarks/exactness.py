@@ -55,12 +55,12 @@ def network(model: str) -> tuple[nn.Module, tuple[int, int, int]]:
     path = CONFIGS / "models" / f"{model}.yaml"
     ann = build(read_yaml(path, "model"), shape, CLASSES)
     for norm in ann.modules():
-        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) and norm.running_mean is not None:
             sign = torch.randint(0, 2, norm.weight.shape) * 2 - 1
             norm.weight.data.uniform_(0.5, 1.5).mul_(sign)
             norm.bias.data.normal_(0, 0.5)
             norm.running_mean.normal_(0, 0.5)
-            norm.running_var.uniform_(0.5, 2)
+            norm.running_var = torch.empty_like(norm.running_mean).uniform_(0.5, 2)
     return ann.eval(), shape
 
 
@@ -70,14 +70,15 @@ def measure(model: str, images: int, simulated: int) -> Row:
     start = time.perf_counter()
     ann, shape = network(model)
     batch = torch.rand(images, *shape) * (HIGH - LOW) + LOW
-    differences = []
+    differences = {}
     for dtype in (torch.float32, torch.float64):
         twin, inputs = copy.deepcopy(ann).to(dtype), batch.to(dtype)
         snn = convert(twin, inputs, input_range=(LOW, HIGH))
-        differences.append(relative_difference(snn(inputs), twin(inputs)))
+        differences[dtype] = relative_difference(snn(inputs), twin(inputs))
     del ann, twin
     times, early = simulation_error(snn, inputs[:simulated])
-    return Row(model, *differences, times, early, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Row(model, differences[torch.float32], differences[torch.float64], times, early, seconds)
 
 
 def simulation_error(snn: SpikingNetwork, images: Tensor) -> tuple[float, float]:

@@ -107,8 +107,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"{machine(arguments.device)}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32\n")
-    print("| model | batch | inference, ReLU [ms] | TTFS / ReLU | turns | train step, ReLU [ms] | TTFS / ReLU | turns |")
-    print("|---|---|---|---|---|---|---|---|")
+    kinds = " | ".join(f"{kind}, ReLU [ms] | TTFS / ReLU | turns" for kind in ("inference", "train step"))
+    print(f"| model | batch | {kinds} |\n|---|---|---|---|---|---|---|---|")
     for model in arguments.models:
         print(measure(model, arguments.device, arguments.seconds), flush=True)
 

@@ -20,13 +20,14 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
     "seeds": set(),
     "digest": set(),
     "snn": set(),
+    "hardware": {"seeds", "snn"},
     "metrics": {"snn"},
     "models": set(),
     "data": {"seeds"},
-    "training": {"data", "seeds", "snn"},
+    "training": {"data", "hardware", "seeds", "snn"},
     "config": {"models"},
     "results": {"config"},
-    "stages": {"config", "data", "digest", "metrics", "models", "results", "seeds", "snn", "training"},
+    "stages": {"config", "data", "digest", "hardware", "metrics", "models", "results", "seeds", "snn", "training"},
     "__main__": {"config", "stages"},
     "__init__": set(),
 }
@@ -43,7 +44,7 @@ GUESTS = {  # library: the only rooms or modules it may be imported in
     "yaml": {"config"},
     "scipy": {"snn"},
     "numpy": {"data", "metrics", "snn"},
-    "torch": {"data", "metrics", "models", "snn", "stages", "training"},
+    "torch": {"data", "hardware", "metrics", "models", "snn", "stages", "training"},
 }
 
 

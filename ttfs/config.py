@@ -115,6 +115,8 @@ def load_grid(path: str | Path) -> Grid:
     """
     path = Path(path)
     settings = read_yaml(path, "grid")
+    if settings["id"] == "published":
+        raise UserError(f"{path}: results/published/ is for the records that git keeps; give the grid another name")
     parts: dict[str, dict[str, dict[str, Any]]] = {}
     for kind in ("dataset", "model", "method"):
         parts[kind + "s"] = {name: _read_named(kind, name, path) for name in settings[kind + "s"]}

@@ -151,7 +151,9 @@ def run(method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (48, 6, 6), dtype=np.uint8), np.arange(48) % 3
     (folder / "data").mkdir()
-    np.savez(folder / "data" / "made.npz", x_train=images[:32], y_train=labels[:32], x_test=images[32:], y_test=labels[32:])
+    np.savez(
+        folder / "data" / "made.npz", x_train=images[:32], y_train=labels[:32], x_test=images[32:], y_test=labels[32:]
+    )
     monkeypatch.setattr(config, "CONFIGS", folder / "configs")
     monkeypatch.delenv("TTFS_DATA", raising=False)
     monkeypatch.chdir(folder)
@@ -173,5 +175,5 @@ def test_what_is_shipped_can_be_one_grid(tmp_path: Path):
 
 def test_a_name_that_is_not_registered_is_refused(tmp_path: Path):
     (tmp_path / "one.yaml").write_text("datasets: [digits]\nmodels: [fc3]\nmethods: [ann]\nseeds: [0]\n")
-    with pytest.raises(UserError, match="no .*fc3.yaml; did you mean"):
+    with pytest.raises(UserError, match=r"no .*fc3\.yaml; did you mean"):
         config.load_grid(tmp_path / "one.yaml")

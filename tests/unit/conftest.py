@@ -6,6 +6,8 @@ import random
 import pytest
 import torch
 
+torch.set_num_threads(1)  # tensors here are small: threads would only wait for one another
+
 
 @pytest.fixture
 def seed() -> int:

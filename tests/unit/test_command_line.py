@@ -124,7 +124,9 @@ def test_each_stage_leaves_its_files_and_a_record(house):
 
 
 def test_the_same_command_gives_the_same_bytes(spoiled):
-    files = [folder(m) / name for m, name in (("ann", "weights.pt"), ("ann", "curve.csv"), ("b1-converted", "weights.pt"))]
+    files = [
+        folder(m) / name for m, name in (("ann", "weights.pt"), ("ann", "curve.csv"), ("b1-converted", "weights.pt"))
+    ]
     before = [path.read_bytes() for path in files]
     shutil.rmtree("results/tiny")
     torch.rand(5)
@@ -145,7 +147,9 @@ def test_tables_figures_and_publish(spoiled, capsys):
 
 
 def test_what_names_nothing(house, fails):
-    assert "grid tiny has no cell 'made/little/seed1/ann'" in fails("train", "configs/tiny.yaml", "made/little/seed1/ann")
+    assert "grid tiny has no cell 'made/little/seed1/ann'" in fails(
+        "train", "configs/tiny.yaml", "made/little/seed1/ann"
+    )
     assert "configs/tinny.yaml: no such file" in fails("tables", "configs/tinny.yaml")
 
 

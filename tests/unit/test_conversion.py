@@ -112,7 +112,8 @@ STACKS: dict[str, Callable[[], list[nn.Module]]] = {
     "conv, max, norm, relu": lambda: [conv(), nn.MaxPool2d(2), norm(), nn.ReLU(), conv(4, 4), nn.ReLU()],
     "conv, norm, max, relu": lambda: [conv(), norm(), nn.MaxPool2d(2), nn.ReLU(), conv(4, 4), nn.ReLU()],
     "conv, max, norm, max, norm, relu, norm, max": lambda: [
-        conv(), nn.MaxPool2d(2, 1), norm(), nn.MaxPool2d(2, 1), norm(), nn.Dropout(), nn.ReLU(), norm(), nn.MaxPool2d(2),
+        conv(), nn.MaxPool2d(2, 1), norm(), nn.MaxPool2d(2, 1), norm(), nn.Dropout(), nn.ReLU(), norm(),
+        nn.MaxPool2d(2),
     ],
     "conv, same-size max, relu": lambda: [conv(), nn.MaxPool2d(3, 1, 1), nn.ReLU()],
     "dropout": lambda: [nn.Dropout(), conv(), nn.Dropout2d(), norm(), nn.Identity(), nn.ReLU(), nn.Dropout(0.9, True)],
@@ -185,6 +186,11 @@ def shared(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat([y.relu(), (y + y).relu(), net.skip(y)], 1).flatten(1))
 
 
+def doubled(net: Net, x: Tensor) -> Tensor:
+    y = net.norm(net.conv(x))
+    return net.head((y + y).relu().flatten(1))
+
+
 def same_twice(net: Net, x: Tensor) -> Tensor:
     y = net.norm(F.relu(net.conv(x)))
     return net.head(F.relu(net.conv2(net.pool(torch.cat([y, y], 1)))).flatten(1))
@@ -216,10 +222,12 @@ GRAPHS: dict[str, Callable[[], nn.Module]] = {
         preactivation_inplace, **modules(), relu=nn.ReLU(inplace=True), head=nn.Linear(288, 5)
     ),
     "dense": lambda: Net(
-        dense, conv1=conv(), conv2=conv(4), conv3=conv(8), norm1=norm(), norm2=norm(8), norm3=norm(12), head=nn.Linear(12, 5)
+        dense, conv1=conv(), conv2=conv(4), conv3=conv(8), norm1=norm(), norm2=norm(8), norm3=norm(12),
+        head=nn.Linear(12, 5),
     ),
     "inception": lambda: Net(
-        inception, conv1=conv(), conv2=conv(), conv3=conv(), conv4=conv(12), norm1=norm(), norm2=norm(), head=nn.Linear(80, 5)
+        inception, conv1=conv(), conv2=conv(), conv3=conv(), conv4=conv(12), norm1=norm(), norm2=norm(),
+        head=nn.Linear(80, 5),
     ),
     "inception, unlike": lambda: Net(
         inception_unlike, conv1=conv(), conv2=conv(3, 2), conv3=conv(9), pool=nn.MaxPool2d(2), head=nn.Linear(64, 5)
@@ -228,6 +236,7 @@ GRAPHS: dict[str, Callable[[], nn.Module]] = {
         twice, conv=conv(3, 3), norm=norm(3), relu=nn.ReLU(inplace=True), pool=nn.MaxPool2d(2), head=nn.Linear(12, 5)
     ),
     "value read thrice": lambda: Net(shared, conv=conv(), norm=norm(), skip=conv(4), head=nn.Linear(864, 5)),
+    "value added to itself": lambda: Net(doubled, conv=conv(), norm=norm(), head=nn.Linear(288, 5)),
     "value joined to itself": lambda: Net(
         same_twice, conv=conv(), norm=norm(), conv2=conv(8), pool=nn.MaxPool2d(2), head=nn.Linear(64, 5)
     ),

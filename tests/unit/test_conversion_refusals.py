@@ -1,4 +1,4 @@
-"""What cannot be mapped exactly is refused in one line that names the module and the reason; the ANN stays as it was."""
+"""What cannot be mapped exactly is refused in one line, module and reason named; the ANN stays as it was."""
 
 import copy
 import re
@@ -92,7 +92,8 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {  # network, how
     "permutation": (lambda: on_features(lambda x: x.permute(0, 2, 3, 1)), "permute (permute)", NO_COUNTERPART),
     "chunk": (lambda: Net(split, conv=conv(), head=nn.Linear(144, 5)), "chunk (chunk)", NO_COUNTERPART),
     "batch statistics": (
-        lambda: headed(IMAGE, conv(), norm(track_running_stats=False), nn.ReLU()), "1 (BatchNorm2d)", "statistics of each batch",
+        lambda: headed(IMAGE, conv(), norm(track_running_stats=False), nn.ReLU()),
+        "1 (BatchNorm2d)", "statistics of each batch",
     ),
     "max pool of a potential": (lambda: headed(IMAGE, conv(), nn.MaxPool2d(2), conv(4, 4)), "2 (Conv2d)", NO_SPIKE),
     "max pool of the logits": (lambda: nn.Sequential(conv(), nn.MaxPool2d(2)), "(MaxPool2d)", NO_SPIKE),
@@ -106,13 +107,16 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {  # network, how
     ),
     "linear map of rows": (lambda: nn.Sequential(conv(), nn.ReLU(), nn.Linear(8, 5)), "2 (Linear)", "a vector"),
     "pool of a vector": (
-        lambda: nn.Sequential(nn.Flatten(), nn.Linear(216, 8), nn.ReLU(), nn.MaxPool1d(2)), "3 (MaxPool1d)", "channels x length",
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(216, 8), nn.ReLU(), nn.MaxPool1d(2)),
+        "3 (MaxPool1d)", "channels x length",
     ),
     "branch on values": (
         lambda: on_features(lambda x: x if x.sum() > 0 else -x), "Net", "may not branch on values",
     ),
     "two outputs": (lambda: Net(lambda net, x: (net.conv(x), x), conv=conv()), "network", "one tensor of logits"),
-    "memory shared": (lambda: Net(aliased, conv=conv(), identity=nn.Identity(), head=nn.Linear(288, 5)), "output", "differ"),
+    "memory shared": (
+        lambda: Net(aliased, conv=conv(), identity=nn.Identity(), head=nn.Linear(288, 5)), "output", "differ",
+    ),
     "images mixed": (lambda: Net(lambda net, x: net.head(x.reshape(1, -1)), head=nn.Linear(216, 5)), "Net", "fails on"),
     "NaN weight": (poisoned, "2.weight", "NaN"),
     "overflow": (overflowing, "layer _3", "inf over the calibration images"),

@@ -50,7 +50,11 @@ def modules(*folders: str) -> set[str]:
 
 
 def test_each_stage_depends_on_what_makes_its_numbers():
-    assert closure("train") >= modules("training", "data", "models") | {"ttfs.models", "ttfs.seeds", "ttfs.snn._neurons"}
+    assert closure("train") >= modules("training", "data", "models") | {
+        "ttfs.models",
+        "ttfs.seeds",
+        "ttfs.snn._neurons",
+    }
     assert closure("verify") >= modules("snn", "metrics", "data", "models") | {"ttfs.models", "ttfs.stages.convert"}
     assert closure("convert") >= modules("data", "models") | {"ttfs.snn._conversion", "ttfs.snn._neurons"}
     assert closure("tables") >= {"ttfs.results.tables", "ttfs.results.records"}

@@ -1,4 +1,4 @@
-"""Each metric against a count done another way: by hand, or by brute force on a network with every kind of connection."""
+"""Each metric against a count done another way: by hand, or by brute force on a network with all connections."""
 
 import pytest
 import torch
@@ -85,7 +85,9 @@ def synapses(snn: SpikingNetwork) -> dict[tuple[str, str], Tensor]:
     found = {}
     for target, potential in potentials.items():
         for source, charge in charges.items():
-            rows = [torch.autograd.grad(p, charge, retain_graph=True, allow_unused=True)[0] for p in potential.flatten()]
+            rows = [
+                torch.autograd.grad(p, charge, retain_graph=True, allow_unused=True)[0] for p in potential.flatten()
+            ]
             if rows[0] is not None:
                 found[source, target] = torch.stack([row.flatten() for row in rows])
     return found
@@ -150,7 +152,9 @@ def test_counting_in_batches_is_counting_at_once(snn: SpikingNetwork, images: Te
         parts.update(snn.charges(part, pooled=True)[1])
     assert parts.spikes_per_layer == once.spikes_per_layer
     assert parts.spikes_per_neuron == once.spikes_per_neuron
-    assert parts.neurons == {name: charge[0].numel() for name, charge in snn.charges(images)[1].items() if name != INPUT}
+    assert parts.neurons == {
+        name: charge[0].numel() for name, charge in snn.charges(images)[1].items() if name != INPUT
+    }
 
 
 def test_spikes_per_neuron_weighs_layers_by_their_neurons():

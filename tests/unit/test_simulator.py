@@ -65,6 +65,8 @@ def test_one_neuron(weights, bias, width, pixels, time, logit) -> None:
         ([6.0, -8.0], 2.0, [0.5, 0.3], 2.4, 0.0),
         # above theta from before the opening on: it fires at the opening, and hardware without a gate before it
         ([6.0, -8.0], 2.0, [0.9, 0.1], 1.0, 1.0),
+        # the same with no spike after it: V(1) = 2.7
+        ([3.0, -8.0], 2.0, [0.9, 0.0], 1.0, 1.0),
     ],
 )
 def test_early_firing_is_seen(weights, width, pixels, time, early) -> None:

@@ -221,7 +221,7 @@ def test_the_activity_penalty_lowers_activity(data):
 
 
 def test_a_network_without_relu_modules_has_no_activity_to_penalise(data):
-    with pytest.raises(UserError, match="activity_l1 finds no nn.ReLU"):
+    with pytest.raises(UserError, match=r"activity_l1 finds no nn\.ReLU"):
         train(data, nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), activity_l1=0.1)
 
 

@@ -61,7 +61,7 @@ class SpikeCounter:
     @property
     def spikes_per_neuron(self) -> float:
         """Spikes / neurons over all hidden layers, mean over the images seen."""
-        return sum(self._spikes.values()) / (sum(self._neurons.values()) * self._images)
+        return sum(self._spikes.values()) / max(sum(self._neurons.values()) * self._images, 1)
 
 
 def fan_out(snn: SpikingNetwork) -> dict[str, Tensor]:

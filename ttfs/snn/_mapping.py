@@ -148,13 +148,12 @@ class Walk:
             self._refuse(node, module, "scale and shift before it differ within a channel")
         pool, after = copy.deepcopy(module), shape(node) or ()
         if value.spikes:
-            raw = self._emit(node, EarliestSpike(pool, self._sign(value.scale)), value.raw)
+            sign = None if value.scale is None else self._sign(value.scale)
+            raw = self._emit(node, EarliestSpike(pool, sign), value.raw)
             return dataclasses.replace(value, raw=raw, shape=after)
         return dataclasses.replace(value, shape=after, pending=[*value.pending, EarliestSpike(pool)])
 
-    def _sign(self, scale: Tensor | None) -> Tensor | None:
-        if scale is None or (scale >= 0).all():
-            return None
+    def _sign(self, scale: Tensor) -> Tensor:
         return torch.where(scale < 0, -1.0, 1.0).to(self.dtype)
 
     # ---- affine maps ----
@@ -168,12 +167,11 @@ class Walk:
         shift = -module.running_mean.double() * scale
         shift = shift if module.bias is None else shift + module.bias.double()
         scale, shift = scale.detach().reshape(column), shift.detach().reshape(column)
-        sign = self._sign(scale)
         return dataclasses.replace(
             value,
             scale=scale if value.scale is None else scale * value.scale,
             shift=shift if value.shift is None else scale * value.shift + shift,
-            pending=[p if sign is None else p.turned(sign) for p in value.pending],
+            pending=[pool.turned(self._sign(scale)) for pool in value.pending],
         )
 
     def _synapses(self, node: fx.Node, module: Any, value: _Value) -> _Value:

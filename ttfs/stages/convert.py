@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from ttfs.errors import UserError
+from ttfs.results.records import read
 from ttfs.snn import SpikingNetwork
 from ttfs.snn import convert as to_spikes
 from ttfs.stages._job import Job, load_weights, save_weights
@@ -23,6 +25,9 @@ def load_ann(job: Job) -> nn.Module:
     """The ReLU network that the cell's network comes from."""
     source = job.grid.source(job.cell)
     assert source is not None, f"{job.cell} is not converted from anything"
+    record = source.folder / "record.json"
+    if read(record).data_digest != job.data.digest:
+        raise UserError(f"{record}: trained on other data than there are now; delete it and run the workflow again")
     return load_weights(job.build(), source.folder / "weights.pt").eval()
 
 
