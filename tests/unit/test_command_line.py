@@ -262,3 +262,25 @@ print("HEAVY:", sorted({{"mlflow", "pytorch_lightning", "torchvision", "pandas",
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=place)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("HEAVY: []\n")
+
+
+def test_data_that_changed_since_training_are_noticed(spoiled, fails):
+    images, labels = np.zeros((40, 32, 32, 3), dtype=np.uint8), np.arange(40) % 3
+    np.savez("data/made.npz", x_train=images[:32], y_train=labels[:32], x_test=images[32:], y_test=labels[32:])
+    for verb in ("convert", "verify"):
+        assert "trained on other data than there are now" in fails(verb, "configs/tiny.yaml", f"{CELL}/b1-converted")
+
+
+def test_keep_copies_records_and_tables_for_git(spoiled, capsys):
+    for verb in ("tables", "keep"):
+        assert main([verb, "configs/tiny.yaml"]) == 0
+    assert "results/published/tiny: 2 records, 6 tables" in capsys.readouterr().out
+    for path in (f"{CELL}/ann/record.json", f"{CELL}/b1-converted/record.json", "tables/summary.md"):
+        assert Path("results/published/tiny", path).read_bytes() == Path("results/tiny", path).read_bytes()
+    shutil.rmtree("results/published")
+
+
+def test_the_folder_of_kept_records_is_no_grid(house, fails):
+    shutil.copy("configs/tiny.yaml", "configs/published.yaml")
+    assert "give the grid another name" in fails("check", "configs/published.yaml")
+    Path("configs/published.yaml").unlink()
