@@ -134,7 +134,10 @@ def load_grid(path: str | Path) -> Grid:
             )
     for name, model in parts["models"].items():
         if "layers" in model:
-            parse(model["layers"], name)
+            try:
+                parse(model["layers"], name)
+            except UserError as error:
+                raise UserError(f"{shorten(CONFIGS / 'models' / name)}.yaml: {error}") from None
     published = [read_yaml(shorten(path), "published") for path in sorted((CONFIGS / "published").glob("*.yaml"))]
     return Grid(settings["id"], settings, **parts, published=published)
 
