@@ -69,13 +69,18 @@ def test_a_network_is_mapped_exactly(network: tuple[nn.Module, tuple[int, int, i
 
 
 @pytest.fixture
-def at_hand(request: pytest.FixtureRequest, data_at_hand: Callable[[str], Path]) -> dict:
-    """The config of the data set, where its data are here; those of MNIST and Fashion-MNIST must be in CI."""
+def at_hand(
+    request: pytest.FixtureRequest, data_at_hand: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict:
+    """The config of the data set, where its data are here; MNIST, Fashion-MNIST and the JPEGs must be in CI."""
     settings = read_yaml(CONFIGS / "datasets" / f"{request.param}.yaml", "dataset")
     [(kind, value)] = settings["source"].items()
     name = value["name"] if kind == "torchvision" else value
     if name in ("MNIST", "FashionMNIST"):
         data_at_hand(name)
+    elif name == "cifar10-jpeg":
+        data_at_hand(f"{name}.tar.xz")
+        monkeypatch.chdir(tmp_path)  # it is unpacked below the working directory
     elif kind != "bundled" and not Path(os.environ.get("TTFS_DATA", "data"), name).is_dir():
         pytest.skip(f"no {name} in the folder that TTFS_DATA names")
     return settings
