@@ -284,3 +284,23 @@ def test_the_folder_of_kept_records_is_no_grid(house, fails):
     shutil.copy("configs/tiny.yaml", "configs/published.yaml")
     assert "give the grid another name" in fails("check", "configs/published.yaml")
     Path("configs/published.yaml").unlink()
+
+
+def test_a_stage_that_is_not_the_cell_s(house, fails):
+    said = fails("train", "configs/tiny.yaml", f"{CELL}/b1-converted")
+    assert said.endswith("b1-converted has no such stage; its own are: convert and verify")
+    for verb in ("convert", "verify"):
+        assert fails(verb, "configs/tiny.yaml", f"{CELL}/ann").endswith("ann has no such stage; its own are: train")
+
+
+def test_converting_what_is_not_trained_yet(spoiled, fails):
+    (folder("ann") / "record.json").unlink()
+    assert "no such file; train made/little/seed0/ann first" in fails(
+        "convert", "configs/tiny.yaml", f"{CELL}/b1-converted"
+    )
+
+
+def test_keep_without_tables_keeps_nothing(spoiled, fails):
+    shutil.rmtree("results/tiny/tables", ignore_errors=True)
+    assert "no tables there" in fails("keep", "configs/tiny.yaml")
+    assert not Path("results/published").exists()

@@ -153,6 +153,8 @@ def test_chips_that_cannot_be(wrong, said):
 def test_what_cannot_be_deployed(snn, images):
     with pytest.raises(UserError, match="needs calibration images"):
         deploy(snn, Hardware(window_quantile=0.9))
+    with pytest.raises(UserError, match="holds no image"):
+        deploy(snn, Hardware(window_quantile=0.9), iter([]))
     chip = deploy(snn, Hardware(time_bits=4))
     with pytest.raises(UserError, match="on a chip already"):
         deploy(chip, Hardware())

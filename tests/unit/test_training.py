@@ -243,3 +243,9 @@ def test_a_last_batch_of_one_image_meets_batch_norm(tmp_path, monkeypatch):
 def test_training_never_reads_the_test_split(data):
     blind = DataSet(data.train, data.validation, None, data.shape, data.classes, data.input_range, data.digest)  # type: ignore[arg-type]
     assert len(train(blind, network())) == 2
+
+
+def test_training_leaves_nothing_behind_that_listens(data):
+    net = network()
+    train(data, net, activity_l1=0.1)
+    assert not any(module._forward_hooks for module in net.modules())

@@ -28,7 +28,7 @@ class Hardware:
     time_bits: spikes, input spikes included, wait for the next step of a clock with 2^time_bits steps a window, and are
         lost if that is the deadline. They never come earlier than physics has them. Jitter comes before the clock.
     weight_bits: uniform symmetric weights of 2^weight_bits - 1 levels, per layer, output included. Biases, which are
-        thresholds, stay as they are.
+        thresholds, stay as they are, and so do the scales that a batch norm leaves on a residual sum.
     window_quantile: share of the emitted calibration charges that fit into the window; stronger ones come at its
         opening. None keeps the windows of the conversion.
     seed: names the noise of this chip.
@@ -58,8 +58,9 @@ def deploy(
 ) -> SpikingNetwork:
     """Return the network as it runs on a chip; the ideal network stays as it is.
 
-    Train what comes back to fine-tune it on that chip: rounding passes gradients straight through, lost and clipped
-    spikes pass none. `hardware` with its defaults changes nothing, bit for bit.
+    Train what comes back to fine-tune it on that chip: rounding, to the clock and to few bits, passes gradients
+    straight through; spikes that jitter loses or a window clips pass none. The default hardware changes nothing, bit
+    for bit.
 
     Args:
         snn: an ideal network, from `ttfs.convert`.
@@ -93,11 +94,15 @@ def deploy(
 def _shorten_windows(chip: SpikingNetwork, quantile: float, calibration: Tensor | Iterable[Tensor]) -> None:
     """Close each window at the quantile of its emitted charges, read off a histogram of 2^16 bins over the window."""
     counts = {name: torch.zeros(BINS, dtype=torch.float64) for name in chip.layers}
+    seen = 0
     for images in calibration.split(256) if isinstance(calibration, Tensor) else calibration:
+        seen += len(images)
         for name, charges in chip.charges(images)[1].items():
             if name != INPUT:
                 emitted = charges[charges > 0].float().cpu()
                 counts[name] += torch.histc(emitted, BINS, 0.0, chip.layers[name].width).double()
+    if not seen:
+        raise UserError("deploy: calibration holds no image; give at least one")
     for name, fire in chip.layers.items():
         share = counts[name].cumsum(0) / counts[name].sum().clamp(min=1)
         enough = int(torch.searchsorted(share, quantile - 1e-12)) + 1

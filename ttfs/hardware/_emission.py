@@ -13,7 +13,7 @@ class Emission:
     jitter: s <- s + jitter T xi, xi ~ N(0, 1), clipped at T; lost (0) if not above 0.
     clock:  s <- floor(s / step) step with step = T / 2^bits: the next step in time is the one below in s.
 
-    The noise is a stream of its own, the same after `restart`.
+    The noise is a stream of its own: each call draws on, and a chip deployed anew with the same seed begins it again.
     """
 
     def __init__(self, jitter: float, time_bits: int | None, seed: int):
@@ -29,10 +29,6 @@ class Emission:
             coarse = _last_step(charges.detach(), width / 2**self.time_bits)
             charges = coarse + (charges - charges.detach())
         return charges
-
-    def restart(self) -> None:
-        """Begin the stream of noise anew."""
-        self._noise = None
 
     def _draw(self, charges: Tensor) -> Tensor:
         if self._noise is None or self._noise.device != charges.device:

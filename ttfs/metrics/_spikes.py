@@ -1,5 +1,6 @@
 """How many spikes a network spends, and what they cost at the synapses."""
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -72,8 +73,9 @@ def fan_out(snn: SpikingNetwork) -> dict[str, Tensor]:
     one synapse.
     """
     counts: dict[str, np.ndarray] = {}
-    populations = list(connectivity(snn))
-    for population in populations:
+    populations = []
+    for population in connectivity(snn):
+        populations.append(replace(population, projection=None))  # synapses are large; none outlives its count
         counts[population.name] = np.zeros(int(np.prod(population.shape)))
         if population.projection is not None:
             for name, matrix in population.projection.matrices.items():

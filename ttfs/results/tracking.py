@@ -64,15 +64,6 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(RESULTS / 'mlflow.db').resolve()}"
 
 
-def prepare() -> None:
-    """Make the store ready before the first of several jobs writes to it. Any number of processes may do so at once.
-
-    Raises UserError if the store cannot be made or reached.
-    """
-    with _readable_errors():
-        _client().search_experiments(max_results=1)
-
-
 def publish(grid: str, records: Sequence[Record]) -> Published:
     """Make the store's experiment ``ttfs/<grid>`` agree with the records of a grid and the curves beside them.
 

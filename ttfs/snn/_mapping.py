@@ -66,7 +66,8 @@ class Walk:
         self.graph = fx.Graph()
         self.modules: dict[str, nn.Module] = {}
         self.values: dict[fx.Node, _Value] = {}
-        self.dtype = next((p.dtype for p in ann.parameters()), torch.get_default_dtype())
+        parameter = next(ann.parameters(), torch.empty(0))
+        self.dtype, self.device = parameter.dtype, parameter.device
 
     def run(self) -> SpikingNetwork:
         for node in self.ann.graph.nodes:
@@ -90,7 +91,7 @@ class Walk:
         low, high = self.range
         value = _Value(self.graph.placeholder(node.name), shape(node) or (), spikes=True)
         if (low, high) != (0.0, 1.0):
-            one = torch.ones([1] * len(value.shape), dtype=torch.float64)
+            one = torch.ones([1] * len(value.shape), dtype=torch.float64, device=self.device)
             value.scale, value.shift = one * (high - low), one * low
         return value
 
@@ -317,7 +318,8 @@ def _fold(synapses: Synapses, scale: Tensor, shift: Tensor) -> None:
 
 def _join_channels(columns: list[tuple[Tensor | None, tuple[int, ...]]], neutral: float) -> Tensor:
     """Concatenate the scales or shifts of branches of the given shapes along the channels."""
-    neutrals = [torch.full([1] * len(after), neutral, dtype=torch.float64) for _, after in columns]
+    device = next(column.device for column, _ in columns if column is not None)
+    neutrals = [torch.full([1] * len(after), neutral, dtype=torch.float64, device=device) for _, after in columns]
     tensors = [other if column is None else column for (column, _), other in zip(columns, neutrals, strict=True)]
     rest = torch.broadcast_shapes(*(tensor.shape[1:] for tensor in tensors))
     return torch.cat([t.expand(after[0], *rest) for t, (_, after) in zip(tensors, columns, strict=True)])

@@ -70,6 +70,7 @@ def run(stage: str, function: Callable[[Job], None], grid: Path, cell: str) -> i
     """
     loaded = load_grid(grid)
     job = Job(stage, loaded, _find(loaded, cell), _device(loaded))
+    _check_stage(stage, loaded, job.cell)
     torch.set_num_threads(loaded.settings["threads"])
     try:
         function(job)
@@ -103,6 +104,13 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
         cure = "delete it and run the workflow again"
         raise UserError(f"{path}: not a checkpoint of this network ({reason}); {cure}") from None
     return network
+
+
+def _check_stage(stage: str, grid: Grid, cell: Cell) -> None:
+    has = grid.methods[cell.method]
+    if ("train" if stage == "train" else "convert") not in has:
+        cure = "train" if "train" in has else "convert and verify"
+        raise UserError(f"{stage}: the method of {cell.name} has no such stage; its own are: {cure}")
 
 
 def _device(grid: Grid) -> str:

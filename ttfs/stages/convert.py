@@ -26,6 +26,8 @@ def load_ann(job: Job) -> nn.Module:
     source = job.grid.source(job.cell)
     assert source is not None, f"{job.cell} is not converted from anything"
     record = source.folder / "record.json"
+    if not record.exists():
+        raise UserError(f"{record}: no such file; train {source.name} first")
     if read(record).data_digest != job.data.digest:
         raise UserError(f"{record}: trained on other data than there are now; delete it and run the workflow again")
     return load_weights(job.build(), source.folder / "weights.pt").eval()
@@ -45,6 +47,7 @@ def _calibration(job: Job) -> Iterator[Tensor]:
     """Training images in order, as many as the method asks for."""
     left = job.config["convert"]["calibration_images"] or len(job.data.train)
     for images, _ in job.data.train.batches(1000, device=job.device):
-        if left > 0:
-            yield images[:left]
+        yield images[:left]
         left -= len(images)
+        if left <= 0:
+            break

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ttfs.errors import UserError
 from ttfs.snn import Fire
@@ -27,6 +28,7 @@ class Classifier(pl.LightningModule):
         self._sums = {"train": torch.zeros(3), "validation": torch.zeros(3)}  # loss, correct, images
         self._rate = config["learning_rate"]
         self._activity: list[Tensor] = []
+        self._hooks: list[RemovableHandle] = []
         if config["activity_l1"] > 0:
             self._listen_to_activity()
 
@@ -57,11 +59,17 @@ class Classifier(pl.LightningModule):
             sums.zero_()
         return row | {"learning_rate": self._rate}
 
+    def on_fit_end(self) -> None:
+        """Stop listening: the network outlives its training."""
+        for hook in self._hooks:
+            hook.remove()
+
     def configure_optimizers(self) -> Any:
         """Adam or SGD; weight decay acts on weights, not on biases and scales. The schedule moves at each step."""
         config = self.config
-        weights = [p for p in self.network.parameters() if p.dim() > 1]
-        others = [p for p in self.network.parameters() if p.dim() <= 1]
+        named = list(self.network.named_parameters())
+        weights = [p for name, p in named if p.dim() > 1 and "bias" not in name]
+        others = [p for name, p in named if p.dim() <= 1 or "bias" in name]
         groups = [{"params": weights, "weight_decay": config["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
         if config["optimizer"] == "adam":
             optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=config["learning_rate"])
@@ -92,7 +100,8 @@ class Classifier(pl.LightningModule):
         if not neurons:
             raise UserError("train.activity_l1 finds no nn.ReLU module to listen to; set it to 0 or use modules")
         for module in neurons:
-            module.register_forward_hook(lambda module, inputs, output: self._activity.append(output))
+            hook = module.register_forward_hook(lambda module, inputs, output: self._activity.append(output))
+            self._hooks.append(hook)
 
 
 def _neurons(network: nn.Module) -> Iterator[nn.Module]:

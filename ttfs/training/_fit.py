@@ -29,8 +29,8 @@ def fit(
     Args:
         network: maps images [N, C, H, W] to logits [N, classes].
         data: train and validation splits; the test split is never read.
-        config: the `train` block of a method (workflow/schemas/method.schema.yaml) with the data set's `epochs`,
-            `batch_size` and `augment`.
+        config: the `train` block of a method (workflow/schemas/method.schema.yaml) with the data set's `epochs`
+            and `batch_size`.
         axes: names of the random streams, e.g. ("mnist", "fc2", 0): the same axes draw the same batches.
         device: "cpu" or "cuda".
         on_epoch: called with each new row: epoch, train and validation loss and accuracy [%], learning_rate.

@@ -23,7 +23,7 @@ def fresh_store(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
-        tracking.prepare()
+        tracking._client()
     return file
 
 
@@ -204,7 +204,7 @@ JOB = """
 import sys
 from ttfs.config import Cell
 from ttfs.results import tracking
-tracking.prepare()
+tracking._client()
 with tracking.LiveRun(Cell("tiny", "digits", "fc2", int(sys.argv[1]), "ann"), {"epochs": 30}) as live:
     for epoch in range(30):
         live.log(epoch, {"train_loss": 1.0 / (epoch + 1), "validation_accuracy": 90.0 + epoch / 10})
