@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-from ttfs.config import CONFIGS, Cell, load_grid
+from ttfs.config import CONFIGS, Cell, load_grid, shorten
 from ttfs.digest import code_digest, stage_digest
 from ttfs.errors import UserError
 

@@ -4,7 +4,7 @@
 rule tables:
     input:
         all_records,
-        (CONFIGS / "published").glob("*.yaml"),
+        [shorten(path) for path in sorted((CONFIGS / "published").glob("*.yaml"))],
     output:
         report(f"results/{GRID.name}/tables/summary.csv", caption="../report/summary.rst", category="Tables"),
         report(f"results/{GRID.name}/tables/layers.csv", caption="../report/layers.rst", category="Tables"),
