@@ -7,7 +7,7 @@ from ttfs.results import tracking
 from ttfs.results.records import CURVE_COLUMNS, atomic_write
 from ttfs.seeds import seed
 from ttfs.stages._job import Job, save_weights
-from ttfs.training import fit
+from ttfs.training import fit, score
 
 
 def train(job: Job) -> None:
@@ -27,8 +27,7 @@ def train(job: Job) -> None:
             live.log(int(row["epoch"]), {name: row[name] for name in CURVE_COLUMNS})
 
         rows = fit(network, data, config, axes, job.device, on_epoch)
-    best = max(rows, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
-    kept = best if config["select"] == "best" else rows[-1]
+    kept = max(rows, key=score) if config["select"] == "best" else rows[-1]
     metrics = {
         "accuracy": test_accuracy(network, job),
         "best_validation_accuracy": kept["validation_accuracy"],

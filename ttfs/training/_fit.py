@@ -64,6 +64,11 @@ def fit(
     return epochs.rows
 
 
+def score(row: Mapping[str, float]) -> tuple[float, float]:
+    """Return what the best epoch has most of: validation accuracy, and among equals the lower validation loss."""
+    return row["validation_accuracy"], -row["validation_loss"]
+
+
 class _Epochs(pl.Callback):
     """Writes the curve, keeps the chosen weights, and stops a training that no longer gets better."""
 
@@ -77,10 +82,9 @@ class _Epochs(pl.Callback):
         """Lightning runs the validation of an epoch before it calls this."""
         assert isinstance(module, Classifier)
         row = {"epoch": trainer.current_epoch + 1, **module.row()}
-        score = (row["validation_accuracy"], -row["validation_loss"])
-        better = score > self._best
+        better = score(row) > self._best
         if better:
-            self._best, self._best_epoch = score, trainer.current_epoch
+            self._best, self._best_epoch = score(row), trainer.current_epoch
         if better or self.select == "last":
             self.chosen = copy.deepcopy(module.network.state_dict())
         self.rows.append(row)
