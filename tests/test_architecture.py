@@ -24,7 +24,7 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
     "metrics": {"snn"},
     "models": set(),
     "data": {"seeds"},
-    "training": {"data", "hardware", "seeds", "snn"},
+    "training": {"data", "hardware", "metrics", "seeds", "snn"},
     "config": {"models"},
     "results": {"config"},
     "stages": {"config", "data", "digest", "hardware", "metrics", "models", "results", "seeds", "snn", "training"},

@@ -77,8 +77,18 @@ class Grid:
 
     def source(self, cell: Cell) -> Cell | None:
         """The cell whose weights this one starts from; None for a network trained from scratch."""
-        source = self.methods[cell.method].get("convert", {}).get("source")
+        source = _source(self.methods[cell.method])
         return None if source is None else Cell(cell.grid, cell.dataset, cell.model, cell.seed, source)
+
+    def neuron(self, method: str) -> str:
+        """What a method's networks are made of: "relu", "b1" or "alpha1"."""
+        return _neuron(self.methods[method])
+
+    def stages(self, method: str) -> tuple[str, ...]:
+        """The stages that make a cell of the method, in order; the last one writes its record."""
+        if "convert" in self.methods[method]:
+            return ("convert", "verify")
+        return ("train",) if self.neuron(method) == "relu" else ("train", "verify")
 
     def slice(self, stage: str, cell: Cell) -> dict[str, Any]:
         """The part of the configuration that a stage's numbers depend on: what a record keeps, and what re-runs it."""
@@ -92,20 +102,13 @@ class Grid:
         data = {key: value for key, value in dataset.items() if key not in budget | words}
         network = {key: value for key, value in model.items() if key not in words}
         machine = {key: self.settings[key] for key in ("threads", "device")}
-        if stage == "train":
-            training = {key: dataset[key] for key in sorted(budget) if key in dataset}
-            return {
-                "dataset": data, "model": network, "seed": cell.seed, **machine,
-                "train": method["train"] | training,
-            }  # fmt: skip
-        if stage == "convert":
-            return {"dataset": data, "model": network, "seed": cell.seed, **machine, "convert": method["convert"]}
-        if stage == "verify":
-            return {
-                "dataset": data, "model": network, "seed": cell.seed, **machine,
-                "convert": method["convert"], "verify": self.settings["verify"],
-            }  # fmt: skip
-        raise ValueError(f"stage {stage!r} has no slice of the configuration")
+        common = {"dataset": data, "model": network, "seed": cell.seed, **machine}
+        if "train" in method:
+            own = method["train"]
+            common["train"] = own | {key: dataset[key] if own[key] is None else own[key] for key in sorted(budget)}
+        else:
+            common["convert"] = method["convert"]
+        return common if stage != "verify" else common | {"verify": self.settings["verify"]}
 
 
 def load_grid(path: str | Path) -> Grid:
@@ -121,17 +124,7 @@ def load_grid(path: str | Path) -> Grid:
     for kind in ("dataset", "model", "method"):
         parts[kind + "s"] = {name: _read_named(kind, name, path) for name in settings[kind + "s"]}
     for name, method in parts["methods"].items():
-        source = method.get("convert", {}).get("source")
-        if source is not None and source not in parts["methods"]:
-            raise UserError(
-                f"{path}: key 'methods': {name!r} starts from {source!r}, which the grid does not list; add {source!r}"
-            )
-        if source is not None and "train" not in parts["methods"][source]:
-            trained = [other for other, settings in parts["methods"].items() if "train" in settings]
-            raise UserError(
-                f"{shorten(CONFIGS / 'methods' / name)}.yaml: key 'convert.source': {source!r} trains no ReLU network"
-                f"{_suggest(source, trained)}"
-            )
+        _check_method(name, method, parts["methods"], path)
     for name, model in parts["models"].items():
         if "layers" in model:
             try:
@@ -165,6 +158,53 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
     if fault is not None:
         raise UserError(f"{path}: {_explain(fault)}")
     return {"id": path.stem, **_with_defaults(content, schema)}
+
+
+def _neuron(method: Mapping[str, Any]) -> str:
+    return (method.get("train") or method["convert"])["neuron"]
+
+
+def _source(method: Mapping[str, Any]) -> str | None:
+    return (method.get("train") or method["convert"])["source"]
+
+
+def _check_method(name: str, method: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]], grid: Path) -> None:
+    """Raise UserError where a method starts from one that is not there or that trains another kind of network."""
+    file, block, neuron = (
+        f"{shorten(CONFIGS / 'methods' / name)}.yaml",
+        next(iter({"train", "convert"} & set(method))),
+        _neuron(method),
+    )
+    source = _source(method)
+    if source is None:
+        return
+    if source not in methods:
+        raise UserError(
+            f"{grid}: key 'methods': {name!r} starts from {source!r}, which the grid does not list; add {source!r}"
+        )
+    if block == "train" and neuron == "relu":
+        raise UserError(
+            f"{file}: key 'train.source': only TTFS networks are fine-tuned; set train.neuron, or remove it"
+        )
+    wanted = "relu" if block == "convert" else neuron
+    if _neuron(methods[source]) != wanted or source == name:
+        found = [other for other, settings in methods.items() if _neuron(settings) == wanted and other != name]
+        kind = "ReLU" if wanted == "relu" else wanted
+        raise UserError(f"{file}: key '{block}.source': {source!r} trains no {kind} network{_suggest(source, found)}")
+    if name in (seen := _ancestors(source, methods)):
+        raise UserError(
+            f"{file}: key '{block}.source': {' <- '.join(seen)} go round in a circle; start one from scratch"
+        )
+
+
+def _ancestors(name: str, methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The method, its source, the source of that, ..., each once."""
+    seen = [name]
+    source = _source(methods[name])
+    while source is not None and source in methods and source not in seen:
+        seen.append(source)
+        source = _source(methods[source])
+    return seen
 
 
 def _read_named(kind: str, name: str, grid: Path) -> dict[str, Any]:
@@ -213,7 +253,18 @@ def shorten(path: Path) -> Path:
 
 @cache
 def _schema(kind: str) -> dict[str, Any]:
-    return yaml.safe_load((SCHEMAS / f"{kind}.schema.yaml").read_text())
+    return _resolved(yaml.safe_load((SCHEMAS / f"{kind}.schema.yaml").read_text()))
+
+
+def _resolved(schema: Any) -> Any:
+    """Put the schema of another file in place of each `$ref` that names one, under the words of the place."""
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: _resolved(value) for key, value in schema.items()}
+    file = schema.get("$ref", "#")
+    if file.startswith("#"):
+        return schema
+    return _schema(file.removesuffix(".schema.yaml")) | {key: schema[key] for key in schema if key != "$ref"}
 
 
 def _with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:

@@ -43,7 +43,7 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
     """
     where = where or f"data set {config['id']!r}"
     shape: Shape = tuple(config["shape"])
-    augment = Augment(**config.get("augment", {}))
+    augment = Augment(**(config.get("augment") or {}))
     if max(augment.shift, augment.crop) >= min(shape[1:]):
         raise UserError(
             f"{where}: key 'augment': moves of {augment.shift} and {augment.crop} pixels leave nothing of {shape}"

@@ -20,7 +20,8 @@ def spikes_per_neuron(snn: SpikingNetwork, images: Tensor) -> float:
     """Return spikes / neurons over the hidden layers, before pooling, as a mean over images [N, ...].
 
     Input pixels and the output layer, which does not spike, are left out (as in Stanojevic et al. 2024). A TTFS neuron
-    spikes at most once an image, so the value lies on [0, 1].
+    spikes at most once an image, so the value lies on [0, 1]; in an α1 network it is 1, for silence there is a spike at
+    t_max.
 
     >>> import ttfs
     >>> from torch import nn, tensor
@@ -30,24 +31,24 @@ def spikes_per_neuron(snn: SpikingNetwork, images: Tensor) -> float:
     0.25
     """
     counter = SpikeCounter(snn)
-    counter.update(snn.charges(images)[1])
+    counter.update({name: snn.fired(charges) for name, charges in snn.charges(images)[1].items()})
     return counter.spikes_per_neuron
 
 
 class SpikeCounter:
-    """Count hidden spikes over batches; `update` takes the charges that `SpikingNetwork.charges` gives."""
+    """Count hidden spikes over batches; `update` takes what `SpikingNetwork.fired` says of each layer's charges."""
 
     def __init__(self, snn: SpikingNetwork):
         self._spikes = dict.fromkeys(snn.layers, 0)
         self._neurons = dict.fromkeys(snn.layers, 0)
         self._images = 0
 
-    def update(self, charges: dict[str, Tensor]) -> None:
-        """Add one batch: {layer: charges [N, ...]}; other names are passed over."""
+    def update(self, fired: dict[str, Tensor]) -> None:
+        """Add one batch: {layer: which neurons spiked [N, ...]}; other names are passed over."""
         for name in self._spikes:
-            self._spikes[name] += int(charges[name].count_nonzero())
-            self._neurons[name] = charges[name][0].numel()
-        self._images += len(charges[INPUT])
+            self._spikes[name] += int(fired[name].count_nonzero())
+            self._neurons[name] = fired[name][0].numel()
+        self._images += len(fired[INPUT])
 
     @property
     def neurons(self) -> dict[str, int]:
@@ -90,19 +91,19 @@ def fan_out(snn: SpikingNetwork) -> dict[str, Tensor]:
     return {name: torch.from_numpy(counts[name]).reshape(shape) for name, shape in shapes.items()}
 
 
-def synaptic_operations(charges: dict[str, Tensor], fan_out: dict[str, Tensor]) -> Tensor:
+def synaptic_operations(fired: dict[str, Tensor], fan_out: dict[str, Tensor]) -> Tensor:
     """Return the synaptic operations [N] of each image: sum over spikes of their fan-out.
 
-    Takes the charges of `snn.charges(images, pooled=True)` and the counts of `fan_out(snn)`. Input spikes count,
-    for their synapses work too; a spike that a pool holds back reaches no synapse.
+    Takes which neurons spiked, `snn.fired` of the charges of `snn.charges(images, pooled=True)`, and the counts of
+    `fan_out(snn)`. Input spikes count, for their synapses work too; a spike that a pool holds back reaches no synapse.
 
     >>> from torch import tensor
-    >>> synaptic_operations({"input": tensor([[0.5, 0.0], [0.1, 0.2]])}, {"input": tensor([3.0, 4.0])}).tolist()
+    >>> synaptic_operations({"input": tensor([[True, False], [True, True]])}, {"input": tensor([3.0, 4.0])}).tolist()
     [3.0, 7.0]
     """
-    operations = torch.zeros(len(next(iter(charges.values()))), dtype=torch.float64)
+    operations = torch.zeros(len(next(iter(fired.values()))), dtype=torch.float64)
     for name, count in fan_out.items():
-        spikes = (charges[name] > 0).flatten(1).double().cpu()
+        spikes = fired[name].flatten(1).double().cpu()
         operations += spikes @ count.double().flatten()
     return operations
 

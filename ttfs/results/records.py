@@ -56,6 +56,7 @@ METRICS: dict[str, Metric] = {
     "ann_energy": Metric("Energy of the ANN", "nJ", ",.1f", "lower"),
     "spike_time_error": Metric("Largest spike-time error", "τ_c", ".1e", "lower", "max", in_summary=False),
     "early_fire_rate": Metric("Early-fire rate", "", ".4f", "lower", in_summary=False),
+    "stalled_neurons": Metric("Neurons without a positive slope", "", ".4f", "lower", in_summary=False),
     "best_validation_accuracy": Metric("Best validation accuracy", "%", ".2f", "higher", in_summary=False),
     "best_epoch": Metric("Best epoch", "", ".0f", in_summary=False),
     "parameters": Metric("Parameters", "", ",.0f", in_summary=False),

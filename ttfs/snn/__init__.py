@@ -1,16 +1,18 @@
 """TTFS coding, neurons, conversion, networks and their event-driven simulation. Pure torch."""
 
+from ttfs.snn._alpha1 import Alpha1Synapses, stalled_neurons, to_alpha1
 from ttfs.snn._connectivity import Population, Projection, connectivity
-from ttfs.snn._conversion import convert
+from ttfs.snn._conversion import calibrate, convert
 from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn._neurons import EarliestSpike, Encode, Fire, OneToOne, Synapses
 from ttfs.snn._simulator import Simulation, simulate
 from ttfs.snn._tracing import ConversionError
-from ttfs.snn._verification import layer_differences, relative_difference
+from ttfs.snn._verification import layer_differences, relative_difference, relu_twin
 
 __all__ = [
     "INPUT",
     "OUTPUT",
+    "Alpha1Synapses",
     "ConversionError",
     "EarliestSpike",
     "Encode",
@@ -21,9 +23,13 @@ __all__ = [
     "Simulation",
     "SpikingNetwork",
     "Synapses",
+    "calibrate",
     "connectivity",
     "convert",
     "layer_differences",
     "relative_difference",
+    "relu_twin",
     "simulate",
+    "stalled_neurons",
+    "to_alpha1",
 ]

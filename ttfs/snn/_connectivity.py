@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, fx, nn
 
+from ttfs.snn._alpha1 import Alpha1Synapses, slopes
 from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn._neurons import EarliestSpike, Fire, OneToOne, Reshape, Synapses
 
@@ -31,10 +32,14 @@ class Population:
 
 @dataclass(frozen=True)
 class Projection:
-    """Synapses that end in one layer: potential = constant + sum over populations of matrix @ charges."""
+    """Synapses that end in one layer: potential = constant + sum over populations of matrix @ charges.
+
+    For α1 neurons the matrix holds the currents J: potential = constant + (sum of matrix @ charges) / slope.
+    """
 
     constant: np.ndarray
     matrices: dict[str, sparse.csc_matrix]  # {population: [targets, sources]}
+    slope: np.ndarray | None = None  # dV/dt at threshold of each target, if they are α1 neurons
 
 
 def connectivity(snn: SpikingNetwork) -> Iterator[Population]:
@@ -66,13 +71,14 @@ class _Linear:
     shape: tuple[int, ...]
     constant: np.ndarray
     matrices: dict[str, sparse.csr_matrix]
+    slope: np.ndarray | None = None
 
     def map(self, matrix: sparse.csr_matrix, constant: np.ndarray | float, shape: tuple[int, ...]) -> "_Linear":
         matrices = {name: matrix @ inner for name, inner in self.matrices.items()}
         return _Linear(shape, matrix @ self.constant + constant, matrices)
 
     def projection(self) -> Projection:
-        return Projection(self.constant, {name: matrix.tocsc() for name, matrix in self.matrices.items()})
+        return Projection(self.constant, {name: matrix.tocsc() for name, matrix in self.matrices.items()}, self.slope)
 
 
 def _sources(node: fx.Node) -> Sequence[fx.Node]:
@@ -102,8 +108,11 @@ def _value(node: fx.Node, inputs: list, snn: SpikingNetwork) -> Population | _Li
         return Population(str(node.target), "pool", shape, (value.name,), pool=module)
     linear = _linear(value)
     if isinstance(module, Reshape):
-        return _Linear(module.shape, linear.constant, linear.matrices)
-    return linear.map(*_matrix(module, linear.shape))
+        return replace(linear, shape=module.shape)
+    after = linear.map(*_matrix(module, linear.shape))
+    if isinstance(module, Alpha1Synapses):
+        after = replace(after, slope=np.repeat(_numpy(slopes(module.currents)), int(np.prod(after.shape[1:]))))
+    return after
 
 
 def _linear(value: Population | _Linear) -> _Linear:
@@ -134,10 +143,11 @@ def _matrix(module: Any, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, np.
     if not isinstance(module, Synapses):
         return _channelwise(module, shape)
     weights, after = module.weights, shape
+    values = module.currents if isinstance(module, Alpha1Synapses) else weights.weight
     if isinstance(weights, nn.Linear):
-        matrix, after = _dense(_numpy(weights.weight).reshape(weights.weight.shape)), (weights.out_features,)
+        matrix, after = _dense(_numpy(values).reshape(values.shape)), (weights.out_features,)
     else:
-        matrix, after = _convolution(weights, shape)
+        matrix, after = _convolution(weights, values, shape)
     if module.bias_map is not None:
         return matrix, _numpy(module.bias_map), after
     if weights.bias is None:
@@ -152,8 +162,8 @@ def _dense(weight: np.ndarray) -> sparse.csr_matrix:
     return sparse.csr_matrix((weight[present], columns, np.append(0, present.sum(1).cumsum())), shape=weight.shape)
 
 
-def _convolution(conv: Any, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, tuple[int, ...]]:
-    """Write a convolution as a matrix: row (o, position) holds weight[o, c, tap] at the input that the tap reads."""
+def _convolution(conv: Any, values: Tensor, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, tuple[int, ...]]:
+    """Write a convolution as a matrix: row (o, position) holds values[o, c, tap] at the input that the tap reads."""
     two_d = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
     kernel, stride, dilation = (
         (1, *v) if len(v) == 1 else v for v in (conv.kernel_size, conv.stride, conv.dilation)
@@ -174,7 +184,7 @@ def _convolution(conv: Any, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, 
     taps = F.unfold(padded, kernel, dilation=dilation, stride=stride)[0].int().numpy() - 1  # [C * K, positions]
     groups, positions = conv.groups, taps.shape[1]
     taps = taps.reshape(groups, 1, -1, positions).transpose(0, 1, 3, 2)  # [G, 1, positions, C/G * K]
-    weight = _numpy(conv.weight).reshape(groups, conv.out_channels // groups, 1, -1)
+    weight = _numpy(values).reshape(groups, conv.out_channels // groups, 1, -1)
     full = (groups, conv.out_channels // groups, positions, weight.shape[-1])
     columns, data = np.broadcast_to(taps, full), np.broadcast_to(weight, full)
     inside = (columns >= 0) & (data != 0)

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ttfs.snn._alpha1 import to_alpha1
 from ttfs.snn._mapping import Walk
 from ttfs.snn._network import INPUT, SpikingNetwork
 from ttfs.snn._tracing import ConversionError, trace
 from ttfs.snn._verification import layer_differences
 
-NEURONS = ("b1",)
+NEURONS = ("b1", "alpha1")
 
 
 def convert(
@@ -25,6 +26,7 @@ def convert(
     """Map a feed-forward ReLU network exactly to a TTFS network; the ANN is left as it is.
 
     The weights of B1 neurons are the ANN's own, batch norm folded in (Stanojevic et al. 2024, Nat. Commun. 15:6793).
+    α1 neurons store currents from which these weights follow, up to a scale of each neuron (`to_alpha1`).
     Each window is (1 + headroom) times the largest activation of its layer over the calibration images (Stanojevic et
     al. 2023, Neural Networks, with headroom 0.5); a stronger activation is clipped to the opening of its window.
 
@@ -33,7 +35,7 @@ def convert(
             AdaptiveAvgPool, sums, concatenation of channels, flatten, dropout; as modules or functions, used once or
             more. It is mapped as in `eval()`. A module used twice becomes two sets of synapses.
         calibration: images [N, ...] as the ANN takes them, or an iterable of such batches.
-        neuron: the neuron model, "b1".
+        neuron: the neuron model, "b1", or "alpha1" for a chain of convolutions, linear layers and max pools.
         headroom: margin of the windows over the largest activation, >= 0.
         input_range: (low, high), the range of the inputs; low stays silent, high spikes at once.
 
@@ -60,14 +62,21 @@ def convert(
     _check_range(first, low, high)
     snn = Walk(trace(ann, first[:1]), low, high).run()
     snn.to(first.device).train(ann.training)
-    _set_windows(snn, itertools.chain([first], batches), headroom)
     _check_mapping(ann, snn, first[:8])
+    if neuron == "alpha1":
+        to_alpha1(snn)
+    calibrate(snn, itertools.chain([first], batches), headroom)
     return snn
 
 
 @torch.no_grad()
-def _set_windows(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) -> None:
-    """Give each layer the window (1 + headroom) x its largest charge; until then windows are open, and clip nothing."""
+def calibrate(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) -> None:
+    """Give each layer the window (1 + headroom) x its largest charge over batches of images, in place.
+
+    Raises ConversionError where images or activations are not finite, or images leave the network's input range.
+    """
+    for layer in snn.layers.values():
+        layer.width = math.inf  # clip nothing that is to be measured
     largest = dict.fromkeys(snn.layers, 0.0)
     for images in batches:
         _check_range(images, snn.encode.low, snn.encode.high)

@@ -187,11 +187,8 @@ class Walk:
             else:
                 bias_map, weights.bias = shifted, None
         if value.scale is not None:
-            scale = value.scale.reshape(-1)
-            if scale.numel() > 1 and isinstance(weights, CONVOLUTIONS):  # [C] -> [C_out, C / groups]
-                scale = scale.reshape(weights.groups, 1, -1).expand(-1, weights.out_channels // weights.groups, -1)
-                scale = scale.reshape(weights.out_channels, -1, *[1] * (weights.weight.dim() - 2))
-            weights.weight = nn.Parameter((weights.weight * scale).detach())
+            with torch.no_grad():
+                scale_columns(weights, value.scale.reshape(-1))
         raw = self._emit(node, Synapses(weights, bias_map), value.raw)
         return _Value(raw, after, owned=True)
 
@@ -300,6 +297,15 @@ class Walk:
         kind = getattr(module, "name", type(module).__name__)
         where = node.target if node.op == "call_module" else node.name
         raise ConversionError(f"{where} ({kind}) cannot be mapped to TTFS: {reason}")
+
+
+def scale_columns(weights: nn.Module, scale: Tensor) -> None:
+    """Multiply in place what a convolution or linear map reads of each channel or feature by a scale [C], or [1]."""
+    matrix: Any = weights.weight
+    groups = getattr(weights, "groups", 1)
+    scale = scale.to(matrix.dtype).expand(groups * matrix.shape[1]).reshape(groups, 1, -1)
+    scale = scale.expand(-1, matrix.shape[0] // groups, -1).reshape(matrix.shape[:2])
+    matrix.mul_(scale.reshape(*matrix.shape[:2], *[1] * (matrix.dim() - 2)))
 
 
 def _fold(synapses: Synapses, scale: Tensor, shift: Tensor) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, fx, nn
 
-from ttfs.snn._neurons import EarliestSpike, Encode, Fire, absolute_times
+from ttfs.snn._neurons import EarliestSpike, Encode, Fire
 
 INPUT, OUTPUT = "input", "output"
 
@@ -17,6 +18,9 @@ class SpikingNetwork(nn.Module):
     membrane time constant: t_min is the largest t_max of the layers that feed it, and the input's window is (0, 1).
     Make one with `ttfs.convert`; call it, train it, save its `state_dict` as any module.
     """
+
+    neuron = "b1"
+    """The neuron model: "b1", or "alpha1", where every neuron spikes: silence is a spike at t_max."""
 
     def __init__(self, body: fx.GraphModule, input_range: tuple[float, float], input_shape: tuple[int, ...]):
         super().__init__()
@@ -69,7 +73,12 @@ class SpikingNetwork(nn.Module):
         """Return {layer: absolute spike times [N, ...]} in float64 and tau_c, infinity where a neuron stays silent."""
         _, charges = self.charges(images)
         windows = self.windows
-        return {name: absolute_times(s, windows[name][1]) for name, s in charges.items()}
+        times = {name: windows[name][1] - s.double() for name, s in charges.items()}
+        return {name: torch.where(self.fired(charges[name]), t, torch.inf) for name, t in times.items()}
+
+    def fired(self, charges: Tensor) -> Tensor:
+        """Return which neurons spiked, given their charges: those that left one, and all in an α1 network."""
+        return charges > 0 if self.neuron == "b1" else torch.ones_like(charges, dtype=torch.bool)
 
     def _check(self, images: Tensor) -> None:
         if tuple(images.shape[1:]) != self.input_shape:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -127,13 +126,3 @@ class Reshape(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Map values [N, ...] to [N, *shape]."""
         return values.reshape(-1, *self.shape)
-
-
-def absolute_times(charges: Tensor, t_max: float) -> Tensor:
-    """Return spike times t = t_max - s in float64, infinity where the neuron is silent (s = 0).
-
-    >>> absolute_times(torch.tensor([0.0, 0.25, 1.0]), t_max=3.0).tolist()
-    [inf, 2.75, 2.0]
-    """
-    times = t_max - charges.double()
-    return torch.where(charges > 0, times, torch.inf)

@@ -36,10 +36,16 @@ class _Spikes:
 
 
 def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
-    """Simulate each image event by event (Stanojevic et al. 2024, Methods; B1 neurons, tau_c = 1).
+    """Simulate each image event by event, tau_c = 1.
 
-    A spike at t adds its weight to dV/dt until its window closes at t_max. When its own window opens, a neuron's
-    dV/dt is 1; it fires where V reaches theta = T - D, at the opening if V is there already, never if not before t_max.
+    B1 neurons (Stanojevic et al. 2024, Methods): a spike at t adds its weight to dV/dt until its window closes at
+    t_max. When its own window opens, a neuron's dV/dt is 1; it fires where V reaches theta = T - D, at the opening if V
+    is there already, never if not before t_max.
+
+    α1 neurons (Stanojevic et al. 2023): a spike adds its current J to dV/dt for good, and α = 1 is added when the
+    window opens, so that dV/dt = B = α + sum of J. Threshold B (T - D); who has not reached it by t_max, or never will
+    for B <= 0, is forced to spike at t_max. Padding counts as neurons that spike at their t_max.
+
     Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for samples of a test set.
     """
     if type(snn.encode) is not Encode or any(type(layer) is not Fire for layer in snn.layers.values()):
@@ -66,7 +72,7 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
                 logits.append(_read_out(population, known, latency))
                 continue
             else:
-                fired, crossed = _fire(population, known, windows[population.name])
+                fired, crossed = _fire(population.projection, known, windows[population.name])
                 early, neurons = early + int(crossed.sum()), neurons + crossed.size
             known[population.name] = fired
             if population.name in times:
@@ -79,11 +85,11 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
 
 
 def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
-    """A pixel x on [low, high] spikes at 1 - (x - low) / (high - low), the lowest never."""
+    """A pixel x on [low, high] spikes at 1 - (x - low) / (high - low), the lowest never in a B1 network."""
     low, high = snn.encode.low, snn.encode.high
     pixels = images.detach().double().cpu().numpy().reshape(len(images), -1)
     charge = np.clip((pixels - low) / (high - low), 0.0, 1.0)
-    return np.where(charge > 0, 1.0 - charge, np.inf)
+    return np.where((charge > 0) | (snn.neuron == "alpha1"), 1.0 - charge, np.inf)
 
 
 def _read_out(population: Population, known: dict[str, _Spikes], latency: float) -> np.ndarray:
@@ -92,14 +98,17 @@ def _read_out(population: Population, known: dict[str, _Spikes], latency: float)
     return (membrane + population.projection.constant).reshape(population.shape)
 
 
-def _fire(population: Population, known: dict[str, _Spikes], window: tuple[float, float]) -> tuple[_Spikes, np.ndarray]:
+def _fire(projection: Projection | None, known: dict[str, _Spikes], window: tuple[float, float]):
+    """Return the spikes of a layer, and which membranes crossed the threshold before the window opened."""
+    assert projection is not None
     t_min, t_max = window
-    assert population.projection is not None
-    width = t_max - t_min
-    threshold = width - population.projection.constant
-    membrane, crossed = _integrate(population.projection, known, t_min, threshold)
-    wait = np.maximum(threshold - membrane, 0.0)  # dV/dt = 1
-    fired = np.where(wait < width, t_min + wait, np.inf)
+    slope = np.ones_like(projection.constant) if projection.slope is None else projection.slope
+    rises = slope > 0
+    threshold = np.where(rises, slope * (t_max - t_min - projection.constant), np.inf)
+    membrane, crossed = _integrate(projection, known, t_min, threshold)
+    wait = np.maximum(threshold - membrane, 0.0) / np.where(rises, slope, 1.0)
+    late = np.inf if projection.slope is None else t_max
+    fired = np.where(wait < t_max - t_min, t_min + wait, late)
     return _Spikes(fired, np.full(fired.size, t_max)), crossed
 
 

@@ -1,11 +1,21 @@
 """Compare a TTFS network with the ReLU network it came from, layer by layer."""
 
+import copy
+
 import torch
 from torch import Tensor, fx, nn
 
 from ttfs.snn._network import OUTPUT, SpikingNetwork
 from ttfs.snn._neurons import EarliestSpike
 from ttfs.snn._tracing import Recorder, operation, trace
+
+
+def relu_twin(snn: SpikingNetwork) -> nn.Module:
+    """Return a copy of the network with a ReLU for each layer of neurons: what a trained TTFS network should equal."""
+    twin = copy.deepcopy(snn)
+    for name in twin.layers:
+        twin.body.set_submodule(name, nn.ReLU())
+    return nn.Sequential(twin.encode, twin.body)
 
 
 @torch.no_grad()

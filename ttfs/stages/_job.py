@@ -40,7 +40,9 @@ class Job:
     @cached_property
     def data(self) -> DataSet:
         """The data set of the cell."""
-        return load(self.grid.datasets[self.cell.dataset], f"configs/datasets/{self.cell.dataset}.yaml")
+        augment = self.config.get("train", {}).get("augment")
+        config = self.grid.datasets[self.cell.dataset] | {"augment": augment}
+        return load(config, f"configs/datasets/{self.cell.dataset}.yaml")
 
     def build(self) -> nn.Module:
         """The cell's ReLU network with fresh weights."""
@@ -72,6 +74,7 @@ def run(stage: str, function: Callable[[Job], None], grid: Path, cell: str) -> i
     job = Job(stage, loaded, _find(loaded, cell), _device(loaded))
     _check_stage(stage, loaded, job.cell)
     torch.set_num_threads(loaded.settings["threads"])
+    torch.set_flush_denormal(True)  # moments of idle weights sink below 1e-38, where processors are many times slower
     try:
         function(job)
     except UserError as error:
@@ -107,10 +110,9 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
 
 
 def _check_stage(stage: str, grid: Grid, cell: Cell) -> None:
-    has = grid.methods[cell.method]
-    if ("train" if stage == "train" else "convert") not in has:
-        cure = "train" if "train" in has else "convert and verify"
-        raise UserError(f"{stage}: the method of {cell.name} has no such stage; its own are: {cure}")
+    own = grid.stages(cell.method)
+    if stage not in own:
+        raise UserError(f"{stage}: the method of {cell.name} has no such stage; its own are: {' and '.join(own)}")
 
 
 def _device(grid: Grid) -> str:

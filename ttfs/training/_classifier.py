@@ -37,7 +37,9 @@ class Classifier(pl.LightningModule):
         loss = self._step(batch, "train")
         self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         if self._activity:
-            penalty = torch.stack([activity.sum() for activity in self._activity]).sum() / len(batch[0])
+            penalty = torch.stack([activity.sum(dtype=torch.float32) for activity in self._activity]).sum() / len(
+                batch[0]
+            )
             self._activity.clear()
             loss = loss + self.config["activity_l1"] * penalty
         return loss
@@ -87,7 +89,7 @@ class Classifier(pl.LightningModule):
 
     def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         images, labels = batch
-        logits = self.network(images)
+        logits = self.network(images).float()
         loss = F.cross_entropy(logits, labels)
         correct = (logits.detach().argmax(1) == labels).sum()
         count = len(labels)

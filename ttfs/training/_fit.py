@@ -12,8 +12,11 @@ import torch
 from torch import nn
 
 from ttfs.data import DataSet
+from ttfs.metrics import score
 from ttfs.seeds import seed
+from ttfs.snn import SpikingNetwork, calibrate
 from ttfs.training._classifier import Classifier
+from ttfs.training._windows import GrowingWindows
 
 
 def fit(
@@ -26,11 +29,14 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train the network in place and return its curve, a row an epoch.
 
+    The windows of a SpikingNetwork grow with its activations (`GrowingWindows`), and are set at the end to (1 +
+    headroom) times the largest activation of the weights that are kept, over the training images as they are.
+
     Args:
-        network: maps images [N, C, H, W] to logits [N, classes].
+        network: maps images [N, C, H, W] to logits [N, classes]; a ReLU network or a SpikingNetwork.
         data: train and validation splits; the test split is never read.
-        config: the `train` block of a method (workflow/schemas/method.schema.yaml) with the data set's `epochs`
-            and `batch_size`.
+        config: the `train` block of a method (workflow/schemas/method.schema.yaml) with `epochs`, `batch_size` and
+            `augment` filled in.
         axes: names of the random streams, e.g. ("mnist", "fc2", 0): the same axes draw the same batches.
         device: "cpu" or "cuda".
         on_epoch: called with each new row: epoch, train and validation loss and accuracy [%], learning_rate.
@@ -45,12 +51,19 @@ def fit(
     train = data.train.batches(config["batch_size"], generator=order, augment=True, device=device)
     validation = data.validation.batches(1000, device=device)
     epochs = _Epochs(config["select"], config["patience"], on_epoch)
+    callbacks: list[pl.Callback] = [epochs]
+    if isinstance(network, SpikingNetwork):
+        callbacks.append(GrowingWindows(network, config["window_growth"]))
+    narrow = config["precision"] == "bfloat16"
+    if narrow:
+        network.to(memory_format=torch.channels_last)  # twice as fast on processors with bfloat16 units
     trainer = pl.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=1,
         max_epochs=config["epochs"],
         deterministic="warn" if device == "cuda" else True,  # CUDA has no deterministic adaptive pooling
-        callbacks=[epochs],
+        precision="bf16-mixed" if narrow else "32-true",
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -60,13 +73,11 @@ def fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch, nothing of ours
         trainer.fit(Classifier(network, config), train, validation)
-    network.load_state_dict(epochs.chosen)
+    network.to(memory_format=torch.contiguous_format).load_state_dict(epochs.chosen)
+    if isinstance(network, SpikingNetwork):
+        images = (images for images, _ in data.train.batches(1000, device=device))
+        calibrate(network.to(device).eval(), images, config["headroom"])
     return epochs.rows
-
-
-def score(row: Mapping[str, float]) -> tuple[float, float]:
-    """Return what the best epoch has most of: validation accuracy, and among equals the lower validation loss."""
-    return row["validation_accuracy"], -row["validation_loss"]
 
 
 class _Epochs(pl.Callback):

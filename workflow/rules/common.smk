@@ -48,13 +48,14 @@ def digest_of(stage):
     return lambda wildcards: stage_digest(stage, GRID.slice(stage, cell_of(wildcards)))
 
 
-def methods_that(stage):
-    """Pattern of the methods whose weights a stage makes."""
-    return "|".join(name for name, method in GRID.methods.items() if stage in method) or "none"
+def methods_of(*stages):
+    """Pattern of the methods whose cells these stages make."""
+    return "|".join(name for name in GRID.methods if GRID.stages(name) == stages) or "none"
 
 
 def source_weights(wildcards):
-    return GRID.source(cell_of(wildcards)).folder / "weights.pt"
+    source = GRID.source(cell_of(wildcards))
+    return [] if source is None else source.folder / "weights.pt"
 
 
 def all_records(wildcards):

@@ -7,7 +7,7 @@ rule convert:
     output:
         weights=f"{CELL}/weights.pt",
     wildcard_constraints:
-        method=methods_that("convert"),
+        method=methods_of("convert", "verify"),
     params:
         digest=digest_of("convert"),
     threads: GRID.settings["threads"]

@@ -1,4 +1,4 @@
-"""Networks trained from scratch."""
+"""Networks trained, from scratch or from another one's weights. The record of a TTFS network is made by verify."""
 
 
 rule train:
@@ -7,7 +7,7 @@ rule train:
         curve=f"{CELL}/curve.csv",
         record=f"{CELL}/record.json",
     wildcard_constraints:
-        method=methods_that("train"),
+        method=methods_of("train"),
     params:
         digest=digest_of("train"),
     threads: GRID.settings["threads"]
@@ -18,3 +18,13 @@ rule train:
     shell:
         TTFS + " train {GRID_FILE:q} {wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}/{wildcards.method}"
         " 2>&1 | tee {log}"
+
+
+use rule train as train_spiking with:
+    input:
+        source_weights,
+    output:
+        weights=f"{CELL}/weights.pt",
+        curve=f"{CELL}/curve.csv",
+    wildcard_constraints:
+        method=methods_of("train", "verify"),

@@ -1,4 +1,4 @@
-"""TTFS networks held against their ReLU networks and the event-driven simulator, on the whole test set."""
+"""TTFS networks held against ReLU networks and the event-driven simulator, on the whole test set."""
 
 
 rule verify:
@@ -8,7 +8,7 @@ rule verify:
     output:
         record=f"{CELL}/record.json",
     wildcard_constraints:
-        method=methods_that("convert"),
+        method="|".join([methods_of("convert", "verify"), methods_of("train", "verify")]),
     params:
         digest=digest_of("verify"),
     threads: GRID.settings["threads"]
