@@ -105,7 +105,11 @@ class Grid:
         common = {"dataset": data, "model": network, "seed": cell.seed, **machine}
         if "train" in method:
             own = method["train"]
-            common["train"] = own | {key: dataset[key] if own[key] is None else own[key] for key in sorted(budget)}
+            common["train"] = own | {
+                "epochs": own["epochs"] or dataset["epochs"],
+                "batch_size": own["batch_size"] or dataset["batch_size"],
+                "augment": (dataset["augment"] or {}) | (own["augment"] or {}),
+            }
         else:
             common["convert"] = method["convert"]
         return common if stage != "verify" else common | {"verify": self.settings["verify"]}
