@@ -37,7 +37,7 @@ class Classifier(pl.LightningModule):
         loss = self._step(batch, "train")
         self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         if self._activity:
-            penalty = torch.stack([activity.sum(dtype=torch.float32) for activity in self._activity]).sum() / len(
+            penalty = torch.stack([activity.sum().float() for activity in self._activity]).sum() / len(
                 batch[0]
             )
             self._activity.clear()

@@ -3,40 +3,24 @@
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from ttfs.snn import SpikingNetwork
+from ttfs.snn import SpikingNetwork, WindowGrowth
 
 
 class GrowingWindows(pl.Callback):
-    """After each training batch, T <- max(T, growth x largest potential of the batch), layer by layer.
-
-    Windows never shrink (Stanojevic et al. 2024, published code, with growth 10). Times count from the end of a window,
-    so a wider one changes no charge: it only makes room. A potential above T is clipped in the batch where it first
-    appears, which a growth of 10 makes rare.
-    """
+    """Lets the windows of a TTFS network grow after each training batch, as `WindowGrowth` says."""
 
     def __init__(self, snn: SpikingNetwork, growth: float):
-        self._layers = list(snn.layers.values())
-        self._growth = growth
-        self._largest: dict[nn.Module, Tensor] = {}
-        self._hooks: list[RemovableHandle] = []
+        self._windows = WindowGrowth(snn, growth)
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Listen to the potentials that reach each layer."""
-        self._hooks = [layer.register_forward_pre_hook(self._measure) for layer in self._layers]
+        self._windows.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
         """Widen the windows that the batch came close to."""
-        for layer in self._layers:
-            layer.width = max(layer.width, self._growth * self._largest[layer].item())
+        self._windows.grow()
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Stop listening: the network outlives its training."""
-        for hook in self._hooks:
-            hook.remove()
-
-    def _measure(self, layer: nn.Module, inputs: tuple[Tensor]) -> None:
-        if layer.training:
-            self._largest[layer] = inputs[0].detach().amax()
+        self._windows.stop()
