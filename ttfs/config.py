@@ -26,6 +26,10 @@ CONFIGS = ROOT / "configs"
 SCHEMAS = ROOT / "workflow" / "schemas"
 RESULTS = Path("results")
 ID = re.compile(r"[a-z0-9-]+")
+BUDGET = {"epochs", "batch_size", "augment"}
+"""Keys of a data set that a method or a study may set itself."""
+WORDS = {"title", "citation", "note"}
+"""Keys that change no number."""
 
 
 @dataclass(frozen=True, order=True)
@@ -54,13 +58,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A checked grid: its settings, the checked file of each data set, model and method it names, published values."""
+    """A checked grid: its settings, the checked files that it names, published values.
+
+    In a study the names of its data set and models are replaced by their checked files.
+    """
 
     name: str
     settings: dict[str, Any]
     datasets: dict[str, dict[str, Any]] = field(repr=False)
     models: dict[str, dict[str, Any]] = field(repr=False)
     methods: dict[str, dict[str, Any]] = field(repr=False)
+    studies: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     published: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     @property
@@ -97,10 +105,7 @@ class Grid:
             self.models[cell.model],
             self.methods[cell.method],
         )
-        budget = {"epochs", "batch_size", "augment"}
-        words = {"title", "citation", "note"}
-        data = {key: value for key, value in dataset.items() if key not in budget | words}
-        network = {key: value for key, value in model.items() if key not in words}
+        data, network = _without(BUDGET | WORDS, dataset), _without(WORDS, model)
         machine = {key: self.settings[key] for key in ("threads", "device")}
         common = {"dataset": data, "model": network, "seed": cell.seed, **machine}
         if "train" in method:
@@ -108,11 +113,25 @@ class Grid:
             common["train"] = own | {
                 "epochs": own["epochs"] or dataset["epochs"],
                 "batch_size": own["batch_size"] or dataset["batch_size"],
-                "augment": (dataset["augment"] or {}) | (own["augment"] or {}),
+                "augment": (dataset["augment"] or {}) | (self.settings["augment"] or {}) | (own["augment"] or {}),
             }
         else:
             common["convert"] = method["convert"]
         return common if stage != "verify" else common | {"verify": self.settings["verify"]}
+
+    def study_slice(self, study: str) -> dict[str, Any]:
+        """The part of the configuration that the numbers of a study depend on."""
+        kind = kind_of(self.studies[study])
+        own = self.studies[study][kind]
+        files: dict[str, Any] = {"dataset": _without(BUDGET | WORDS, own["dataset"])}
+        if "models" in own:
+            files["models"] = [_without(WORDS, model) for model in own["models"]]
+        return {kind: own | files, "threads": self.settings["threads"]}
+
+
+def kind_of(study: Mapping[str, Any]) -> str:
+    """Return what a study looks at: the name of its block."""
+    return "trajectory" if "trajectory" in study else "gradients"
 
 
 def load_grid(path: str | Path) -> Grid:
@@ -130,13 +149,10 @@ def load_grid(path: str | Path) -> Grid:
     for name, method in parts["methods"].items():
         _check_method(name, method, parts["methods"], path)
     for name, model in parts["models"].items():
-        if "layers" in model:
-            try:
-                parse(model["layers"], name)
-            except UserError as error:
-                raise UserError(f"{shorten(CONFIGS / 'models' / name)}.yaml: {error}") from None
+        _check_model(name, model)
+    studies = {name: _read_study(name, path) for name in settings["studies"]}
     published = [read_yaml(shorten(path), "published") for path in sorted((CONFIGS / "published").glob("*.yaml"))]
-    return Grid(settings["id"], settings, **parts, published=published)
+    return Grid(settings["id"], settings, **parts, studies=studies, published=published)
 
 
 def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
@@ -164,12 +180,38 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
     return {"id": path.stem, **_with_defaults(content, schema)}
 
 
+def _without(keys: set[str], content: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in keys}
+
+
 def _neuron(method: Mapping[str, Any]) -> str:
     return (method.get("train") or method["convert"])["neuron"]
 
 
 def _source(method: Mapping[str, Any]) -> str | None:
     return (method.get("train") or method["convert"])["source"]
+
+
+def _check_model(name: str, model: Mapping[str, Any]) -> None:
+    """Raise UserError where a model's notation is wrong."""
+    if "layers" in model:
+        try:
+            parse(model["layers"], name)
+        except UserError as error:
+            raise UserError(f"{shorten(CONFIGS / 'models' / name)}.yaml: {error}") from None
+
+
+def _read_study(name: str, grid: Path) -> dict[str, Any]:
+    """A checked study, with the checked files of its data set and models in the place of their names."""
+    study = _read_named("study", name, grid)
+    kind, file = kind_of(study), shorten(CONFIGS / "studies" / f"{name}.yaml")
+    block = study[kind]
+    block["dataset"] = _read_named("dataset", block["dataset"], file, f"{kind}.dataset")
+    if "models" in block:
+        block["models"] = [_read_named("model", model, file, f"{kind}.models") for model in block["models"]]
+        for model in block["models"]:
+            _check_model(model["id"], model)
+    return study
 
 
 def _check_method(name: str, method: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]], grid: Path) -> None:
@@ -211,12 +253,14 @@ def _ancestors(name: str, methods: Mapping[str, Mapping[str, Any]]) -> list[str]
     return seen
 
 
-def _read_named(kind: str, name: str, grid: Path) -> dict[str, Any]:
-    folder = CONFIGS / f"{kind}s"
+def _read_named(kind: str, name: str, file: Path, key: str = "") -> dict[str, Any]:
+    """The checked file of `configs/` that the key of a file names."""
+    plural = "studies" if kind == "study" else f"{kind}s"
+    folder = CONFIGS / plural
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = [file.removesuffix(".yaml") for file in _yaml_files(folder)]
-        raise UserError(f"{grid}: key '{kind}s': no {shorten(path)}{_suggest(name, known)}")
+        raise UserError(f"{file}: key '{key or plural}': no {shorten(path)}{_suggest(name, known)}")
     return read_yaml(shorten(path), kind)
 
 

@@ -8,6 +8,7 @@ from ttfs.snn._neurons import EarliestSpike, Encode, Fire, OneToOne, Synapses
 from ttfs.snn._simulator import Simulation, simulate
 from ttfs.snn._tracing import ConversionError
 from ttfs.snn._verification import layer_differences, relative_difference, relu_twin
+from ttfs.snn._windows import WindowGrowth
 
 __all__ = [
     "INPUT",
@@ -23,6 +24,7 @@ __all__ = [
     "Simulation",
     "SpikingNetwork",
     "Synapses",
+    "WindowGrowth",
     "calibrate",
     "connectivity",
     "convert",

@@ -10,7 +10,7 @@ neuron that would stay silent is forced to spike at t_max, and every neuron spen
 """
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ttfs.snn._mapping import scale_columns
@@ -102,23 +102,21 @@ def to_alpha1(snn: SpikingNetwork, drawn: bool = False) -> None:
             when J is drawn as ReLU weights are.
 
     Raises:
-        ConversionError: where synapses do not lead straight from one layer to the next (sums, means, concatenations).
+        ConversionError: where the network is no chain (sums, means, concatenations), where no neurons come between two
+            layers of weights, or where neurons come last: a scale would be left that no weights make up for.
     """
     compensation: Tensor | None = None  # what charges are multiplied by, [C] or [features]
-    for node in snn.body.graph.nodes:
-        if node.op in ("placeholder", "output"):
-            continue
-        module = snn.body.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(module, Synapses | Fire | EarliestSpike | Reshape) or len(node.users) > 1:
-            raise ConversionError(f"{node.name}: α1 neurons need a chain of layers; use neuron 'b1'")
+    chain = _chain(snn)
+    *_, read_out = (name for name, module in chain.items() if isinstance(module, Synapses))
+    for name, module in chain.items():
         if isinstance(module, Reshape) and compensation is not None:
             compensation = compensation.repeat_interleave(module.shape[0] // len(compensation))
         if not isinstance(module, Synapses):
             continue
         if compensation is not None:
             scale_columns(module.weights, 1.0 / compensation)
-        if not _ends_in_neurons(node, snn):
-            continue
+        if name == read_out:
+            break
         compensation = None if drawn else _bound_sums(module)
         if drawn:
             weights = module.weights.weight.clone()
@@ -126,8 +124,28 @@ def to_alpha1(snn: SpikingNetwork, drawn: bool = False) -> None:
         hidden = Alpha1Synapses(module)
         if drawn:
             hidden.currents.copy_(weights)
-        snn.body.set_submodule(str(node.target), hidden)
+        snn.body.set_submodule(name, hidden)
     snn.neuron = "alpha1"
+
+
+def _chain(snn: SpikingNetwork) -> dict[str, nn.Module]:
+    """The modules {name: module} in order, in which synapses and neurons take turns and synapses come last."""
+    chain: dict[str, nn.Module] = {}
+    due: type[nn.Module] = Synapses
+    for node in snn.body.graph.nodes:
+        module = snn.body.get_submodule(str(node.target)) if node.op == "call_module" else None
+        known = isinstance(module, due | EarliestSpike | Reshape) or node.op == "placeholder"
+        if node.op == "output":
+            node, known = node.all_input_nodes[0], due is Fire
+        if not known or len(node.users) > 1:
+            raise ConversionError(
+                f"{node.name}: α1 neurons need a chain of weights and neurons in turn, weights last; use neuron 'b1'"
+            )
+        if isinstance(module, due):
+            due = Synapses if due is Fire else Fire
+        if module is not None:
+            chain[str(node.target)] = module
+    return chain
 
 
 def _bound_sums(synapses: Synapses) -> Tensor:
@@ -141,12 +159,3 @@ def _bound_sums(synapses: Synapses) -> Tensor:
         if bias is not None:
             bias.copy_(bias.double() * scale.reshape(-1, *[1] * (bias.dim() - 1)))
     return scale
-
-
-def _ends_in_neurons(node: fx.Node, snn: SpikingNetwork) -> bool:
-    """Whether the synapses lead to a layer of neurons; else they are the output's, which has no threshold."""
-    (user,) = node.users
-    if user.op == "output":
-        return False
-    module = snn.body.get_submodule(str(user.target))
-    return _ends_in_neurons(user, snn) if isinstance(module, Reshape) else isinstance(module, Fire)

@@ -62,6 +62,7 @@ def convert(
     _check_range(first, low, high)
     snn = Walk(trace(ann, first[:1]), low, high).run()
     snn.to(first.device).train(ann.training)
+    calibrate(snn, [first[:8]], headroom)  # activations that are not finite are no fault of the mapping
     _check_mapping(ann, snn, first[:8])
     if neuron == "alpha1":
         to_alpha1(snn)
