@@ -38,7 +38,7 @@ def test_a_run_ends_in_records_tables_figures_and_a_store(finished: House):
         assert {path.name for path in (cell / method).iterdir()} == names
     assert "epoch 2/2" in (cell / "ann" / "train.log").read_text()
     assert {path.name for path in (results / "figures").iterdir()} == {
-        "accuracy-by-spikes.svg", "spikes-by-layer.svg", "training-curves.svg",
+        "accuracy-by-spikes.svg", "sparsity.svg", "spikes-by-layer.svg", "training-curves.svg",
     }  # fmt: skip
     with (results / "tables" / "summary.csv").open() as file:
         ann, snn = csv.DictReader(file)

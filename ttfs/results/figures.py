@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ttfs.results import tables
 from ttfs.results.records import METRICS, REFERENCE, Record, atomic_write, read_curve
+from ttfs.results.sparsity import trade_off
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 """Okabe and Ito's palette: told apart in every common kind of colour blindness."""
@@ -32,16 +33,17 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def write(records: Sequence[Record], folder: Path) -> None:
+def write(records: Sequence[Record], folder: Path, tolerance: float) -> None:
     """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
 
-    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg`` and ``training-curves.svg``; the last from the ``curve.csv``
-    beside each record.
+    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg`` and ``training-curves.svg``; the last from the
+    ``curve.csv`` beside each record. The ``tolerance`` is that of `results.sparsity.trade_off`.
     """
     cell_table = tables.cells(records)
     with matplotlib.rc_context(STYLE):
         _save(accuracy_by_spikes(cell_table), folder / "accuracy-by-spikes.svg")
         _save(spikes_by_layer(tables.layers(records)), folder / "spikes-by-layer.svg")
+        _save(sparsity(trade_off(records, tolerance), cell_table), folder / "sparsity.svg")
         _save(training_curves(_curves(records)), folder / "training-curves.svg")
 
 
@@ -86,6 +88,31 @@ def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
         axes.set_ylabel(METRICS["spikes_per_neuron"].label)
 
     return _panels(layer_table, draw, _keys(colour, marker))
+
+
+def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
+    """Accuracy by spikes per neuron along the strengths of L1, a panel per data set: mean ± std; operating points ringed."""
+    colour = _assign(COLOURS, table["model"])
+    reference = cell_table[(cell_table["method"] == REFERENCE) & (cell_table["status"] == "ok")]
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for model, curve in panel.groupby("model"):
+            x, y = curve["spikes_per_neuron_mean"], curve["accuracy_mean"]
+            bars = (curve["accuracy_std"].fillna(0.0), curve["spikes_per_neuron_std"].fillna(0.0))
+            axes.errorbar(x, y, *bars, color=colour[model], marker="o", markersize=4, capsize=2, linewidth=1)
+            chosen = curve["operating_point"]
+            axes.plot(x[chosen], y[chosen], "o", markersize=10, color=colour[model], fillstyle="none")
+            ann = reference[(reference["model"] == model) & (reference["dataset"] == panel["dataset"].iloc[0])]
+            axes.axhline(ann["accuracy"].mean(), color=colour[model], linestyle="--", linewidth=1)
+        axes.set_xscale("log")
+        axes.set_xlabel(METRICS["spikes_per_neuron"].label)
+        axes.set_ylabel("Test accuracy [%]")
+        axes.margins(0.1)
+
+    ring = Line2D([], [], color="0.3", marker="o", markersize=10, fillstyle="none", linestyle="none")
+    ring.set_label("operating point, by validation")
+    line = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{REFERENCE} (mean)")
+    return _panels(table, draw, [*_keys(colour, {}), ring, line])
 
 
 def training_curves(curves: pd.DataFrame) -> Figure:

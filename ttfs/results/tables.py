@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ttfs.results.records import METRICS, REFERENCE, Metric, Record, atomic_write
+from ttfs.results.sparsity import trade_off
 
 BLOCK = ["dataset", "model"]
 ROW = [*BLOCK, "method"]
@@ -17,12 +18,13 @@ GAIN_METRIC = Metric("Difference to ANN", "points", "+z.2f")
 ABSENT = "–"
 
 
-def write(records: Sequence[Record], folder: Path, published: Iterable[Mapping[str, Any]] = ()) -> None:
+def write(records: Sequence[Record], folder: Path, published: Iterable[Mapping[str, Any]], tolerance: float) -> None:
     """Write every table of a grid into a folder, e.g. ``results/quick/tables``.
 
     ``cells.csv`` (a row per cell), ``summary.csv`` and ``summary.md`` (a row per data set, model and method),
-    ``layers.csv`` (a row per layer), ``published.csv`` and ``published.md`` (ours beside the values of papers).
-    ``published`` holds the checked contents of ``configs/published/*.yaml``.
+    ``layers.csv`` (a row per layer), ``sparsity.csv`` (a row per strength of the L1 penalty; see
+    `results.sparsity.trade_off` for the ``tolerance``), ``published.csv`` and ``published.md`` (ours beside the values
+    of papers). ``published`` holds the checked contents of ``configs/published/*.yaml``.
     """
     cell_table = cells(records)
     summary_table = summary(cell_table)
@@ -31,6 +33,7 @@ def write(records: Sequence[Record], folder: Path, published: Iterable[Mapping[s
         "cells": cell_table,
         "summary": summary_table,
         "layers": layers(records),
+        "sparsity": trade_off(records, tolerance),
         "published": published_table,
     }.items():
         atomic_write(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))

@@ -2,7 +2,7 @@
 
 from ttfs.snn._alpha1 import Alpha1Synapses, stalled_neurons, to_alpha1
 from ttfs.snn._connectivity import Population, Projection, connectivity
-from ttfs.snn._conversion import calibrate, convert
+from ttfs.snn._conversion import NEURONS, calibrate, convert
 from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn._neurons import EarliestSpike, Encode, Fire, OneToOne, Synapses
 from ttfs.snn._simulator import Simulation, simulate
@@ -12,6 +12,7 @@ from ttfs.snn._windows import WindowGrowth
 
 __all__ = [
     "INPUT",
+    "NEURONS",
     "OUTPUT",
     "Alpha1Synapses",
     "ConversionError",

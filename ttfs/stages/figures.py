@@ -7,4 +7,4 @@ from ttfs.results.records import collect
 
 def figures(grid: Grid) -> None:
     """Write results/<grid>/figures/ from the records of the grid's cells."""
-    writer.write(collect(grid), grid.folder / "figures")
+    writer.write(collect(grid), grid.folder / "figures", grid.settings["sparsity_tolerance"])

@@ -7,4 +7,4 @@ from ttfs.results.records import collect
 
 def tables(grid: Grid) -> None:
     """Write results/<grid>/tables/ from the records of the grid's cells, beside the published values."""
-    writer.write(collect(grid), grid.folder / "tables", grid.published)
+    writer.write(collect(grid), grid.folder / "tables", grid.published, grid.settings["sparsity_tolerance"])

@@ -7,10 +7,11 @@ rule figures:
     output:
         [
             report(f"results/{GRID.name}/figures/{name}.svg", caption=f"../report/{name}.rst", category="Figures")
-            for name in ("accuracy-by-spikes", "spikes-by-layer", "training-curves")
+            for name in ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "training-curves")
         ],
     params:
         digest=code_digest("ttfs.stages.figures"),
+        tolerance=GRID.settings["sparsity_tolerance"],
         cells=[cell.name for cell in GRID.cells()],
     log:
         f"results/{GRID.name}/figures.log",

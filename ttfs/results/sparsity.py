@@ -1,0 +1,55 @@
+"""What silence costs: accuracy against spikes per neuron over strengths of the L1 penalty on emitted charge."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ttfs.results.records import REFERENCE, Record
+
+COLUMNS = [
+    "dataset", "model", "method", "activity_l1", "n", "validation_accuracy_mean",
+    "accuracy_mean", "accuracy_std", "spikes_per_neuron_mean", "spikes_per_neuron_std", "operating_point",
+]  # fmt: skip
+
+
+def trade_off(records: Sequence[Record], tolerance: float) -> pd.DataFrame:
+    """Return a row for each data set, model and trained TTFS method, by rising strength of its L1 penalty.
+
+    Means and sample standard deviations (divisor n - 1) over the n seeds that succeeded; accuracies in percent. The
+    `operating_point` is the strongest penalty whose mean validation accuracy is at most `tolerance` points below that
+    of the ANN: test images have no say in it.
+    """
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        if record.status == "ok" and "best_validation_accuracy" in record.metrics:
+            cell = record.cell
+            groups.setdefault((cell.dataset, cell.model, cell.method), []).append(record)
+    rows = [
+        _row(key, group) for key, group in sorted(groups.items()) if "spikes_per_neuron" in group[0].metrics
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=COLUMNS[:-1])
+    table = table.sort_values(["dataset", "model", "activity_l1", "method"], ignore_index=True)
+    table["operating_point"] = False
+    for (dataset, model), block in table.groupby(["dataset", "model"]):
+        reference = _mean(groups.get((dataset, model, REFERENCE), []), "best_validation_accuracy")
+        good = block[block["validation_accuracy_mean"] >= reference - tolerance - 1e-9]
+        table.loc[good.index[-1:], "operating_point"] = True
+    return table
+
+
+def _row(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, Any]:
+    row = dict(zip(COLUMNS, key, strict=False))
+    row |= {"activity_l1": records[0].config["train"]["activity_l1"], "n": len(records)}
+    row["validation_accuracy_mean"] = _mean(records, "best_validation_accuracy")
+    for name in ("accuracy", "spikes_per_neuron"):
+        values = [record.metrics[name] for record in records]
+        row[f"{name}_mean"] = statistics.fmean(values)
+        row[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else math.nan
+    return row
+
+
+def _mean(records: Sequence[Record], metric: str) -> float:
+    return statistics.fmean(record.metrics[metric] for record in records) if records else math.nan
