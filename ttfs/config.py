@@ -111,8 +111,8 @@ class Grid:
         if "train" in method:
             own = method["train"]
             common["train"] = own | {
-                "epochs": own["epochs"] or dataset["epochs"],
-                "batch_size": own["batch_size"] or dataset["batch_size"],
+                "epochs": own["epochs"] or self.settings["epochs"] or dataset["epochs"],
+                "batch_size": own["batch_size"] or self.settings["batch_size"] or dataset["batch_size"],
                 "augment": (dataset["augment"] or {}) | (self.settings["augment"] or {}) | (own["augment"] or {}),
             }
         else:
@@ -233,13 +233,13 @@ def _check_method(name: str, method: Mapping[str, Any], methods: Mapping[str, Ma
             f"{file}: key 'train.source': only TTFS networks are fine-tuned; set train.neuron, or remove it"
         )
     wanted = "relu" if block == "convert" else neuron
-    if _neuron(methods[source]) != wanted or source == name:
+    if _neuron(methods[source]) != wanted:
         found = [other for other, settings in methods.items() if _neuron(settings) == wanted and other != name]
         kind = "ReLU" if wanted == "relu" else wanted
         raise UserError(f"{file}: key '{block}.source': {source!r} trains no {kind} network{_suggest(source, found)}")
     if name in (seen := _ancestors(source, methods)):
         raise UserError(
-            f"{file}: key '{block}.source': {' <- '.join(seen)} go round in a circle; start one from scratch"
+            f"{file}: key '{block}.source': {' <- '.join([name, *seen])} is a circle; start one from scratch"
         )
 
 
