@@ -27,7 +27,20 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
     "training": {"data", "hardware", "metrics", "seeds", "snn"},
     "config": {"models"},
     "results": {"config"},
-    "stages": {"config", "data", "digest", "hardware", "metrics", "models", "results", "seeds", "snn", "training"},
+    "studies": {"data", "metrics", "models", "results", "seeds", "snn"},
+    "stages": {
+        "config",
+        "data",
+        "digest",
+        "hardware",
+        "metrics",
+        "models",
+        "results",
+        "seeds",
+        "snn",
+        "studies",
+        "training",
+    },
     "__main__": {"config", "stages"},
     "__init__": set(),
 }
@@ -38,13 +51,13 @@ GUESTS = {  # library: the only rooms or modules it may be imported in
     "torchvision": {"data", "models"},
     "PIL": {"data"},
     "filelock": {"data"},
-    "matplotlib": {"results.figures"},
-    "pandas": {"results"},
+    "matplotlib": {"results.figures", "studies._figures"},
+    "pandas": {"results", "studies"},
     "jsonschema": {"config"},
     "yaml": {"config"},
     "scipy": {"snn"},
     "numpy": {"data", "metrics", "snn"},
-    "torch": {"data", "hardware", "metrics", "models", "snn", "stages", "training"},
+    "torch": {"data", "hardware", "metrics", "models", "snn", "stages", "studies", "training"},
 }
 
 

@@ -25,6 +25,7 @@ OF_A_GRID = {
     "publish": "make the MLflow store agree with the records of a grid",
     "keep": "copy the records and tables of a grid to results/published/, for git",
 }
+STUDY = "compare how the networks of one initial draw learn: studies/<id>.csv, .svg"
 DEFAULT_GRID = Path("configs/quick.yaml")
 
 
@@ -54,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         added = verb(name, help, _on_cell)
         added.add_argument("grid", type=Path, help="a grid file")
         added.add_argument("cell", help="<dataset>/<model>/seed<k>/<method>, as `check` lists them")
+    added = verb("study", STUDY, _on_study)
+    added.add_argument("grid", type=Path, help="a grid file")
+    added.add_argument("study", help="the id of a study that the grid names")
     for name, help in OF_A_GRID.items():
         added = verb(name, help, _check if name == "check" else _on_grid)
         added.add_argument("grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)")
@@ -70,6 +74,11 @@ def _on_cell(options: argparse.Namespace) -> int:
     from ttfs.stages._job import run
 
     return run(options.verb, _stage(options.verb), options.grid, options.cell)
+
+
+def _on_study(options: argparse.Namespace) -> int:
+    _stage("study")(load_grid(options.grid), options.study)
+    return 0
 
 
 def _on_grid(options: argparse.Namespace) -> int:

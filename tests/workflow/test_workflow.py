@@ -6,12 +6,13 @@ import signal
 import sqlite3
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from house import ROOT, House
 
-from ttfs.config import load_grid
+from ttfs.config import kind_of, load_grid
 
 GRID_JOBS = {"tables": 1, "figures": 1, "publish": 1}
 
@@ -19,10 +20,13 @@ GRID_JOBS = {"tables": 1, "figures": 1, "publish": 1}
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_each_grid_can_be_planned(house: House, path: Path):
     grid = load_grid(path)
-    trained = sum("train" in grid.methods[cell.method] for cell in grid.cells())
-    converted = sum("convert" in grid.methods[cell.method] for cell in grid.cells())
+    jobs = Counter(
+        "train_spiking" if stage == "train" and grid.neuron(cell.method) != "relu" else stage
+        for cell in grid.cells()
+        for stage in grid.stages(cell.method)
+    ) + Counter(kind_of(study) for study in grid.studies.values())
     name = None if path.stem == "quick" else f"configs/{path.name}"  # which is the default
-    assert house.jobs(grid=name) == GRID_JOBS | {"train": trained, "convert": converted, "verify": converted}
+    assert house.jobs(grid=name) == GRID_JOBS | jobs
     assert not (house.folder / "results").exists()
 
 
@@ -79,6 +83,20 @@ def test_a_change_runs_again_what_depends_on_it_and_no_more(copy: House):
 def test_a_new_seed_runs_alone(copy: House):
     copy.edit("configs/tiny.yaml", "seeds: [0]", "seeds: [0, 1]")
     assert copy.jobs() == {"train": 1, "convert": 1, "verify": 1} | GRID_JOBS
+
+
+def test_fine_tuning_follows_its_source(copy: House):
+    copy.edit("configs/tiny.yaml", "b1-converted]", "b1-converted, b1-finetuned]")
+    copy.edit("configs/methods/b1-finetuned.yaml", "epochs: 3", "epochs: 1")
+    assert copy.jobs() == {"train_spiking": 1, "verify": 1} | GRID_JOBS
+    status, said = copy.run()
+    assert status == 0, said
+    cell = copy.folder / "results/tiny/digits/fc2/seed0/b1-finetuned"
+    assert {"weights.pt", "curve.csv", "record.json", "train.log", "verify.log"} <= {p.name for p in cell.iterdir()}
+    assert copy.tables()["summary.md"].decode().count("| digits") == 3
+    assert copy.jobs() == {}
+    copy.edit("configs/methods/b1-converted.yaml", "headroom: 0.5", "headroom: 0.6")
+    assert copy.jobs() == {"convert": 1, "train_spiking": 1, "verify": 2} | GRID_JOBS
 
 
 def test_a_killed_run_finishes_with_the_same_tables(house: House, finished: House):

@@ -91,7 +91,7 @@ def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
 
 
 def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
-    """Accuracy by spikes per neuron along the strengths of L1, a panel per data set: mean ± std; operating points ringed."""
+    """Accuracy by spikes per neuron along the strengths of L1, a panel per data set; operating points are ringed."""
     colour = _assign(COLOURS, table["model"])
     reference = cell_table[(cell_table["method"] == REFERENCE) & (cell_table["status"] == "ok")]
 

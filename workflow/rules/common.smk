@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-from ttfs.config import CONFIGS, Cell, load_grid, shorten
+from ttfs.config import CONFIGS, Cell, kind_of, load_grid, shorten
 from ttfs.digest import code_digest, stage_digest
 from ttfs.errors import UserError
 
 TTFS = f"OMP_NUM_THREADS={{threads}} {quote(sys.executable)} -m ttfs"
 CELL = "results/{grid}/{dataset}/{model}/seed{seed}/{method}"
+STUDY = "results/{grid}/studies/{study}"
 
 
 def read_grid():
@@ -53,6 +54,15 @@ def methods_of(*stages):
     return "|".join(name for name in GRID.methods if GRID.stages(name) == stages) or "none"
 
 
+def digest_of_study(wildcards):
+    return stage_digest("study", GRID.study_slice(wildcards.study))
+
+
+def studies_of(kind):
+    """Pattern of the studies of a kind."""
+    return "|".join(name for name, study in GRID.studies.items() if kind_of(study) == kind) or "none"
+
+
 def source_weights(wildcards):
     source = GRID.source(cell_of(wildcards))
     return [] if source is None else source.folder / "weights.pt"
@@ -60,6 +70,10 @@ def source_weights(wildcards):
 
 def all_records(wildcards):
     return [cell.folder / "record.json" for cell in GRID.cells()]
+
+
+def all_studies(wildcards):
+    return [GRID.folder / "studies" / f"{name}.svg" for name in GRID.studies]
 
 
 LOCK = None
