@@ -128,6 +128,26 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('store')}/store.db"
 
 
+def lineage(method: str) -> list[str]:
+    """The method and, before it, all that it starts from."""
+    settings = read_yaml(CONFIGS / "methods" / f"{method}.yaml", "method")
+    source = (settings.get("train") or settings["convert"])["source"]
+    return [*(lineage(source) if source else []), method]
+
+
+@pytest.mark.parametrize("method", registered("methods"))
+def test_a_method_loads_in_a_grid_of_its_lineage_and_of_no_less(method: str, tmp_path: Path):
+    def load_grid(methods: list[str]) -> config.Grid:
+        (tmp_path / "one.yaml").write_text(f"datasets: [digits]\nmodels: [fc2]\nmethods: {methods}\nseeds: [0]\n")
+        return config.load_grid(tmp_path / "one.yaml")
+
+    names = lineage(method)
+    assert list(load_grid(names).methods) == names
+    for missing in names[:-1]:
+        with pytest.raises(UserError, match=f"starts from '{missing}', which the grid does not list"):
+            load_grid([name for name in names if name != missing])
+
+
 @pytest.mark.xdist_group("training")
 @pytest.mark.parametrize("method", registered("methods"))
 def test_a_method_runs_end_to_end(method: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -143,8 +163,7 @@ def test_a_method_runs_end_to_end(method: str, store: str, tmp_path: Path, monke
 def run(method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     """Run a method, and what it starts from, on a little network and made-up images; return its record."""
     shutil.copytree(CONFIGS, folder / "configs")
-    source = read_yaml(CONFIGS / "methods" / f"{method}.yaml", "method").get("convert", {}).get("source")
-    methods = [name for name in (source, method) if name is not None]
+    methods = lineage(method)
     (folder / "configs" / "tiny.yaml").write_text(
         f"datasets: [made]\nmodels: [little]\nmethods: [{', '.join(methods)}]\nseeds: [0]\n"
     )
@@ -162,9 +181,9 @@ def run(method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     monkeypatch.setattr(config, "CONFIGS", folder / "configs")
     monkeypatch.delenv("TTFS_DATA", raising=False)
     monkeypatch.chdir(folder)
+    grid = config.load_grid("configs/tiny.yaml")
     for name in methods:
-        kind = read_yaml(f"configs/methods/{name}.yaml", "method")
-        for verb in ["train"] if "train" in kind else ["convert", "verify"]:
+        for verb in grid.stages(name):
             assert main([verb, "configs/tiny.yaml", f"made/little/seed0/{name}"]) == 0
     return read(Path("results/tiny/made/little/seed0", method, "record.json"))
 

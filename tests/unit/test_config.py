@@ -90,25 +90,37 @@ def test_each_default_satisfies_its_own_rule(kind: str):
 
 
 def test_defaults_are_filled_in_at_every_depth(read):
-    assert read(GRID, "grid") == {
-        "id": "made-up",
-        "datasets": ["digits"],
-        "models": ["fc2"],
-        "methods": ["ann", "b1-converted"],
-        "seeds": [0, 1],
-        "threads": 1,
-        "device": "cpu",
-        "verify": {
-            "logit_difference": 1e-4,
-            "agreement": 99.9,
-            "simulated_images": 8,
-            "spike_time_error": 1e-9,
-        },
+    filled = read(GRID, "grid")
+    assert {"id": "made-up", "seeds": [0, 1], "threads": 1, "device": "cpu", "augment": None}.items() <= filled.items()
+    assert filled["verify"] == {
+        "logit_difference": 1e-4,
+        "agreement": 99.9,
+        "simulated_images": 8,
+        "spike_time_error": 1e-9,
     }
     assert read(GRID + "verify: {agreement: 100}\n", "grid")["verify"]["agreement"] == 100
     assert read(GRID + "verify: {agreement: 100}\n", "grid")["verify"]["simulated_images"] == 8
-    assert read(DATASET, "dataset")["augment"] == {"shift": 0, "crop": 0, "flip": False}
-    assert read(METHOD, "method")["train"]["momentum"] == 0.9
+    trained, converted = (read(text, "method") for text in (METHOD, "title: T\nconvert: {source: ann}\n"))
+    assert {"neuron": "relu", "source": None, "momentum": 0.9, "epochs": None}.items() <= trained["train"].items()
+    assert converted["convert"]["neuron"] == "b1"
+
+
+def test_a_schema_that_refers_to_another_takes_its_rules_and_defaults(read):
+    for text, kind, block in ((DATASET, "dataset", None), (METHOD, "method", "train"), (GRID, "grid", None)):
+
+        def augment(more: str, text=text, kind=kind, block=block) -> object:
+            content = read(text.replace("0.001", f"0.001{', ' + more if more else ''}") if block else text + more, kind)
+            return (content[block] if block else content)["augment"]
+
+        assert augment("") is None
+        assert augment("augment: {shift: 2}") == {"shift": 2}
+        assert augment("augment: null") is None
+        with pytest.raises(UserError, match=r"unknown key '(train\.)?augment\.shfit'; did you mean 'shift'\?"):
+            augment("augment: {shfit: 2}")
+        with pytest.raises(UserError, match=r"augment\.crop': -1 is less than the minimum of 0"):
+            augment("augment: {crop: -1}")
+    for kind in ("dataset", "method", "grid"):
+        assert "$ref: augment" not in yaml.safe_dump(config._schema(kind))
 
 
 def test_defaults_of_keys_that_do_not_apply_stay_out(read):
@@ -118,9 +130,7 @@ def test_defaults_of_keys_that_do_not_apply_stay_out(read):
 
 def test_filling_in_defaults_leaves_the_schema_alone(read):
     read(GRID, "grid")["verify"]["agreement"] = 0
-    read(DATASET, "dataset")["augment"]["flip"] = True
     assert read(GRID, "grid")["verify"]["agreement"] == 99.9
-    assert read(DATASET, "dataset")["augment"]["flip"] is False
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,10 @@ def test_filling_in_defaults_leaves_the_schema_alone(read):
         ("method", METHOD.replace("0.001", ".nan"), "key 'train.learning_rate': nan is not of type 'number'"),
         ("method", METHOD.replace("0.001", "0"), "key 'train.learning_rate': 0 is less than or equal to the minimum"),
         ("method", METHOD + "convert: {source: ann}\n", "give exactly one of the keys 'train' and 'convert'"),
-        ("method", "title: T\nconvert: {source: ann, neuron: b2}\n", "key 'convert.neuron' is 'b2'; choose from: b1"),
+        ("method", "title: T\nconvert: {source: ann, neuron: b2}\n", "'convert.neuron' is 'b2'; choose from: b1, "),
+        ("method", METHOD.replace("optim", "neuron: b11, optim"), "'train.neuron' is 'b11'; did you mean 'b1'?"),
+        ("method", METHOD.replace("0.001", "0.001, epochs: 0"), "key 'train.epochs': 0 is less than the minimum of 1"),
+        ("method", METHOD.replace("0.001", "0.001, window_growth: 0.5"), "'train.window_growth': 0.5 is less"),
         ("published", PUBLISHED.replace("accuracy", "acuracy"), "'acuracy'; did you mean 'accuracy'?"),
         ("published", PUBLISHED.replace("value:", "valeu:"), "unknown key 'values.0.valeu'; did you mean 'value'?"),
         ("model", "", "expected 'key: value' lines, found NoneType"),
@@ -244,6 +257,93 @@ def test_cells_come_in_the_order_of_the_grid_and_know_their_source(house: Path):
     assert grid.source(cells[2]) is None
 
 
+CHAIN = "[ann, b1-converted, b1-finetuned, b1-scratch, alpha1-converted, alpha1-finetuned, alpha1-scratch]"
+
+
+def test_a_method_knows_its_neurons_its_stages_and_where_its_weights_come_from(house: Path):
+    change(house / "tiny.yaml", "[ann, b1-converted]", CHAIN)
+    grid = load_grid("configs/tiny.yaml")
+    found = {
+        m: (grid.neuron(m), grid.stages(m), grid.source(Cell("tiny", "digits", "fc2", 1, m))) for m in grid.methods
+    }
+
+    def cell(method: str) -> Cell:
+        return Cell("tiny", "digits", "fc2", 1, method)
+
+    assert found == {
+        "ann": ("relu", ("train",), None),
+        "b1-converted": ("b1", ("convert", "verify"), cell("ann")),
+        "b1-finetuned": ("b1", ("train", "verify"), cell("b1-converted")),
+        "b1-scratch": ("b1", ("train", "verify"), None),
+        "alpha1-converted": ("alpha1", ("convert", "verify"), cell("ann")),
+        "alpha1-finetuned": ("alpha1", ("train", "verify"), cell("alpha1-converted")),
+        "alpha1-scratch": ("alpha1", ("train", "verify"), None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (
+            {"tuned": "neuron: b1, source: b1-convertd"},
+            "configs/tiny.yaml: key 'methods': 'tuned' starts from 'b1-convertd', which the grid does not list; "
+            "add 'b1-convertd'",
+        ),
+        (
+            {"tuned": "source: ann"},
+            "configs/methods/tuned.yaml: key 'train.source': only TTFS networks are fine-tuned; set train.neuron, or "
+            "remove it",
+        ),
+        (
+            {"tuned": "neuron: alpha1, source: b1-converted"},
+            "configs/methods/tuned.yaml: key 'train.source': 'b1-converted' trains no alpha1 network; choose from: "
+            "none is there",
+        ),
+        (
+            {"tuned": "neuron: b1, source: ann"},
+            "configs/methods/tuned.yaml: key 'train.source': 'ann' trains no b1 network; choose from: b1-converted",
+        ),
+        (
+            {"tuned": "neuron: b1, source: tuned"},
+            "configs/methods/tuned.yaml: key 'train.source': tuned <- tuned is a circle; start one from scratch",
+        ),
+        (
+            {"hen": "neuron: b1, source: egg", "egg": "neuron: b1, source: hen"},
+            "configs/methods/hen.yaml: key 'train.source': hen <- egg <- hen is a circle; start one from scratch",
+        ),
+    ],
+)
+def test_a_source_that_cannot_be_one_is_refused(house: Path, methods: dict[str, str], said: str):
+    for name, keys in methods.items():
+        (house / "methods" / f"{name}.yaml").write_text(METHOD.replace("optimizer", f"{keys}, optimizer"))
+    change(house / "tiny.yaml", "b1-converted]", f"b1-converted, {', '.join(methods)}]")
+    with pytest.raises(UserError) as caught:
+        load_grid("configs/tiny.yaml")
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("grid", "method", "expected"),
+    [
+        ("", "", {"epochs": 20, "batch_size": 128, "augment": {"shift": 1}}),
+        ("", "epochs: 7", {"epochs": 7, "batch_size": 128, "augment": {"shift": 1}}),
+        ("", "batch_size: 3", {"epochs": 20, "batch_size": 3, "augment": {"shift": 1}}),
+        ("", "augment: {shift: 0, crop: 2}", {"epochs": 20, "augment": {"shift": 0, "crop": 2}}),
+        ("epochs: 9\nbatch_size: 4", "batch_size: 3", {"epochs": 9, "batch_size": 3}),
+        ("augment: {flip: true, shift: 3}", "augment: null", {"augment": {"shift": 3, "flip": True}}),
+        ("augment: {flip: true, shift: 3}", "augment: {shift: 4}", {"augment": {"shift": 4, "flip": True}}),
+    ],
+)
+def test_the_budget_is_the_data_set_s_unless_the_grid_or_the_method_says_so(
+    house: Path, grid: str, method: str, expected: dict
+):
+    change(house / "tiny.yaml", "[digits]", f"[mnist]\n{grid}")
+    change(house / "methods" / "ann.yaml", "select: best", method)
+    slice = load_grid("configs/tiny.yaml").slice("train", Cell("tiny", "mnist", "fc2", 0, "ann"))
+    assert expected.items() <= slice["train"].items()
+    assert not {"epochs", "batch_size", "augment"} & set(slice["dataset"])
+
+
 STAGES = {"train": "ann", "convert": "b1-converted", "verify": "b1-converted"}
 ALL = {f"{dataset} {stage}" for dataset in ("digits", "mnist") for stage in STAGES}
 
@@ -291,8 +391,3 @@ def test_a_slice_holds_every_setting_of_training(house: Path):
     assert slice["seed"] == 1
     assert {"epochs": 40, "batch_size": 32, "learning_rate": 1e-3, "patience": None}.items() <= slice["train"].items()
     assert yaml.safe_load(yaml.safe_dump(slice)) == slice
-
-
-def test_a_stage_without_numbers_has_no_slice(house: Path):
-    with pytest.raises(ValueError, match="'tables' has no slice"):
-        load_grid("configs/tiny.yaml").slice("tables", Cell("tiny", "digits", "fc2", 0, "ann"))

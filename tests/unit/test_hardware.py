@@ -155,6 +155,8 @@ def test_what_cannot_be_deployed(snn, images):
         deploy(snn, Hardware(window_quantile=0.9))
     with pytest.raises(UserError, match="holds no image"):
         deploy(snn, Hardware(window_quantile=0.9), iter([]))
+    with pytest.raises(UserError, match="alpha1 neurons; deploy one of b1 neurons"):
+        deploy(ttfs.convert(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), images, neuron="alpha1"), Hardware())
     chip = deploy(snn, Hardware(time_bits=4))
     with pytest.raises(UserError, match="on a chip already"):
         deploy(chip, Hardware())

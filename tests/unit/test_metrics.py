@@ -11,6 +11,7 @@ from ttfs.metrics import (
     agreement,
     dense_energy,
     fan_out,
+    kept_epoch,
     spikes_per_neuron,
     spiking_energy,
     synaptic_operations,
@@ -124,14 +125,18 @@ def test_synaptic_operations_are_spikes_times_synapses(snn: SpikingNetwork, imag
         )
         for image in range(len(images))
     ]
-    assert synaptic_operations(charges, fan_out(snn)).tolist() == expected
+    assert synaptic_operations(fired(snn, images, pooled=True), fan_out(snn)).tolist() == expected
     assert min(expected) > 0
 
 
 def test_no_spike_no_operation(snn: SpikingNetwork, images: Tensor):
     _, charges = snn.charges(images, pooled=True)
-    silent = {name: torch.zeros_like(charge) for name, charge in charges.items()}
+    silent = {name: torch.zeros_like(charge, dtype=torch.bool) for name, charge in charges.items()}
     assert synaptic_operations(silent, fan_out(snn)).tolist() == [0.0] * len(images)
+
+
+def fired(snn: SpikingNetwork, images: Tensor, pooled: bool = False) -> dict[str, Tensor]:
+    return {name: snn.fired(charge) for name, charge in snn.charges(images, pooled)[1].items()}
 
 
 def test_a_spike_is_an_active_relu(ann: nn.Module, snn: SpikingNetwork, images: Tensor):
@@ -147,9 +152,9 @@ def test_a_spike_is_an_active_relu(ann: nn.Module, snn: SpikingNetwork, images: 
 
 def test_counting_in_batches_is_counting_at_once(snn: SpikingNetwork, images: Tensor):
     once, parts = SpikeCounter(snn), SpikeCounter(snn)
-    once.update(snn.charges(images)[1])
+    once.update(fired(snn, images))
     for part in images.split(2):
-        parts.update(snn.charges(part, pooled=True)[1])
+        parts.update(fired(snn, part, pooled=True))
     assert parts.spikes_per_layer == once.spikes_per_layer
     assert parts.spikes_per_neuron == once.spikes_per_neuron
     assert parts.neurons == {
@@ -163,7 +168,7 @@ def test_spikes_per_neuron_weighs_layers_by_their_neurons():
     net[2].weight.data = torch.tensor([[-1.0, -1.0, 0.0]])
     snn = ttfs.convert(net, torch.ones(1, 1))
     counter = SpikeCounter(snn)
-    counter.update(snn.charges(torch.ones(1, 1))[1])
+    counter.update(fired(snn, torch.ones(1, 1)))
     assert list(counter.spikes_per_layer.values()) == [2 / 3, 0.0]
     assert counter.spikes_per_neuron == 2 / 4
 
@@ -194,3 +199,15 @@ def test_energy_of_a_dense_layer_both_ways():
     assert synapses == 10 * 20 + 20 * 5
     assert dense_energy(synapses) == pytest.approx(300 * 4.6e-3)  # nJ
     assert spiking_energy(synapses) == pytest.approx(300 * 0.9e-3)
+
+
+def test_the_kept_epoch_is_the_first_of_the_best():
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(20):
+        numbers = torch.randint(3, (12, 2), generator=generator).tolist()  # with many ties
+        rows = [{"epoch": n + 1, "validation_accuracy": a, "validation_loss": b} for n, (a, b) in enumerate(numbers)]
+        highest = max(a for a, _ in numbers)
+        lowest = min(b for a, b in numbers if a == highest)
+        first = numbers.index([highest, lowest]) + 1
+        assert kept_epoch(rows, "best") == {"best_validation_accuracy": highest, "best_epoch": first}
+        assert kept_epoch(rows, "last") == {"best_validation_accuracy": numbers[-1][0], "best_epoch": 12}

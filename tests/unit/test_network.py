@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 
-from ttfs.snn import SpikingNetwork, Synapses, convert
+from ttfs.snn import Fire, SpikingNetwork, Synapses, convert, relu_twin
 
 pytestmark = pytest.mark.usefixtures("seed")
 
@@ -68,6 +68,17 @@ def test_spike_times_lie_in_their_windows_and_silence_is_infinite() -> None:
         spikes = times[name][values > 0]
         assert ((spikes >= t_min) & (spikes < t_max)).all()
         assert torch.allclose(t_max - spikes, values[values > 0], atol=1e-10)
+
+
+@torch.no_grad()
+def test_spike_times_keep_small_charges_behind_wide_windows() -> None:
+    ann = nn.Sequential(nn.Linear(3, 3, bias=False), nn.ReLU(), nn.Linear(3, 2))
+    ann[0].weight.copy_(torch.eye(3))
+    snn = convert(ann, torch.rand(2, 3))
+    snn.layers["_1"].width = 1e4
+    times = snn.spike_times(torch.tensor([[0.0, 1e-4, 0.5]]))["_1"]
+    assert times.dtype == torch.float64
+    assert times[0].tolist() == [float("inf"), pytest.approx(10001 - 1e-4, abs=1e-11), 10000.5]
 
 
 @torch.no_grad()
@@ -188,3 +199,19 @@ def test_a_network_moves_to_another_precision() -> None:
     exact = copy.deepcopy(snn).double()(images.double())
     assert exact.dtype == torch.float64
     assert torch.allclose(snn(images).double(), exact, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_relu_twin_is_the_network_where_no_window_clips() -> None:
+    images = draw(IMAGE, -1, 1)
+    layers = [conv(), norm(), nn.ReLU(), norm(), nn.MaxPool2d(2), conv(4, 4), nn.ReLU(), norm()]
+    snn = convert(randomise(headed(IMAGE, *layers)), images, input_range=(-1, 1))
+    twin = relu_twin(snn)
+    assert not any(isinstance(module, Fire) for module in twin.modules())
+    assert torch.equal(twin(images), snn(images))
+    strong = snn.layers["_6"]
+    _, charges = snn.charges(images)
+    strong.width = 0.5 * charges["_6"].max().item()
+    clipped = (charges["_6"] > strong.width).flatten(1).any(1)
+    assert clipped.any()
+    assert torch.equal((twin(images) != snn(images)).any(1), clipped)  # the twin knows nothing of windows

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from ttfs.snn import EarliestSpike, Encode, Fire, OneToOne, Synapses
-from ttfs.snn._neurons import absolute_times
 
 
 def test_encode_spikes_earlier_for_brighter_pixels() -> None:
@@ -64,11 +63,3 @@ def test_a_turned_pool_follows_the_product_of_signs() -> None:
     pool = EarliestSpike(nn.MaxPool2d(2))
     assert torch.equal(pool.turned(sign).sign, sign)
     assert pool.turned(sign).turned(sign.flip(0)).sign.flatten().tolist() == [-1, 1, -1]
-
-
-def test_absolute_times_keep_small_charges_behind_wide_windows() -> None:
-    times = absolute_times(torch.tensor([0.0, 1e-4, 2.0]), 1e4)
-    assert times.dtype == torch.float64
-    assert times[0] == float("inf")
-    assert times[1].item() == pytest.approx(1e4 - 1e-4, abs=1e-11)
-    assert times[2] == 9998

@@ -9,17 +9,33 @@ import torch.nn.functional as F
 from exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 
-from ttfs.snn import EarliestSpike, Encode, Fire, OneToOne, SpikingNetwork, Synapses, connectivity, convert, simulate
+from ttfs.snn import (
+    EarliestSpike,
+    Encode,
+    Fire,
+    OneToOne,
+    SpikingNetwork,
+    Synapses,
+    connectivity,
+    convert,
+    simulate,
+    to_alpha1,
+)
 
 SILENT = math.inf
 
 
-def neuron(weights: list[float], bias: float, width: float) -> SpikingNetwork:
-    """One hidden neuron with a window of the given width; the logit is twice its charge, plus 1."""
+def neuron(weights: list[float], bias: float, width: float, alpha1: bool = False) -> SpikingNetwork:
+    """One hidden neuron with a window of the given width; the logit is twice its charge, plus 1.
+
+    Of an α1 neuron the weights are the currents.
+    """
     ann = nn.Sequential(nn.Linear(len(weights), 1), nn.ReLU(), nn.Linear(1, 1)).double()
     state = {"0.weight": [weights], "0.bias": [bias], "2.weight": [[2.0]], "2.bias": [1.0]}
     ann.load_state_dict({key: torch.tensor(value).double() for key, value in state.items()})
     snn = convert(ann, torch.rand(4, len(weights)).double())
+    if alpha1:
+        to_alpha1(snn, drawn=True)
     (fire,) = snn.layers.values()
     fire.width = width
     return snn
@@ -72,6 +88,26 @@ def test_one_neuron(weights, bias, width, pixels, time, logit) -> None:
 def test_early_firing_is_seen(weights, width, pixels, time, early) -> None:
     seen = run(neuron(weights, 0.0, width), pixels)
     assert (seen[0], seen[2]) == pytest.approx((time, early))
+
+
+@pytest.mark.parametrize(
+    ("currents", "bias", "width", "pixels", "time", "logit", "early"),
+    [
+        # B = 1 + 1.5; V(1) = 0.5 + 0.125; theta = 2.5 * (2 - 0.25) = 4.375; 1 + (4.375 - 0.625) / 2.5, 0.5 before 3
+        ([1.0, 0.5], 0.25, 2.0, [0.5, 0.25], 2.5, 2.0, 0.0),
+        # a black pixel spikes as its window closes, so that its current is there from then on
+        ([1.0, 0.5], 0.25, 2.0, [0.5, 0.0], 2.55, 1.9, 0.0),
+        # B = 1 - 0.5; V(1) = -0.75; theta = 0.875 would be reached at 1 + 3.25: forced at 3
+        ([-1.0, 0.5], 0.25, 2.0, [0.8, 0.1], 3.0, 1.0, 0.0),
+        # B = 0 and B < 0: never, so forced at 3, though V(1) is positive with the bias
+        ([-1.5, 0.5], 0.9, 2.0, [0.1, 0.9], 3.0, 1.0, 0.0),
+        ([-3.0, 0.5], 0.9, 2.0, [0.1, 0.9], 3.0, 1.0, 0.0),
+        # B = 2; theta = 2 * 0.25 is crossed before the window opens: V(1) = 0.6; it fires at the opening
+        ([1.0, 0.0], 0.0, 0.25, [0.6, 0.0], 1.0, 1.5, 1.0),
+    ],
+)
+def test_one_alpha1_neuron(currents, bias, width, pixels, time, logit, early) -> None:
+    assert run(neuron(currents, bias, width, alpha1=True), pixels) == pytest.approx((time, logit, early), abs=1e-14)
 
 
 def test_a_threshold_below_rest_is_crossed_from_the_start() -> None:

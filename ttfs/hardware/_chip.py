@@ -63,13 +63,16 @@ def deploy(
     for bit.
 
     Args:
-        snn: an ideal network, from `ttfs.convert`.
+        snn: an ideal network of B1 neurons, from `ttfs.convert`. An α1 network needs a spike of every neuron, which no
+            chip here guarantees.
         hardware: the chip.
         calibration: images [N, ...] or batches of them; needed, and used, for `window_quantile` alone.
 
     Raises:
-        UserError: if `window_quantile` has no calibration images, or the network is deployed already.
+        UserError: if `window_quantile` has no calibration images, if the network is deployed already or of α1 neurons.
     """
+    if snn.neuron != "b1":
+        raise UserError(f"deploy: the network has {snn.neuron} neurons; deploy one of b1 neurons")
     if isinstance(snn.encode, ChipEncode):
         raise UserError("deploy: the network runs on a chip already; deploy the ideal one")
     chip = copy.deepcopy(snn)

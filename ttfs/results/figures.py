@@ -41,10 +41,10 @@ def write(records: Sequence[Record], folder: Path, tolerance: float) -> None:
     """
     cell_table = tables.cells(records)
     with matplotlib.rc_context(STYLE):
-        _save(accuracy_by_spikes(cell_table), folder / "accuracy-by-spikes.svg")
-        _save(spikes_by_layer(tables.layers(records)), folder / "spikes-by-layer.svg")
-        _save(sparsity(trade_off(records, tolerance), cell_table), folder / "sparsity.svg")
-        _save(training_curves(_curves(records)), folder / "training-curves.svg")
+        atomic_write(folder / "accuracy-by-spikes.svg", svg(accuracy_by_spikes(cell_table)))
+        atomic_write(folder / "spikes-by-layer.svg", svg(spikes_by_layer(tables.layers(records))))
+        atomic_write(folder / "sparsity.svg", svg(sparsity(trade_off(records, tolerance), cell_table)))
+        atomic_write(folder / "training-curves.svg", svg(training_curves(_curves(records))))
 
 
 def accuracy_by_spikes(cell_table: pd.DataFrame) -> Figure:
@@ -171,7 +171,8 @@ def _panels(table: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], None], key
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def svg(figure: Figure) -> bytes:
+    """Return the figure as SVG without a date, so that equal figures are equal bytes."""
     content = io.BytesIO()
-    figure.savefig(content, format=path.suffix.lstrip("."), metadata={"Date": None})
-    atomic_write(path, content.getvalue())
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()

@@ -13,6 +13,7 @@ COLUMNS = [
     "dataset", "model", "method", "activity_l1", "n", "validation_accuracy_mean",
     "accuracy_mean", "accuracy_std", "spikes_per_neuron_mean", "spikes_per_neuron_std", "operating_point",
 ]  # fmt: skip
+ORDER = ["dataset", "model", "activity_l1", "method"]
 
 
 def trade_off(records: Sequence[Record], tolerance: float) -> pd.DataFrame:
@@ -27,17 +28,17 @@ def trade_off(records: Sequence[Record], tolerance: float) -> pd.DataFrame:
         if record.status == "ok" and "best_validation_accuracy" in record.metrics:
             cell = record.cell
             groups.setdefault((cell.dataset, cell.model, cell.method), []).append(record)
-    rows = [
-        _row(key, group) for key, group in sorted(groups.items()) if "spikes_per_neuron" in group[0].metrics
-    ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=COLUMNS[:-1])
-    table = table.sort_values(["dataset", "model", "activity_l1", "method"], ignore_index=True)
-    table["operating_point"] = False
-    for (dataset, model), block in table.groupby(["dataset", "model"]):
-        reference = _mean(groups.get((dataset, model, REFERENCE), []), "best_validation_accuracy")
-        good = block[block["validation_accuracy_mean"] >= reference - tolerance - 1e-9]
-        table.loc[good.index[-1:], "operating_point"] = True
-    return table
+    spiking = {key: group for key, group in groups.items() if "spikes_per_neuron" in group[0].metrics}
+    rows = sorted((_row(key, group) for key, group in spiking.items()), key=lambda row: [row[name] for name in ORDER])
+    chosen: dict[tuple[str, str], int] = {}
+    for place, row in enumerate(rows):
+        block = (row["dataset"], row["model"])
+        reference = _mean(groups.get((*block, REFERENCE), []), "best_validation_accuracy")
+        if row["validation_accuracy_mean"] >= reference - tolerance - 1e-9:
+            chosen[block] = place
+    for place, row in enumerate(rows):
+        row["operating_point"] = place in chosen.values()
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def stalled_neurons(snn: SpikingNetwork) -> float:
 
     Layers weigh as many neurons as they have weights' rows: channels in a convolution.
     """
-    counts = [(slopes(m.currents) <= 0).float() for m in snn.modules() if isinstance(m, Alpha1Synapses)]
+    counts = [(slopes(m.currents) <= 0).double() for m in snn.modules() if isinstance(m, Alpha1Synapses)]
     return torch.cat(counts).mean().item() if counts else 0.0
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ttfs.results.figures import COLOURS, STYLE
+from ttfs.results.figures import COLOURS, STYLE, svg
 
 LOOKS: dict[str, dict[str, Any]] = {  # ReLU is a broad line below the others: what equals it lies on it
     "relu": {"label": "ReLU", "color": "0.75", "linewidth": 4, "marker": "o", "markersize": 9},
@@ -30,9 +30,7 @@ def draw(kind: str, title: str, table: str) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure = {"trajectory": trajectory, "gradients": gradients}[kind](pd.read_csv(io.StringIO(table)))
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-        content = io.BytesIO()
-        figure.savefig(content, format="svg", metadata={"Date": None})
-    return content.getvalue()
+        return svg(figure)
 
 
 def trajectory(table: pd.DataFrame) -> Figure:

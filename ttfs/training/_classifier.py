@@ -37,9 +37,7 @@ class Classifier(pl.LightningModule):
         loss = self._step(batch, "train")
         self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         if self._activity:
-            penalty = torch.stack([activity.sum().float() for activity in self._activity]).sum() / len(
-                batch[0]
-            )
+            penalty = torch.stack([activity.sum().float() for activity in self._activity]).sum() / len(batch[0])
             self._activity.clear()
             loss = loss + self.config["activity_l1"] * penalty
         return loss

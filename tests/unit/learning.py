@@ -1,0 +1,71 @@
+"""What the tests of training share: made-up data, small networks, one configuration, and training by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ttfs.data import DataSet, load
+from ttfs.seeds import seed
+from ttfs.training import fit
+
+AXES = ("made", "tiny", 0)
+CONFIG = {
+    "optimizer": "adam", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0, "schedule": "constant",
+    "decay": 0.5, "activity_l1": 0.0, "select": "last", "patience": None, "epochs": 2, "batch_size": 8,
+    "precision": "float32", "window_growth": 10.0, "headroom": 0.5,
+}  # fmt: skip
+
+
+def make_data(folder: Path, monkeypatch: pytest.MonkeyPatch, images: int = 40, **changes: Any) -> DataSet:
+    """Return random images of three classes; of `images`, eight are held out for validation."""
+    rng = np.random.default_rng(0)
+    np.savez(
+        folder / "made.npz",
+        x_train=rng.random((images, 4, 4), dtype=np.float32), y_train=rng.integers(0, 3, images),
+        x_test=rng.random((6, 4, 4), dtype=np.float32), y_test=rng.integers(0, 3, 6),
+    )  # fmt: skip
+    monkeypatch.setenv("TTFS_DATA", str(folder))
+    source = {"id": "made", "source": {"npz": "made.npz"}, "shape": [1, 4, 4], "classes": 3, "validation": 8}
+    return load(source | changes)
+
+
+def network(norm: bool = False, dropout: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(1)
+    layers = [nn.Flatten(), nn.Linear(16, 12), *[nn.BatchNorm1d(12)] * norm, nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(12, 3))
+
+
+def train(data: DataSet, net: nn.Module, axes: tuple = AXES, **changes: Any) -> list[dict[str, float]]:
+    return fit(net, data, CONFIG | changes, axes)
+
+
+def by_hand(
+    net: nn.Module, data: DataSet, step: Callable[[list[Tensor], list[Tensor], list[dict]], None], epochs: int = 2
+) -> None:
+    """Train with an update rule written out: step(parameters, gradients, states)."""
+    order = torch.Generator().manual_seed(seed(*AXES, "order"))
+    batches = data.train.batches(CONFIG["batch_size"], generator=order, augment=True)
+    parameters = list(net.parameters())
+    states: list[dict] = [{} for _ in parameters]
+    for _ in range(epochs):
+        for images, labels in batches:
+            logits = net(images)
+            loss = (logits.logsumexp(1) - logits[torch.arange(len(labels)), labels]).mean()
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                step(parameters, list(gradients), states)
+
+
+def equal(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def close(first: nn.Module, second: nn.Module) -> None:
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
