@@ -57,7 +57,7 @@ def test_a_clock_changes_nothing_that_lies_on_it():
     from ttfs.hardware._emission import Emission
 
     for width in (1.0, 0.3, 7.7):
-        clock = Emission(0.0, 5, 0)
+        clock = Emission(0.0, 5, 0.0, 0)
         once = clock(torch.linspace(0, width, 1001).clamp(max=width), width)
         assert torch.equal(clock(once, width), once)
         assert clock(torch.tensor([width]), width).item() == pytest.approx(width)
@@ -141,6 +141,10 @@ def test_imperfections_compose(snn, images):
         ({"time_bits": 0}, "time_bits is 0"),
         ({"time_bits": 2.5}, "time_bits is 2.5"),
         ({"weight_bits": 1}, "weight_bits is 1"),
+        ({"weight_scale": "row"}, "weight_scale is 'row'"),
+        ({"threshold_mismatch": -0.1}, "threshold_mismatch is -0.1"),
+        ({"dead_neurons": 1.1}, "dead_neurons is 1.1"),
+        ({"lost_spikes": -0.5}, "lost_spikes is -0.5"),
         ({"window_quantile": 0.0}, "window_quantile is 0.0"),
         ({"window_quantile": 1.5}, "window_quantile is 1.5"),
     ],
@@ -160,5 +164,96 @@ def test_what_cannot_be_deployed(snn, images):
     chip = deploy(snn, Hardware(time_bits=4))
     with pytest.raises(UserError, match="on a chip already"):
         deploy(chip, Hardware())
-    with pytest.raises(UserError, match="ideal neurons only"):
-        ttfs.simulate(chip, images[:1])
+
+
+CHIPS = [
+    {},
+    {"jitter": 0.05},
+    {"time_bits": 3},
+    {"weight_bits": 3},
+    {"weight_bits": 3, "weight_scale": "channel"},
+    {"window_quantile": 0.9},
+    {"threshold_mismatch": 0.1},
+    {"dead_neurons": 0.3},
+    {"lost_spikes": 0.2},
+    {
+        "jitter": 0.05, "time_bits": 4, "weight_bits": 4, "window_quantile": 0.95,
+        "threshold_mismatch": 0.05, "dead_neurons": 0.1, "lost_spikes": 0.1,
+    },
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: "+".join(chip) or "ideal")
+def test_the_simulator_of_the_same_chip_gives_the_same_spikes_and_logits(snn, images, chip):
+    exact, few = copy.deepcopy(snn).double(), images[:6].double()
+    hardware = Hardware(**chip, seed=5)
+    simulation = ttfs.simulate(deploy(exact, hardware, images.double()), few)
+    logits, charges = deploy(exact, hardware, images.double()).charges(few)
+    assert torch.allclose(simulation.logits, logits, rtol=0, atol=1e-12)
+    windows = deploy(exact, hardware, images.double()).windows
+    for name, times in simulation.spike_times.items():
+        simulated = torch.where(times.isfinite(), windows[name][1] - times, 0.0)
+        assert torch.allclose(simulated, charges[name], rtol=0, atol=1e-9), name
+
+
+def test_a_mismatch_shifts_each_threshold_once_and_for_all(snn, images):
+    chip = deploy(snn, Hardware(threshold_mismatch=0.1, seed=2))
+    first, second = (chip.charges(images)[1]["_1"] for _ in range(2))
+    assert torch.equal(first, second)
+    ideal, width = snn.charges(images)[1]["_1"], snn.layers["_1"].width
+    inside = (ideal > 0) & (first > 0) & (ideal < width) & (first < width)
+    shift = ((ideal - first) / width).masked_fill(~inside, torch.nan)
+    for neuron in shift.flatten(1).T:
+        seen = neuron[neuron.isfinite()]
+        assert len(seen) == 0 or (seen - seen[0]).abs().max() < 1e-5
+    each = shift.flatten(1).nanmean(0)
+    assert each[each.isfinite()].std().item() == pytest.approx(0.1, rel=0.35)
+
+
+def test_dead_neurons_are_the_same_ones_for_every_image_and_precision(snn, images):
+    chip = deploy(snn, Hardware(dead_neurons=0.25, seed=1))
+    charges, ideal = chip.charges(images)[1]["_1"], snn.charges(images)[1]["_1"]
+    alive = (charges > 0).any(0)
+    assert torch.equal(charges[:, alive], ideal[:, alive])
+    dead = ~alive & (ideal > 0).any(0)
+    assert dead.float().mean().item() == pytest.approx(0.25, abs=0.09)  # of 216 neurons: three standard deviations
+    double = copy.deepcopy(chip).double().charges(images.double())[1]["_1"]
+    assert torch.equal((double > 0).any(0), alive)
+
+
+def test_lost_spikes_are_drawn_anew_for_each_image_and_silence_loses_none(snn, images):
+    chip = deploy(snn, Hardware(lost_spikes=0.2))
+    ideal, first, second = images, *(chip.charges(images)[1]["input"] for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(first[first > 0], ideal[first > 0])
+    count = (ideal > 0).sum().item()
+    assert ((ideal > 0) & (first == 0)).sum().item() / count == pytest.approx(0.2, abs=4 * (0.16 / count) ** 0.5)
+
+
+def test_each_channel_has_a_scale_of_its_own(snn):
+    with torch.no_grad():
+        own = copy.deepcopy(snn)
+        weight = next(m for m in own.modules() if isinstance(m, Synapses)).weights.weight
+        weight[0] *= 100.0
+        weight[1] = 0.0
+    chip = deploy(own, Hardware(weight_bits=3, weight_scale="channel"))
+    quantised = next(m for m in chip.modules() if isinstance(m, Synapses)).weights.weight
+    for before, after in zip(weight, quantised, strict=True):
+        step = before.abs().max().item() / 3
+        assert (before - after).abs().max().item() <= step / 2 + 1e-7
+        assert len(after.unique()) <= 7
+
+
+def test_the_gradient_on_a_chip_of_short_windows_and_mismatch_is_the_finite_difference(snn, images):
+    chip = deploy(copy.deepcopy(snn).double(), Hardware(threshold_mismatch=0.05, window_quantile=0.9), images.double())
+    few = images[:4].double()
+    parameter = next(chip.parameters())
+    chip(few).square().sum().backward()
+    direction, small = torch.randn_like(parameter), 1e-6
+    values = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            parameter += sign * small * direction
+            values.append(chip(few).square().sum().item())
+            parameter -= sign * small * direction
+    assert (parameter.grad * direction).sum().item() == pytest.approx((values[0] - values[1]) / (2 * small), rel=1e-4)

@@ -8,6 +8,7 @@ from learning import CONFIG, by_hand, close, make_data, network, train
 from torch import Tensor, nn
 
 from ttfs.data import DataSet
+from ttfs.hardware import Hardware, deploy
 from ttfs.snn import Alpha1Synapses, SpikingNetwork, convert, relu_twin
 from ttfs.training import GrowingWindows
 
@@ -161,3 +162,11 @@ def test_bfloat16_is_for_the_passes_alone(data, neuron: str):
     assert net(images_of(data)).dtype == torch.float32
     if neuron == "alpha1":
         assert sum(isinstance(module, Alpha1Synapses) for module in net.modules()) == 2
+
+
+def test_a_chip_keeps_its_windows_while_its_network_is_fine_tuned_on_it(data):
+    chip = deploy(spiking(network(), data), Hardware(window_quantile=0.8, time_bits=3), images_of(data))
+    windows, before = chip.windows, {name: value.clone() for name, value in chip.named_parameters()}
+    train(data, chip)
+    assert chip.windows == windows
+    assert all(not torch.equal(value, before[name]) for name, value in chip.named_parameters())

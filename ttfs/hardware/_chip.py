@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from ttfs.errors import UserError
-from ttfs.hardware._emission import ChipEncode, ChipFire, Emission
+from ttfs.hardware._emission import ChipEncode, ChipFire, Defects, Emission
 from ttfs.hardware._weights import FewBits
 from ttfs.seeds import seed
 from ttfs.snn import INPUT, SpikingNetwork, Synapses
@@ -27,11 +27,16 @@ class Hardware:
         before its opening comes at the opening.
     time_bits: spikes, input spikes included, wait for the next step of a clock with 2^time_bits steps a window, and are
         lost if that is the deadline. They never come earlier than physics has them. Jitter comes before the clock.
-    weight_bits: uniform symmetric weights of 2^weight_bits - 1 levels, per layer, output included. Biases, which are
-        thresholds, stay as they are, and so do the scales that a batch norm leaves on a residual sum.
+    weight_bits: uniform symmetric weights of 2^weight_bits - 1 levels, output included. Biases, which are thresholds,
+        stay as they are, and so do the scales that a batch norm leaves on a residual sum.
+    weight_scale: what shares one scale of these levels, a "layer" or an output "channel" (a neuron of a dense layer).
     window_quantile: share of the emitted calibration charges that fit into the window; stronger ones come at its
         opening. None keeps the windows of the conversion.
-    seed: names the noise of this chip.
+    threshold_mismatch: standard deviation of a Gaussian shift of each hidden neuron's threshold, as a share of its
+        window; fixed for the chip.
+    dead_neurons: share of hidden neurons, drawn once for the chip, that never spike.
+    lost_spikes: share of emitted spikes, input spikes included, that reach no synapse; drawn anew for each image.
+    seed: names the chip: its defects and its noise.
 
     Raises UserError for a value that no chip can have.
     """
@@ -39,16 +44,26 @@ class Hardware:
     jitter: float = 0.0
     time_bits: int | None = None
     weight_bits: int | None = None
+    weight_scale: str = "layer"
     window_quantile: float | None = None
+    threshold_mismatch: float = 0.0
+    dead_neurons: float = 0.0
+    lost_spikes: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.jitter < math.inf:
-            raise UserError(f"hardware: jitter is {self.jitter}; it is a share of the window, 0 or more")
+        for name in ("jitter", "threshold_mismatch"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"hardware: {name} is {getattr(self, name)}; it is a share of the window, 0 or more")
+        for name in ("dead_neurons", "lost_spikes"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"hardware: {name} is {getattr(self, name)}; it is a share, from 0 to 1")
         if self.time_bits is not None and not (isinstance(self.time_bits, int) and 1 <= self.time_bits <= 16):
             raise UserError(f"hardware: time_bits is {self.time_bits}; choose 1 to 16, or None for continuous time")
         if self.weight_bits is not None and not (isinstance(self.weight_bits, int) and 2 <= self.weight_bits <= 16):
             raise UserError(f"hardware: weight_bits is {self.weight_bits}; choose 2 to 16, or None for float weights")
+        if self.weight_scale not in ("layer", "channel"):
+            raise UserError(f"hardware: weight_scale is {self.weight_scale!r}; choose 'layer' or 'channel'")
         if self.window_quantile is not None and not 0 < self.window_quantile <= 1:
             raise UserError(f"hardware: window_quantile is {self.window_quantile}; it is a share above 0, at most 1")
 
@@ -73,7 +88,7 @@ def deploy(
     """
     if snn.neuron != "b1":
         raise UserError(f"deploy: the network has {snn.neuron} neurons; deploy one of b1 neurons")
-    if isinstance(snn.encode, ChipEncode):
+    if not snn.ideal:
         raise UserError("deploy: the network runs on a chip already; deploy the ideal one")
     chip = copy.deepcopy(snn)
     if hardware.window_quantile is not None:
@@ -82,14 +97,20 @@ def deploy(
         _shorten_windows(chip, hardware.window_quantile, calibration)
 
     def emission(layer: str) -> Emission:
-        return Emission(hardware.jitter, hardware.time_bits, seed("hardware", hardware.seed, layer))
+        return Emission(
+            hardware.jitter, hardware.time_bits, hardware.lost_spikes, seed("hardware", hardware.seed, layer)
+        )
 
     chip.encode = ChipEncode(chip.encode.low, chip.encode.high, emission(INPUT))
     for name, fire in chip.layers.items():
-        chip.body.set_submodule(name, ChipFire(fire.width, emission(name)))
+        own = seed("hardware", hardware.seed, name, "defects")
+        defects = Defects(hardware.threshold_mismatch, hardware.dead_neurons, own)
+        chip.body.set_submodule(name, ChipFire(fire.width, defects, emission(name)))
     if hardware.weight_bits is not None:
         for synapses in [module for module in chip.modules() if isinstance(module, Synapses)]:
-            parametrize.register_parametrization(synapses.weights, "weight", FewBits(hardware.weight_bits))
+            parametrize.register_parametrization(
+                synapses.weights, "weight", FewBits(hardware.weight_bits, hardware.weight_scale == "channel")
+            )
     return chip.train(snn.training)
 
 

@@ -1,42 +1,63 @@
 """What happens to a spike between the moment a neuron fires and the synapses that it reaches."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ttfs.seeds import seed
 from ttfs.snn import Encode, Fire
 
 
+class Draws(NamedTuple):
+    """Chance for a batch of neurons [N, ...]: shifts of charges as a share of the window, and which spikes are lost."""
+
+    shift: Tensor | None
+    lost: Tensor | None
+
+
 class Emission:
-    """Jitter, then the clock, on charges s = t_max - t of a window of width T.
+    """Jitter, then the clock, then loss, on charges s = t_max - t of a window of width T.
 
     jitter: s <- s + jitter T xi, xi ~ N(0, 1), clipped at T; lost (0) if not above 0.
     clock:  s <- floor(s / step) step with step = T / 2^bits: the next step in time is the one below in s.
+    loss:   s <- 0 with probability lost_spikes.
 
-    The noise is a stream of its own: each call draws on, and a chip deployed anew with the same seed begins it again.
+    Chance is a stream of its own: each call draws on, and a chip deployed anew with the same seed begins it again.
     """
 
-    def __init__(self, jitter: float, time_bits: int | None, seed: int):
-        self.jitter, self.time_bits, self.seed = jitter, time_bits, seed
-        self._noise: torch.Generator | None = None
+    def __init__(self, jitter: float, time_bits: int | None, lost_spikes: float, seed: int):
+        self.jitter, self.time_bits, self.lost_spikes, self.seed = jitter, time_bits, lost_spikes, seed
+        self._stream: torch.Generator | None = None
 
     def __call__(self, charges: Tensor, width: float) -> Tensor:
         """Map emitted charges [N, ...] to those that reach the synapses."""
-        if self.jitter > 0:
-            moved = charges + self.jitter * width * self._draw(charges)
+        draws = self.draw(charges)
+        if draws.shift is not None:
+            moved = charges + width * draws.shift
             charges = torch.where(charges > 0, F.hardtanh(moved, 0.0, width), 0.0)
         if self.time_bits is not None:
             coarse = _last_step(charges.detach(), width / 2**self.time_bits)
             charges = coarse + (charges - charges.detach())
-        return charges
+        return charges if draws.lost is None else charges.masked_fill(draws.lost, 0.0)
 
-    def _draw(self, charges: Tensor) -> Tensor:
-        if self._noise is None or self._noise.device != charges.device:
-            self._noise = torch.Generator(charges.device).manual_seed(self.seed)
-        return torch.randn(charges.shape, generator=self._noise, dtype=charges.dtype, device=charges.device)
+    def draw(self, like: Tensor) -> Draws:
+        """Draw for neurons of the tensor's shape, dtype and device; None for what the chip does not do."""
+        if self._stream is None or self._stream.device != like.device:
+            self._stream = torch.Generator(like.device).manual_seed(self.seed)
+        look: dict[str, Any] = {"generator": self._stream, "dtype": like.dtype, "device": like.device}
+        shift = self.jitter * torch.randn(like.shape, **look) if self.jitter > 0 else None
+        lost = torch.rand(like.shape, **look) < self.lost_spikes if self.lost_spikes > 0 else None
+        return Draws(shift, lost)
+
+    def again(self) -> "Emission":
+        """Return the same emission at the beginning of its stream."""
+        return Emission(self.jitter, self.time_bits, self.lost_spikes, self.seed)
 
     def __repr__(self) -> str:
-        return f"jitter={self.jitter}, time_bits={self.time_bits}"
+        return f"jitter={self.jitter}, time_bits={self.time_bits}, lost_spikes={self.lost_spikes}"
 
 
 def _last_step(charges: Tensor, step: float) -> Tensor:
@@ -44,6 +65,39 @@ def _last_step(charges: Tensor, step: float) -> Tensor:
     below = (charges / step).floor()
     above = (below + 1) * step
     return torch.where(above <= charges, above, below * step)
+
+
+class Defects:
+    """What is wrong with the neurons of a layer for good, drawn once from the seed.
+
+    threshold_mismatch: theta <- theta + mismatch T xi with xi ~ N(0, 1), one for each neuron.
+    dead_neurons: share of neurons that never spike.
+    """
+
+    def __init__(self, threshold_mismatch: float, dead_neurons: float, seed: int):
+        self.threshold_mismatch, self.dead_neurons, self.seed = threshold_mismatch, dead_neurons, seed
+        self._drawn: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+
+    def shift(self, like: Tensor) -> Tensor | None:
+        """Shifts of the thresholds [...] of neurons [N, ...] as a share of the window; None without mismatch."""
+        return self.threshold_mismatch * self._draw("mismatch", torch.randn, like) if self.threshold_mismatch else None
+
+    def dead(self, like: Tensor) -> Tensor | None:
+        """Which of the neurons [N, ...] are dead [...]; None where all live."""
+        return self._draw("dead", torch.rand, like) < self.dead_neurons if self.dead_neurons else None
+
+    def _draw(self, name: str, kind: Callable[..., Tensor], like: Tensor) -> Tensor:
+        """Draw in float64 on the CPU, so that the chip is the same in every precision and on every device."""
+        key = (name, tuple(like.shape[1:]))
+        if key not in self._drawn:
+            stream = torch.Generator().manual_seed(seed(self.seed, name))
+            self._drawn[key] = kind(key[1], generator=stream, dtype=torch.float64)
+        self._drawn[key] = self._drawn[key].to(like.device)
+        drawn = self._drawn[key]
+        return drawn if name == "dead" else drawn.to(like.dtype)
+
+    def __repr__(self) -> str:
+        return f"threshold_mismatch={self.threshold_mismatch}, dead_neurons={self.dead_neurons}"
 
 
 class ChipEncode(Encode):
@@ -65,14 +119,16 @@ class ChipEncode(Encode):
 class ChipFire(Fire):
     """The neurons of a chip."""
 
-    def __init__(self, width: float, emission: Emission):
+    def __init__(self, width: float, defects: Defects, emission: Emission):
         super().__init__(width)
-        self.emission = emission
+        self.defects, self.emission = defects, emission
 
     def forward(self, potential: Tensor) -> Tensor:
         """Map potentials [N, ...] to charges [N, ...] on [0, T]."""
-        return self.emission(super().forward(potential), self.width)
+        shift, dead = self.defects.shift(potential), self.defects.dead(potential)
+        charges = super().forward(potential if shift is None else potential - self.width * shift)
+        return self.emission(charges if dead is None else charges.masked_fill(dead, 0.0), self.width)
 
     def extra_repr(self) -> str:
-        """Show the window and the emission."""
-        return f"{super().extra_repr()}, {self.emission}"
+        """Show the window, the defects and the emission."""
+        return f"{super().extra_repr()}, {self.defects}, {self.emission}"

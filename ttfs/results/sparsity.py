@@ -42,7 +42,7 @@ def trade_off(records: Sequence[Record], tolerance: float) -> pd.DataFrame:
 
 
 def _row(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, Any]:
-    row = dict(zip(COLUMNS, key, strict=False))
+    row: dict[str, Any] = dict(zip(COLUMNS, key, strict=False))
     row |= {"activity_l1": records[0].config["train"]["activity_l1"], "n": len(records)}
     row["validation_accuracy_mean"] = _mean(records, "best_validation_accuracy")
     for name in ("accuracy", "spikes_per_neuron"):

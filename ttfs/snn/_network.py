@@ -55,6 +55,11 @@ class SpikingNetwork(nn.Module):
         windows = self.windows
         return max(windows[source][1] for source in self._sources[OUTPUT])
 
+    @property
+    def ideal(self) -> bool:
+        """Whether the network runs as it is defined, on no chip (`ttfs.deploy`)."""
+        return self.encode.emission is None
+
     def charges(self, images: Tensor, pooled: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the logits and the charges s = t_max - t [N, ...] of the input and of each hidden layer.
 

@@ -14,6 +14,9 @@ class Encode(nn.Module):
     Values outside the range are clipped to it, as no spike can lie outside its window.
     """
 
+    emission: Any = None
+    """What a chip does to the spikes (`ttfs.hardware`); None in an ideal network."""
+
     def __init__(self, low: float, high: float):
         super().__init__()
         self.low, self.high = low, high
@@ -36,6 +39,11 @@ class Fire(nn.Module):
     D the bias. So a neuron whose potential (bias included) is v at t_min fires with s = t_max - t = min(relu(v), T):
     at once if v >= T, never if v <= 0. The gradient is that of ReLU, and 0 where the spike is clipped to the opening.
     """
+
+    emission: Any = None
+    """What a chip does to the spikes (`ttfs.hardware`); None in an ideal network."""
+    defects: Any = None
+    """What is wrong with the neurons of a chip; None in an ideal network."""
 
     def __init__(self, width: float = float("inf")):
         super().__init__()

@@ -5,15 +5,14 @@ It takes spikes one by one, in time order, integrates each membrane and looks fo
 
 import heapq
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ttfs.errors import UserError
 from ttfs.snn._connectivity import Population, Projection, connectivity
 from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
-from ttfs.snn._neurons import Encode, Fire
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,11 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     window opens, so that dV/dt = B = α + sum of J. Threshold B (T - D); who has not reached it by t_max, or never will
     for B <= 0, is forced to spike at t_max. Padding counts as neurons that spike at their t_max.
 
+    On a chip (`ttfs.deploy`) thresholds are shifted, dead neurons stay silent, and each spike is moved by its jitter,
+    waits for the next step of the clock and may be lost, with the draws of the chip in float64, deployed anew.
+
     Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for samples of a test set.
     """
-    if type(snn.encode) is not Encode or any(type(layer) is not Fire for layer in snn.layers.values()):
-        raise UserError("simulate knows ideal neurons only; simulate the network before it is deployed on a chip")
     windows, latency = snn.windows, snn.latency
     encoded = _encode(images, snn)
     times: dict[str, list[np.ndarray]] = {name: [] for name in windows}
@@ -58,10 +58,12 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     shapes = {}
     for population in connectivity(snn):
         shapes[population.name] = population.shape
+        chip = _Chip(snn, population, len(images))
         for index in range(len(images)):
             known = spikes[index]
             if population.kind == "input":
-                fired = _Spikes(encoded[index], np.full(encoded[index].size, windows[INPUT][1]))
+                times_ = chip.emit(encoded[index], windows[INPUT], index)
+                fired = _Spikes(times_, np.full(times_.size, windows[INPUT][1]))
             elif population.kind == "concatenation":
                 parts = [known[source] for source in population.sources]
                 fired = _Spikes(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("times", "deadlines")))
@@ -72,7 +74,9 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
                 logits.append(_read_out(population, known, latency))
                 continue
             else:
-                fired, crossed = _fire(population.projection, known, windows[population.name])
+                window = windows[population.name]
+                fired, crossed = _fire(population.projection, known, window, chip.threshold_shift)
+                fired.times = chip.emit(np.where(chip.dead, np.inf, fired.times), window, index)
                 early, neurons = early + int(crossed.sum()), neurons + crossed.size
             known[population.name] = fired
             if population.name in times:
@@ -98,17 +102,54 @@ def _read_out(population: Population, known: dict[str, _Spikes], latency: float)
     return (membrane + population.projection.constant).reshape(population.shape)
 
 
-def _fire(projection: Projection | None, known: dict[str, _Spikes], window: tuple[float, float]):
+class _Chip:
+    """What a chip does to the neurons of one population and to their spikes, in time; nothing, if there is none."""
+
+    def __init__(self, snn: SpikingNetwork, population: Population, images: int):
+        like = torch.empty(images, *population.shape, dtype=torch.float64)
+        layer: Any = {INPUT: snn.encode, **snn.layers}.get(population.name)
+        defects, emission = getattr(layer, "defects", None), getattr(layer, "emission", None)
+        shift, dead = (defects.shift(like), defects.dead(like)) if defects else (None, None)
+        self.threshold_shift = 0.0 if shift is None else _flat(shift)
+        self.dead = False if dead is None else _flat(dead)
+        self.steps = None if emission is None or emission.time_bits is None else 2**emission.time_bits
+        draws = emission.again().draw(like) if emission else (None, None)
+        self.shift, self.lost = (None if part is None else part.reshape(images, -1).numpy() for part in draws)
+
+    def emit(self, times: np.ndarray, window: tuple[float, float], index: int) -> np.ndarray:
+        """Return when the spikes of one image reach the synapses, infinity if never."""
+        t_min, t_max = window
+        if self.shift is not None:
+            times = np.maximum(times - (t_max - t_min) * self.shift[index], t_min)
+            times = np.where(times < t_max, times, np.inf)
+        if self.steps is not None:
+            step = (t_max - t_min) / self.steps
+            waited = np.ceil((times - t_min) / step - 1e-9)  # a spike on a step stays there
+            times = np.where(waited < self.steps, t_min + waited * step, np.inf)
+        return times if self.lost is None else np.where(self.lost[index], np.inf, times)
+
+
+def _flat(tensor: Tensor) -> np.ndarray:
+    return tensor.cpu().numpy().reshape(-1)
+
+
+def _fire(
+    projection: Projection | None,
+    known: dict[str, _Spikes],
+    window: tuple[float, float],
+    threshold_shift: np.ndarray | float,
+) -> tuple[_Spikes, np.ndarray]:
     """Return the spikes of a layer, and which membranes crossed the threshold before the window opened."""
     assert projection is not None
     t_min, t_max = window
     slope = np.ones_like(projection.constant) if projection.slope is None else projection.slope
     rises = slope > 0
-    threshold = np.where(rises, slope * (t_max - t_min - projection.constant), np.inf)
+    width = t_max - t_min
+    threshold = np.where(rises, slope * (width - projection.constant + width * threshold_shift), np.inf)
     membrane, crossed = _integrate(projection, known, t_min, threshold)
     wait = np.maximum(threshold - membrane, 0.0) / np.where(rises, slope, 1.0)
     late = np.inf if projection.slope is None else t_max
-    fired = np.where(wait < t_max - t_min, t_min + wait, late)
+    fired = np.where(wait < width, t_min + wait, late)
     return _Spikes(fired, np.full(fired.size, t_max)), crossed
 
 

@@ -29,8 +29,9 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train the network in place and return its curve, a row an epoch.
 
-    The windows of a SpikingNetwork grow with its activations (`GrowingWindows`), and are set at the end to (1 +
+    The windows of an ideal SpikingNetwork grow with its activations (`GrowingWindows`), and are set at the end to (1 +
     headroom) times the largest activation of the weights that are kept, over the training images as they are.
+    Those of a chip stay: they are the chip's.
 
     Args:
         network: maps images [N, C, H, W] to logits [N, classes]; a ReLU network or a SpikingNetwork.
@@ -52,7 +53,7 @@ def fit(
     validation = data.validation.batches(1000, device=device)
     epochs = _Epochs(config["select"], config["patience"], on_epoch)
     callbacks: list[pl.Callback] = [epochs]
-    if isinstance(network, SpikingNetwork):
+    if isinstance(network, SpikingNetwork) and network.ideal:
         callbacks.append(GrowingWindows(network, config["window_growth"]))
     narrow = config["precision"] == "bfloat16"
     if narrow:
@@ -76,7 +77,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch, nothing of ours
         trainer.fit(Classifier(network, config), train, validation)
     network.to(memory_format=torch.contiguous_format).load_state_dict(epochs.chosen)
-    if isinstance(network, SpikingNetwork):
+    if isinstance(network, SpikingNetwork) and network.ideal:
         images = (images for images, _ in data.train.batches(1000, device=device))
         calibrate(network.to(device).eval(), images, config["headroom"])
     return epochs.rows
