@@ -20,8 +20,8 @@ def trade_off(records: Sequence[Record], tolerance: float) -> pd.DataFrame:
     """Return a row for each data set, model and trained TTFS method, by rising strength of its L1 penalty.
 
     Means and sample standard deviations (divisor n - 1) over the n seeds that succeeded; accuracies in percent. The
-    `operating_point` is the strongest penalty whose mean validation accuracy is at most `tolerance` points below that
-    of the ANN: test images have no say in it.
+    `operating_point` is the strongest penalty that raises the mean validation error of the ANN, 100 - accuracy, by no
+    more than the share `tolerance`: test images have no say in it.
     """
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
@@ -34,7 +34,7 @@ def trade_off(records: Sequence[Record], tolerance: float) -> pd.DataFrame:
     for place, row in enumerate(rows):
         block = (row["dataset"], row["model"])
         reference = _mean(groups.get((*block, REFERENCE), []), "best_validation_accuracy")
-        if row["validation_accuracy_mean"] >= reference - tolerance - 1e-9:
+        if 100.0 - row["validation_accuracy_mean"] <= (100.0 - reference) * (1.0 + tolerance) + 1e-9:
             chosen[block] = place
     for place, row in enumerate(rows):
         row["operating_point"] = place in chosen.values()
