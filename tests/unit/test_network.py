@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 
-from ttfs.snn import Fire, SpikingNetwork, Synapses, convert, relu_twin
+from ttfs.snn import Fire, SpikingNetwork, Synapses, connectivity, convert, relu_twin
 
 pytestmark = pytest.mark.usefixtures("seed")
 
@@ -215,3 +215,32 @@ def test_the_relu_twin_is_the_network_where_no_window_clips() -> None:
     clipped = (charges["_6"] > strong.width).flatten(1).any(1)
     assert clipped.any()
     assert torch.equal((twin(images) != snn(images)).any(1), clipped)  # the twin knows nothing of windows
+
+
+class TwoSources(nn.Module):
+    """Logits that read the second hidden layer and, past it, the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 5)
+        self.near, self.far = nn.Linear(5, 3), nn.Linear(5, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        early = torch.relu(self.first(images))
+        return self.near(torch.relu(self.second(early))) + self.far(early)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 0.95, 1.0, 1.5])
+def test_an_early_read_out_counts_the_spikes_that_came_by_then(share: float) -> None:
+    images = torch.rand(7, 6).double()
+    snn = convert(TwoSources().double(), images)
+    time, windows, times = share * snn.latency, snn.windows, snn.spike_times(images)
+    *_, output = connectivity(snn)
+    assert output.projection is not None
+    expected = torch.from_numpy(output.projection.constant).repeat(len(images), 1)
+    for name, matrix in output.projection.matrices.items():
+        left = (min(time, windows[name][1]) - times[name]).clamp(min=0.0)
+        expected += left @ torch.from_numpy(matrix.toarray()).T
+    assert torch.allclose(snn.read_out(images, time), expected, rtol=0, atol=1e-12)
+    assert torch.equal(snn.read_out(images, snn.latency), snn(images))

@@ -74,6 +74,27 @@ class SpikingNetwork(nn.Module):
             logits = self.body(spikes)
         return logits, found
 
+    def read_out(self, images: Tensor, time: float) -> Tensor:
+        """Return the potentials of the output layer [N, classes] at a time in tau_c: the logits at `latency` or later.
+
+        What has not spiked by then counts for nothing, what has counts for the time since: D + sum w (time - t)+, and
+        for no longer than its window.
+        """
+        windows, layers = self.windows, self.layers
+        early = {name: windows[name][1] - time for name in self._sources[OUTPUT] if windows[name][1] > time}
+        modules = {name: self.encode if name == INPUT else layers[name] for name in early}
+        handles = [
+            module.register_forward_hook(
+                lambda module, inputs, charges, left=early[name]: (charges - left).clamp(min=0.0)
+            )
+            for name, module in modules.items()
+        ]
+        try:
+            return self(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+
     def spike_times(self, images: Tensor) -> dict[str, Tensor]:
         """Return {layer: absolute spike times [N, ...]} in float64 and tau_c, infinity where a neuron stays silent."""
         _, charges = self.charges(images)

@@ -40,7 +40,9 @@ def test_a_row_for_each_trained_ttfs_method_by_strength(records):
     assert table["spikes_per_neuron_std"][1] == pytest.approx(statistics.stdev(spikes))
 
 
-@pytest.mark.parametrize(("tolerance", "chosen"), [(0.0, "b1-scratch"), (0.0125, "b1-l1-weak"), (0.125, "b1-l1-strong")])
+@pytest.mark.parametrize(
+    ("tolerance", "chosen"), [(0.0, "b1-scratch"), (0.0125, "b1-l1-weak"), (0.125, "b1-l1-strong")]
+)
 def test_the_operating_point_is_the_strongest_penalty_that_validation_allows(records, tolerance, chosen):
     table = trade_off(records, tolerance)
     assert table.loc[table["operating_point"], "method"].tolist() == [chosen]
