@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ttfs.results import tables
 from ttfs.results.records import METRICS, REFERENCE, Record, atomic_write, read_curve
@@ -105,6 +105,9 @@ def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
             ann = reference[(reference["model"] == model) & (reference["dataset"] == panel["dataset"].iloc[0])]
             axes.axhline(ann["accuracy"].mean(), color=colour[model], linestyle="--", linewidth=1)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(METRICS["spikes_per_neuron"].label)
         axes.set_ylabel("Test accuracy [%]")
         axes.margins(0.1)
