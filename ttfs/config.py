@@ -216,14 +216,10 @@ def _read_study(name: str, grid: Path) -> dict[str, Any]:
 
 def _check_method(name: str, method: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]], grid: Path) -> None:
     """Raise UserError where a method starts from one that is not there or that trains another kind of network."""
-    file, block, neuron = (
-        f"{shorten(CONFIGS / 'methods' / name)}.yaml",
-        next(iter({"train", "convert"} & set(method))),
-        _neuron(method),
-    )
-    source = _source(method)
+    source, neuron = _source(method), _neuron(method)
     if source is None:
         return
+    file, block = f"{shorten(CONFIGS / 'methods' / name)}.yaml", "train" if "train" in method else "convert"
     if source not in methods:
         raise UserError(
             f"{grid}: key 'methods': {name!r} starts from {source!r}, which the grid does not list; add {source!r}"

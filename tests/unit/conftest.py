@@ -2,9 +2,13 @@
 
 import os
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+
+from ttfs import config
 
 torch.set_num_threads(1)  # tensors here are small: threads would only wait for one another
 
@@ -17,3 +21,13 @@ def seed() -> int:
     torch.manual_seed(number)
     random.seed(number)
     return number
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of configs/ in a fresh working directory, to add to and to spoil."""
+    folder = tmp_path / "configs"
+    shutil.copytree(config.CONFIGS, folder)
+    monkeypatch.setattr(config, "CONFIGS", folder)
+    monkeypatch.chdir(tmp_path)
+    return folder

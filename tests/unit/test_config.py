@@ -1,6 +1,5 @@
 """The YAML files of configs/: what is shipped is right, and what is wrong is said in one line with its cure."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,14 +43,10 @@ def read(tmp_path: Path) -> Callable[..., dict]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of configs/ in the working directory, to spoil; it holds the grid configs/tiny.yaml."""
-    folder = tmp_path / "configs"
-    shutil.copytree(config.CONFIGS, folder)
-    (folder / "tiny.yaml").write_text(GRID)
-    monkeypatch.setattr(config, "CONFIGS", folder)
-    monkeypatch.chdir(tmp_path)
-    return folder
+def house(configs: Path) -> Path:
+    """The copy of configs/, with the grid configs/tiny.yaml."""
+    (configs / "tiny.yaml").write_text(GRID)
+    return configs
 
 
 def change(path: Path, old: str, new: str) -> None:

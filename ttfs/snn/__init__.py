@@ -1,6 +1,6 @@
 """TTFS coding, neurons, conversion, networks and their event-driven simulation. Pure torch."""
 
-from ttfs.snn._alpha1 import Alpha1Synapses, stalled_neurons, to_alpha1
+from ttfs.snn._alpha1 import Alpha1Synapses, slopes, stalled_neurons, to_alpha1
 from ttfs.snn._connectivity import Population, Projection, connectivity
 from ttfs.snn._conversion import NEURONS, calibrate, convert
 from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
@@ -33,6 +33,7 @@ __all__ = [
     "relative_difference",
     "relu_twin",
     "simulate",
+    "slopes",
     "stalled_neurons",
     "to_alpha1",
 ]

@@ -129,7 +129,7 @@ def _check_logits(metrics: dict[str, float], limits: dict[str, float], ann: nn.M
     difference, limit = metrics["logit_difference"], limits["logit_difference"]
     if difference <= limit and metrics["agreement"] >= limits["agreement"]:
         return
-    block, where = next(iter({"train", "convert"} & set(job.config))), ""
+    block, where = "train" if "train" in job.config else "convert", ""
     if block == "convert" and snn.neuron == "b1":  # α1 neurons are rescaled, and a twin's graph is not an ANN's
         worst: dict[str, float] = {}
         for images, _ in job.data.test.batches(500, device=job.device):

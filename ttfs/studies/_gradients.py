@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ttfs.data import DataSet
-from ttfs.snn import SpikingNetwork, stalled_neurons
+from ttfs.snn import SpikingNetwork, slopes, stalled_neurons
 from ttfs.studies._networks import Axes, Learner, accuracy_on, cosine, four_networks, shuffled
 from ttfs.studies._weights import layers, scales
 
@@ -75,7 +75,7 @@ def _unforced(layer: Any) -> Tensor:
     if not parametrize.is_parametrized(layer):
         return layer.weight
     currents = learnt(layer)
-    return currents / (1.0 + currents.sum(1, keepdim=True))
+    return currents / slopes(currents)[:, None]
 
 
 def gain(matrix: Tensor) -> float:
@@ -97,7 +97,7 @@ def gradients_by_layer(network: nn.Module, images: Tensor, labels: Tensor) -> It
     for layer, wanted, step in zip(hidden, by_weight, by_parameter, strict=True):
         change = step
         if parametrize.is_parametrized(layer):
-            change = (step - layer.weight * step.sum(1, keepdim=True)) / (1.0 + learnt(layer).sum(1, keepdim=True))
+            change = (step - layer.weight * step.sum(1, keepdim=True)) / slopes(learnt(layer))[:, None]
         yield wanted, step, change.detach()
 
 
