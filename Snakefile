@@ -1,4 +1,4 @@
-"""The whole run: train, convert, verify, studies, tables, figures, publish.
+"""The whole run: train, convert, verify, sweep, studies, tables, figures, publish.
 
     snakemake all                                      # the embedded default, configs/quick.yaml
     snakemake all --config grid=configs/mnist.yaml     # another grid
@@ -12,6 +12,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/convert.smk"
 include: "workflow/rules/verify.smk"
+include: "workflow/rules/sweep.smk"
 include: "workflow/rules/studies.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"

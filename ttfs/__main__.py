@@ -18,6 +18,7 @@ OF_A_CELL = {
     "convert": "map a trained ReLU network exactly to a TTFS network: weights.pt",
     "verify": "hold a TTFS network against its ReLU network and the event-driven simulator: record.json",
 }
+SWEEP = "put a TTFS network on hardware, as mapped and fine-tuned: hardware/<id>/record.json"
 OF_A_GRID = {
     "check": "check a grid and every file it names, and list its cells",
     "tables": "write the tables of a grid from its records",
@@ -55,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
         added = verb(name, help, _on_cell)
         added.add_argument("grid", type=Path, help="a grid file")
         added.add_argument("cell", help="<dataset>/<model>/seed<k>/<method>, as `check` lists them")
+    added = verb("sweep", SWEEP, _on_hardware)
+    added.add_argument("grid", type=Path, help="a grid file")
+    added.add_argument("cell", help="<dataset>/<model>/seed<k>/<method>, as `check` lists them")
+    added.add_argument("hardware", help="the id of a hardware that the grid names")
     added = verb("study", STUDY, _on_study)
     added.add_argument("grid", type=Path, help="a grid file")
     added.add_argument("study", help="the id of a study that the grid names")
@@ -74,6 +79,12 @@ def _on_cell(options: argparse.Namespace) -> int:
     from ttfs.stages._job import run
 
     return run(options.verb, _stage(options.verb), options.grid, options.cell)
+
+
+def _on_hardware(options: argparse.Namespace) -> int:
+    from ttfs.stages._job import run
+
+    return run(options.verb, _stage(options.verb), options.grid, options.cell, options.hardware)
 
 
 def _on_study(options: argparse.Namespace) -> int:

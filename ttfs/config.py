@@ -30,6 +30,8 @@ BUDGET = {"epochs", "batch_size", "augment"}
 """Keys of a data set that a method or a study may set itself."""
 WORDS = {"title", "citation", "note"}
 """Keys that change no number."""
+FINE_TUNING = {"optimizer": "adam", "schedule": "cosine", "select": "last", "patience": None}
+"""Of training on a chip, beside what its hardware file says; the rest is as the network was trained."""
 
 
 @dataclass(frozen=True, order=True)
@@ -52,6 +54,10 @@ class Cell:
         """Results folder of the cell, relative to the working directory."""
         return RESULTS / self.grid / self.name
 
+    def hardware_folder(self, hardware: str) -> Path:
+        """Folder of what became of the cell's network on a hardware."""
+        return self.folder / "hardware" / hardware
+
     def __str__(self) -> str:
         return f"{self.grid}/{self.name}"
 
@@ -68,6 +74,7 @@ class Grid:
     datasets: dict[str, dict[str, Any]] = field(repr=False)
     models: dict[str, dict[str, Any]] = field(repr=False)
     methods: dict[str, dict[str, Any]] = field(repr=False)
+    hardware: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     studies: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     published: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
@@ -82,6 +89,11 @@ class Grid:
             self.datasets, self.models, self.settings["seeds"], self.methods
         ):
             yield Cell(self.name, dataset, model, seed, method)
+
+    def deployments(self) -> Iterator[tuple[Cell, str]]:
+        """Each cell whose network goes onto hardware, with the id of each hardware."""
+        deployed = self.settings["deployed"] or [name for name in self.methods if self.neuron(name) == "b1"]
+        yield from itertools.product((cell for cell in self.cells() if cell.method in deployed), self.hardware)
 
     def source(self, cell: Cell) -> Cell | None:
         """The cell whose weights this one starts from; None for a network trained from scratch."""
@@ -119,6 +131,18 @@ class Grid:
             common["convert"] = method["convert"]
         return common if stage != "verify" else common | {"verify": self.settings["verify"]}
 
+    def hardware_slice(self, cell: Cell, hardware: str) -> dict[str, Any]:
+        """The part of the configuration that the numbers of a network on a hardware depend on."""
+        trained: Cell | None = cell
+        while trained is not None and "train" not in self.methods[trained.method]:
+            trained = self.source(trained)
+        assert trained is not None  # a circle of sources is refused
+        common = self.slice("train", trained)
+        own = _without(WORDS, self.hardware[hardware])
+        tuning = own.pop("fine_tuning")
+        train = {"augment": common["train"]["augment"]} if tuning is None else common["train"] | FINE_TUNING | tuning
+        return common | {"train": train, "hardware": own | {"fine_tuned": tuning is not None}}
+
     def study_slice(self, study: str) -> dict[str, Any]:
         """The part of the configuration that the numbers of a study depend on."""
         kind = kind_of(self.studies[study])
@@ -150,9 +174,14 @@ def load_grid(path: str | Path) -> Grid:
         _check_method(name, method, parts["methods"], path)
     for name, model in parts["models"].items():
         _check_model(name, model)
+    for name in settings["deployed"]:
+        if name not in parts["methods"] or _neuron(parts["methods"][name]) != "b1":
+            known = [other for other, method in parts["methods"].items() if _neuron(method) == "b1"]
+            raise UserError(f"{path}: key 'deployed': {name!r} is no method of b1 neurons here{_suggest(name, known)}")
+    hardware = {name: _read_named("hardware", name, path) for name in settings["hardware"]}
     studies = {name: _read_study(name, path) for name in settings["studies"]}
     published = [read_yaml(shorten(path), "published") for path in sorted((CONFIGS / "published").glob("*.yaml"))]
-    return Grid(settings["id"], settings, **parts, studies=studies, published=published)
+    return Grid(settings["id"], settings, **parts, hardware=hardware, studies=studies, published=published)
 
 
 def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
@@ -251,7 +280,7 @@ def _ancestors(name: str, methods: Mapping[str, Mapping[str, Any]]) -> list[str]
 
 def _read_named(kind: str, name: str, file: Path, key: str = "") -> dict[str, Any]:
     """The checked file of `configs/` that the key of a file names."""
-    plural = "studies" if kind == "study" else f"{kind}s"
+    plural = {"study": "studies", "hardware": "hardware"}.get(kind, f"{kind}s")
     folder = CONFIGS / plural
     path = folder / f"{name}.yaml"
     if not path.is_file():

@@ -27,8 +27,11 @@ class Hardware:
         before its opening comes at the opening.
     time_bits: spikes, input spikes included, wait for the next step of a clock with 2^time_bits steps a window, and are
         lost if that is the deadline. They never come earlier than physics has them. Jitter comes before the clock.
-    weight_bits: uniform symmetric weights of 2^weight_bits - 1 levels, output included. Biases, which are thresholds,
-        stay as they are, and so do the scales that a batch norm leaves on a residual sum.
+    time_rounding: "next", or "nearest": thresholds are half a step lower, and pixels half a step ahead, so that waiting
+        for the next step takes an ideal spike to the nearest one. The clock then costs what rounded activations cost.
+    weight_bits: uniform symmetric weights of 2^weight_bits - 1 levels, output included. Their step is the one of least
+        squared error for the weights that come onto the chip, and stays. Biases, which are thresholds, stay as they
+        are, and so do the scales that a batch norm leaves on a residual sum.
     weight_scale: what shares one scale of these levels, a "layer" or an output "channel" (a neuron of a dense layer).
     window_quantile: share of the emitted calibration charges that fit into the window; stronger ones come at its
         opening. None keeps the windows of the conversion.
@@ -43,6 +46,7 @@ class Hardware:
 
     jitter: float = 0.0
     time_bits: int | None = None
+    time_rounding: str = "next"
     weight_bits: int | None = None
     weight_scale: str = "layer"
     window_quantile: float | None = None
@@ -62,8 +66,9 @@ class Hardware:
             raise UserError(f"hardware: time_bits is {self.time_bits}; choose 1 to 16, or None for continuous time")
         if self.weight_bits is not None and not (isinstance(self.weight_bits, int) and 2 <= self.weight_bits <= 16):
             raise UserError(f"hardware: weight_bits is {self.weight_bits}; choose 2 to 16, or None for float weights")
-        if self.weight_scale not in ("layer", "channel"):
-            raise UserError(f"hardware: weight_scale is {self.weight_scale!r}; choose 'layer' or 'channel'")
+        for name, known in {"time_rounding": ("next", "nearest"), "weight_scale": ("layer", "channel")}.items():
+            if getattr(self, name) not in known:
+                raise UserError(f"hardware: {name} is {getattr(self, name)!r}; choose {known[0]!r} or {known[1]!r}")
         if self.window_quantile is not None and not 0 < self.window_quantile <= 1:
             raise UserError(f"hardware: window_quantile is {self.window_quantile}; it is a share above 0, at most 1")
 
@@ -96,10 +101,11 @@ def deploy(
             raise UserError("deploy: window_quantile needs calibration images; pass calibration=")
         _shorten_windows(chip, hardware.window_quantile, calibration)
 
+    lead = 0.5 / 2**hardware.time_bits if hardware.time_bits and hardware.time_rounding == "nearest" else 0.0
+
     def emission(layer: str) -> Emission:
-        return Emission(
-            hardware.jitter, hardware.time_bits, hardware.lost_spikes, seed("hardware", hardware.seed, layer)
-        )
+        own = seed("hardware", hardware.seed, layer)
+        return Emission(hardware.jitter, hardware.time_bits, lead, hardware.lost_spikes, own)
 
     chip.encode = ChipEncode(chip.encode.low, chip.encode.high, emission(INPUT))
     for name, fire in chip.layers.items():
@@ -108,9 +114,8 @@ def deploy(
         chip.body.set_submodule(name, ChipFire(fire.width, defects, emission(name)))
     if hardware.weight_bits is not None:
         for synapses in [module for module in chip.modules() if isinstance(module, Synapses)]:
-            parametrize.register_parametrization(
-                synapses.weights, "weight", FewBits(hardware.weight_bits, hardware.weight_scale == "channel")
-            )
+            few = FewBits(hardware.weight_bits, synapses.weights.weight, hardware.weight_scale == "channel")
+            parametrize.register_parametrization(synapses.weights, "weight", few)
     return chip.train(snn.training)
 
 

@@ -21,6 +21,7 @@ class Draws(NamedTuple):
 class Emission:
     """Jitter, then the clock, then loss, on charges s = t_max - t of a window of width T.
 
+    lead:   share of the window by which the source of the spikes is ahead of the ideal one; for the source to heed.
     jitter: s <- s + jitter T xi, xi ~ N(0, 1), clipped at T; lost (0) if not above 0.
     clock:  s <- floor(s / step) step with step = T / 2^bits: the next step in time is the one below in s.
     loss:   s <- 0 with probability lost_spikes.
@@ -28,8 +29,8 @@ class Emission:
     Chance is a stream of its own: each call draws on, and a chip deployed anew with the same seed begins it again.
     """
 
-    def __init__(self, jitter: float, time_bits: int | None, lost_spikes: float, seed: int):
-        self.jitter, self.time_bits, self.lost_spikes, self.seed = jitter, time_bits, lost_spikes, seed
+    def __init__(self, jitter: float, time_bits: int | None, lead: float, lost_spikes: float, seed: int):
+        self.jitter, self.time_bits, self.lead, self.lost_spikes, self.seed = jitter, time_bits, lead, lost_spikes, seed
         self._stream: torch.Generator | None = None
 
     def __call__(self, charges: Tensor, width: float) -> Tensor:
@@ -54,10 +55,10 @@ class Emission:
 
     def again(self) -> "Emission":
         """Return the same emission at the beginning of its stream."""
-        return Emission(self.jitter, self.time_bits, self.lost_spikes, self.seed)
+        return Emission(self.jitter, self.time_bits, self.lead, self.lost_spikes, self.seed)
 
     def __repr__(self) -> str:
-        return f"jitter={self.jitter}, time_bits={self.time_bits}, lost_spikes={self.lost_spikes}"
+        return f"jitter={self.jitter}, time_bits={self.time_bits}, lead={self.lead:g}, lost_spikes={self.lost_spikes}"
 
 
 def _last_step(charges: Tensor, step: float) -> Tensor:
@@ -109,7 +110,10 @@ class ChipEncode(Encode):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, ...] to charges [N, ...] on [0, 1]."""
-        return self.emission(super().forward(images), 1.0)
+        charges = super().forward(images)
+        if self.emission.lead:
+            charges = torch.where(charges > 0, (charges + self.emission.lead).clamp(max=1.0), 0.0)
+        return self.emission(charges, 1.0)
 
     def extra_repr(self) -> str:
         """Show the range and the emission."""
@@ -126,7 +130,9 @@ class ChipFire(Fire):
     def forward(self, potential: Tensor) -> Tensor:
         """Map potentials [N, ...] to charges [N, ...] on [0, T]."""
         shift, dead = self.defects.shift(potential), self.defects.dead(potential)
-        charges = super().forward(potential if shift is None else potential - self.width * shift)
+        if shift is not None:
+            potential = potential - self.width * shift
+        charges = super().forward(potential + self.width * self.emission.lead if self.emission.lead else potential)
         return self.emission(charges if dead is None else charges.masked_fill(dead, 0.0), self.width)
 
     def extra_repr(self) -> str:

@@ -3,25 +3,44 @@
 import torch
 from torch import Tensor, nn
 
+CANDIDATES = 64
+"""Steps tried for each scale: equal parts of the one that just reaches the largest weight."""
+
 
 class FewBits(nn.Module):
-    """Uniform symmetric weights: w <- round(w / step) step with step = max |w| / (2^(bits - 1) - 1).
+    """Uniform symmetric weights: w <- step clip(round(w / step), -L, L) with L = 2^(bits - 1) - 1.
 
-    2^bits - 1 levels, zero among them; 2 bits are {-1, 0, 1} times the largest weight, that of the layer or of each
-    output channel. The gradient passes straight through the rounding to the float weights, which fine-tuning moves.
+    2 L + 1 levels, zero among them; 2 bits are {-step, 0, step}. The step, one for the layer or one for each output
+    channel, is that of the least squared error for the weights at hand, among 64 from max |w| / (64 L) to max |w| / L;
+    it is part of the chip and stays. The gradient passes straight through rounding and clipping to the float weights,
+    which fine-tuning moves.
     """
 
-    def __init__(self, bits: int, per_channel: bool):
+    step: Tensor
+
+    def __init__(self, bits: int, weight: Tensor, per_channel: bool):
         super().__init__()
         self.bits, self.per_channel = bits, per_channel
+        self._most = 2 ** (bits - 1) - 1
+        self.register_buffer("step", self._best_step(weight.detach()))
 
     def forward(self, weight: Tensor) -> Tensor:
         """Map float weights to weights on the grid, of the same shape."""
-        size = weight.detach().abs()
-        largest = size.flatten(1).amax(1).reshape(-1, *[1] * (weight.dim() - 1)) if self.per_channel else size.max()
-        step = largest / (2 ** (self.bits - 1) - 1)
-        step = torch.where(step > 0, step, 1.0)  # of weights that are all 0
-        return ((weight / step).round() * step).detach() + (weight - weight.detach())
+        return self._rounded(weight.detach(), self.step) + (weight - weight.detach())
+
+    def _rounded(self, weight: Tensor, step: Tensor) -> Tensor:
+        return (weight / step).round().clamp(-self._most, self._most) * step
+
+    def _best_step(self, weight: Tensor) -> Tensor:
+        rows = weight.flatten(1) if self.per_channel else weight.reshape(1, -1)
+        largest = rows.abs().amax(1, keepdim=True) / self._most
+        largest = torch.where(largest > 0, largest, 1.0)  # of weights that are all 0
+        best, least = largest, torch.full_like(largest, torch.inf)
+        for part in range(CANDIDATES, 0, -1):
+            step = largest * part / CANDIDATES
+            error = (rows - self._rounded(rows, step)).square().mean(1, keepdim=True)
+            best, least = torch.where(error < least, step, best), torch.minimum(error, least)
+        return best.reshape(-1, *[1] * (weight.dim() - 1)) if self.per_channel else best.reshape(())
 
     def extra_repr(self) -> str:
         """Show the bits."""

@@ -2,13 +2,14 @@
 
 A cell is one method on one network, data set and seed of a grid. It lives in
 ``results/<grid>/<dataset>/<model>/seed<k>/<method>/`` and holds ``record.json`` where it succeeded or
-``failure.json`` where it did not: a failure is a result too.
+``failure.json`` where it did not: a failure is a result too. What became of it on a hardware has a record of its own,
+in ``hardware/<id>/`` below.
 """
 
 import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,10 @@ REFERENCE = "ann"
 
 CURVE_COLUMNS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate")
 """The columns of a ``curve.csv`` after ``epoch``, and the names of the live metrics in MLflow."""
+
+
+LEVEL = ("level", "network", "fine_tuned", "draw")
+"""What tells the rows of a record on a hardware apart."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ METRICS: dict[str, Metric] = {
     "logit_difference": Metric("Largest relative logit difference", "", ".1e", "lower", "max"),
     "spikes_per_neuron": Metric("Spikes per neuron", "", ".3f", "lower"),
     "latency": Metric("Latency", "τ_c", ".2f", "lower"),
+    "time_steps": Metric("Time steps", "", ",.0f", "lower", in_summary=False),
     "synaptic_operations": Metric("Synaptic operations", "per image", ",.0f", "lower"),
     "energy": Metric("Energy", "nJ", ",.1f", "lower"),
     "ann_energy": Metric("Energy of the ANN", "nJ", ",.1f", "lower"),
@@ -69,8 +75,9 @@ class Record:
     """What came out of a cell. With an ``error`` it is a failure.
 
     ``layers`` maps a hidden layer to ``neurons``, ``spikes_per_neuron``, ``t_min`` and ``t_max`` (τ_c).
-    ``config`` is the slice of the configuration the numbers depend on. Raises ValueError for a metric that `METRICS`
-    does not know.
+    ``config`` is the slice of the configuration the numbers depend on. On a ``hardware`` the numbers are in ``levels``:
+    rows of ``level`` (null without an axis), ``network`` ("ttfs", or "relu" for the control), ``fine_tuned``, ``draw``
+    and metrics. Raises ValueError for a metric that `METRICS` does not know.
     """
 
     cell: Cell
@@ -81,10 +88,18 @@ class Record:
     config: Mapping[str, Any] = field(default_factory=dict)
     data_digest: str = ""
     code_digest: str = ""
+    hardware: str | None = None
+    levels: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.metrics) - set(METRICS)):
+        named = set(self.metrics).union(*self.levels) - set(LEVEL)
+        if unknown := sorted(named - set(METRICS)):
             raise ValueError(f"unknown metric {unknown[0]!r}: add it to METRICS in ttfs/results/records.py")
+
+    @property
+    def place(self) -> str:
+        """Folder of the record below the results."""
+        return str(self.cell) + (f"/hardware/{self.hardware}" if self.hardware else "")
 
     @property
     def status(self) -> Literal["ok", "failed"]:
@@ -121,14 +136,15 @@ def read(path: Path) -> Record:
         status = content.pop("status")
         del content["units"]
         cell, provenance = Cell(**content.pop("cell")), Provenance(**content.pop("provenance"))
-        record = Record(cell, provenance, **content)
+        levels = tuple(content.pop("levels", ()))
+        record = Record(cell, provenance, levels=levels, **content)
         if record.status != status:
             raise ValueError(f"status {status!r} with error {record.error!r}")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"missing key {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise UserError(f"{path}: not a readable record ({reason}); delete it and run the workflow again") from None
-    if not path.resolve().parent.as_posix().endswith(f"/{record.cell}"):
-        raise UserError(f"{path}: is the record of {record.cell}; delete it or move it to its own folder")
+    if not path.resolve().parent.as_posix().endswith(f"/{record.place}"):
+        raise UserError(f"{path}: is the record of {record.place}; delete it or move it to its own folder")
     return record
 
 
@@ -137,12 +153,22 @@ def collect(grid: Grid) -> list[Record]:
 
     Raises UserError if there is none, or if one cannot be read.
     """
-    found = []
-    for cell in sorted(grid.cells()):
-        paths = [cell.folder / name for name in ("record.json", "failure.json")]
-        found += [read(path) for path in paths if path.exists()][:1]
+    found = _read_all(cell.folder for cell in sorted(grid.cells()))
     if not found:
         raise UserError(f"{grid.folder}: no records of this grid's cells; run the workflow first (`snakemake all`)")
+    return found
+
+
+def collect_hardware(grid: Grid) -> list[Record]:
+    """The records of a grid's networks on hardware, sorted by cell. Raises UserError if one cannot be read."""
+    return _read_all(cell.hardware_folder(hardware) for cell, hardware in sorted(grid.deployments()))
+
+
+def _read_all(folders: Iterable[Path]) -> list[Record]:
+    found = []
+    for folder in folders:
+        paths = [folder / name for name in ("record.json", "failure.json")]
+        found += [read(path) for path in paths if path.exists()][:1]
     return found
 
 

@@ -56,6 +56,14 @@ class SpikingNetwork(nn.Module):
         return max(windows[source][1] for source in self._sources[OUTPUT])
 
     @property
+    def depth(self) -> int:
+        """How many windows follow one another until the read-out, the input's included."""
+        ends = {INPUT: 1}
+        for name in self.layers:
+            ends[name] = 1 + max(ends[source] for source in self._sources[name])
+        return max(ends[source] for source in self._sources[OUTPUT])
+
+    @property
     def ideal(self) -> bool:
         """Whether the network runs as it is defined, on no chip (`ttfs.deploy`)."""
         return self.encode.emission is None

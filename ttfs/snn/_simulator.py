@@ -62,7 +62,7 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
         for index in range(len(images)):
             known = spikes[index]
             if population.kind == "input":
-                times_ = chip.emit(encoded[index], windows[INPUT], index)
+                times_ = chip.emit(np.maximum(encoded[index] - chip.lead, 0.0), windows[INPUT], index)
                 fired = _Spikes(times_, np.full(times_.size, windows[INPUT][1]))
             elif population.kind == "concatenation":
                 parts = [known[source] for source in population.sources]
@@ -110,7 +110,8 @@ class _Chip:
         layer: Any = {INPUT: snn.encode, **snn.layers}.get(population.name)
         defects, emission = getattr(layer, "defects", None), getattr(layer, "emission", None)
         shift, dead = (defects.shift(like), defects.dead(like)) if defects else (None, None)
-        self.threshold_shift = 0.0 if shift is None else _flat(shift)
+        self.lead = emission.lead if emission else 0.0
+        self.threshold_shift = (0.0 if shift is None else _flat(shift)) - self.lead
         self.dead = False if dead is None else _flat(dead)
         self.steps = None if emission is None or emission.time_bits is None else 2**emission.time_bits
         draws = emission.again().draw(like) if emission else (None, None)

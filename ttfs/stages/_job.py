@@ -24,18 +24,26 @@ from ttfs.results.records import Record, atomic_write, write
 
 @dataclass
 class Job:
-    """One stage on one cell."""
+    """One stage on one cell, on a hardware if one is named."""
 
     stage: str
     grid: Grid
     cell: Cell
     device: str  # "cpu" or "cuda"
+    hardware: str | None = None
     started: float = field(default_factory=time.monotonic)
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The slice of the configuration that this stage's numbers depend on."""
+        if self.hardware is not None:
+            return self.grid.hardware_slice(self.cell, self.hardware)
         return self.grid.slice(self.stage, self.cell)
+
+    @property
+    def folder(self) -> Path:
+        """Where the job writes its record."""
+        return self.cell.folder if self.hardware is None else self.cell.hardware_folder(self.hardware)
 
     @cached_property
     def data(self) -> DataSet:
@@ -50,7 +58,8 @@ class Job:
 
     def say(self, text: str) -> None:
         """Report progress, for the terminal and the log."""
-        print(f"[{self.cell}] {text}", file=sys.stderr, flush=True)
+        where = str(self.cell) if self.hardware is None else f"{self.cell} on {self.hardware}"
+        print(f"[{where}] {text}", file=sys.stderr, flush=True)
 
     def write_record(self, **content: Any) -> None:
         """Write the cell's record; with an `error` it records the failure."""
@@ -60,19 +69,20 @@ class Job:
             config=self.config,
             code_digest=code_digest(f"ttfs.stages.{self.stage}", BOOKKEEPING),
             provenance=Provenance.now(self.device, self.grid.settings["threads"], wall_seconds),
+            hardware=self.hardware,
             **content,
         )
-        write(record, self.cell.folder)
+        write(record, self.folder)
 
 
-def run(stage: str, function: Callable[[Job], None], grid: Path, cell: str) -> int:
+def run(stage: str, function: Callable[[Job], None], grid: Path, cell: str, hardware: str | None = None) -> int:
     """Run a stage on the cell named `dataset/model/seed<k>/method`; a failure leaves a record too.
 
     Returns the exit status: 0, 2 where the user can mend it, 1 where the code must be.
     """
     loaded = load_grid(grid)
-    job = Job(stage, loaded, _find(loaded, cell), _device(loaded))
-    _check_stage(stage, loaded, job.cell)
+    job = Job(stage, loaded, _find(loaded, cell), _device(loaded), hardware)
+    _check_stage(job)
     torch.set_num_threads(loaded.settings["threads"])
     torch.set_flush_denormal(True)  # moments of idle weights sink below 1e-38, where processors are many times slower
     try:
@@ -109,10 +119,15 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
     return network
 
 
-def _check_stage(stage: str, grid: Grid, cell: Cell) -> None:
-    own = grid.stages(cell.method)
-    if stage not in own:
-        raise UserError(f"{stage}: the method of {cell.name} has no such stage; its own are: {' and '.join(own)}")
+def _check_stage(job: Job) -> None:
+    if job.hardware is None:
+        own = job.grid.stages(job.cell.method)
+        if job.stage not in own:
+            known = " and ".join(own)
+            raise UserError(f"{job.stage}: the method of {job.cell.name} has no such stage; its own are: {known}")
+    elif (job.cell, job.hardware) not in job.grid.deployments():
+        known = ", ".join(job.grid.hardware) or "none"
+        raise UserError(f"{job.stage}: the grid puts {job.cell.name} not on {job.hardware!r}; its hardware: {known}")
 
 
 def _device(grid: Grid) -> str:

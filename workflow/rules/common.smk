@@ -11,6 +11,7 @@ from ttfs.errors import UserError
 
 TTFS = f"OMP_NUM_THREADS={{threads}} {quote(sys.executable)} -m ttfs"
 CELL = "results/{grid}/{dataset}/{model}/seed{seed}/{method}"
+DEPLOYED = f"{CELL}/hardware/{{hardware}}"
 STUDY = "results/{grid}/studies/{study}"
 
 
@@ -38,6 +39,7 @@ wildcard_constraints:
     model="|".join(GRID.models),
     seed="[0-9]+",
     method="|".join(GRID.methods),
+    hardware="|".join(GRID.hardware) or "none",
 
 
 def cell_of(wildcards):
@@ -52,6 +54,10 @@ def digest_of(stage):
 def methods_of(*stages):
     """Pattern of the methods whose cells these stages make."""
     return "|".join(name for name in GRID.methods if GRID.stages(name) == stages) or "none"
+
+
+def digest_on_hardware(wildcards):
+    return stage_digest("sweep", GRID.hardware_slice(cell_of(wildcards), wildcards.hardware))
 
 
 def digest_of_study(wildcards):
@@ -69,7 +75,9 @@ def source_weights(wildcards):
 
 
 def all_records(wildcards):
-    return [cell.folder / "record.json" for cell in GRID.cells()]
+    return [cell.folder / "record.json" for cell in GRID.cells()] + [
+        cell.hardware_folder(hardware) / "record.json" for cell, hardware in GRID.deployments()
+    ]
 
 
 def all_studies(wildcards):
