@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "profiles", "configs", "ttfs")
-GRID = "datasets: [digits]\nmodels: [fc2]\nmethods: [ann, b1-converted]\nseeds: [0]\n"
+GRID = "datasets: [digits]\nmodels: [fc2]\nmethods: [ann, b1-converted]\nseeds: [0]\nhardware: [time-4bit]\n"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def test_each_grid_can_be_planned(house: House, path: Path):
         for cell in grid.cells()
         for stage in grid.stages(cell.method)
     ) + Counter(kind_of(study) for study in grid.studies.values())
+    jobs += Counter("sweep" for _ in grid.deployments())
     name = None if path.stem == "quick" else f"configs/{path.name}"  # which is the default
     assert house.jobs(grid=name) == GRID_JOBS | jobs
     assert not (house.folder / "results").exists()
@@ -35,14 +36,15 @@ def test_a_run_ends_in_records_tables_figures_and_a_store(finished: House):
     cell = results / "digits" / "fc2" / "seed0"
     expected = {
         "ann": {"weights.pt", "curve.csv", "record.json", "train.log", "train.benchmark.tsv"},
-        "b1-converted": {"weights.pt", "record.json"}
+        "b1-converted": {"weights.pt", "record.json", "hardware"}
         | {f"{stage}{end}" for stage in ("convert", "verify") for end in (".log", ".benchmark.tsv")},
     }
     for method, names in expected.items():
         assert {path.name for path in (cell / method).iterdir()} == names
     assert "epoch 2/2" in (cell / "ann" / "train.log").read_text()
     assert {path.name for path in (results / "figures").iterdir()} == {
-        "accuracy-by-spikes.svg", "sparsity.svg", "spikes-by-layer.svg", "training-curves.svg",
+        "accuracy-by-spikes.svg", "hardware.svg", "pareto.svg", "sparsity.svg", "spikes-by-layer.svg",
+        "training-curves.svg",
     }  # fmt: skip
     with (results / "tables" / "summary.csv").open() as file:
         ann, snn = csv.DictReader(file)
@@ -51,6 +53,9 @@ def test_a_run_ends_in_records_tables_figures_and_a_store(finished: House):
     assert float(snn["agreement_mean"]) == 100
     assert 0 < float(snn["spikes_per_neuron_mean"]) < 1
     assert (results / "tables" / "summary.md").read_text().count("digits") == 2
+    chip = cell / "b1-converted" / "hardware" / "time-4bit"
+    assert {path.name for path in chip.iterdir()} == {"record.json", "sweep.log", "sweep.benchmark.tsv"}
+    assert (results / "tables" / "hardware.md").read_text().count("time-4bit") == 1
     store = sqlite3.connect(finished.folder / "results" / "mlflow.db")
     runs = store.execute(
         "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = 'ttfs.cell' AND lifecycle_stage = 'active'"
@@ -73,22 +78,29 @@ def test_what_changes_no_number_leaves_nothing_to_do(copy: House):
 def test_a_change_runs_again_what_depends_on_it_and_no_more(copy: House):
     with (copy.folder / "ttfs" / "metrics" / "_spikes.py").open("a") as module:
         module.write("\nMORE = 1\n")
-    assert copy.jobs() == {"verify": 1} | GRID_JOBS
+    assert copy.jobs() == {"verify": 1, "sweep": 1} | GRID_JOBS
     copy.edit("configs/methods/b1-converted.yaml", "headroom: 0.5", "headroom: 0.6")
-    assert copy.jobs() == {"convert": 1, "verify": 1} | GRID_JOBS
+    assert copy.jobs() == {"convert": 1, "verify": 1, "sweep": 1} | GRID_JOBS
     copy.edit("configs/datasets/digits.yaml", "epochs: 2", "epochs: 3")
-    assert copy.jobs() == {"train": 1, "convert": 1, "verify": 1} | GRID_JOBS
+    assert copy.jobs() == {"train": 1, "convert": 1, "verify": 1, "sweep": 1} | GRID_JOBS
+
+
+def test_a_new_hardware_runs_alone(copy: House):
+    copy.edit("configs/tiny.yaml", "[time-4bit]", "[time-4bit, combined]")
+    assert copy.jobs() == {"sweep": 1} | GRID_JOBS
+    copy.edit("configs/hardware/time-4bit.yaml", "time_bits: 4", "time_bits: 3")
+    assert copy.jobs() == {"sweep": 2} | GRID_JOBS
 
 
 def test_a_new_seed_runs_alone(copy: House):
     copy.edit("configs/tiny.yaml", "seeds: [0]", "seeds: [0, 1]")
-    assert copy.jobs() == {"train": 1, "convert": 1, "verify": 1} | GRID_JOBS
+    assert copy.jobs() == {"train": 1, "convert": 1, "verify": 1, "sweep": 1} | GRID_JOBS
 
 
 def test_fine_tuning_follows_its_source(copy: House):
     copy.edit("configs/tiny.yaml", "b1-converted]", "b1-converted, b1-finetuned]")
     copy.edit("configs/methods/b1-finetuned.yaml", "epochs: 3", "epochs: 1")
-    assert copy.jobs() == {"train_spiking": 1, "verify": 1} | GRID_JOBS
+    assert copy.jobs() == {"train_spiking": 1, "verify": 1, "sweep": 1} | GRID_JOBS
     status, said = copy.run()
     assert status == 0, said
     cell = copy.folder / "results/tiny/digits/fc2/seed0/b1-finetuned"
@@ -96,7 +108,7 @@ def test_fine_tuning_follows_its_source(copy: House):
     assert copy.tables()["summary.md"].decode().count("| digits") == 3
     assert copy.jobs() == {}
     copy.edit("configs/methods/b1-converted.yaml", "headroom: 0.5", "headroom: 0.6")
-    assert copy.jobs() == {"convert": 1, "train_spiking": 1, "verify": 2} | GRID_JOBS
+    assert copy.jobs() == {"convert": 1, "train_spiking": 1, "verify": 2, "sweep": 2} | GRID_JOBS
 
 
 def test_a_killed_run_finishes_with_the_same_tables(house: House, finished: House):

@@ -9,17 +9,29 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ttfs.results import tables
+from ttfs.results.hardware import on_hardware
 from ttfs.results.records import METRICS, REFERENCE, Record, atomic_write, read_curve
 from ttfs.results.sparsity import trade_off
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 """Okabe and Ito's palette: told apart in every common kind of colour blindness."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+DEEPEST = 15.0
+"""Points below the best accuracy that figures of hardware show; what is below is off the panel."""
+MOMENTS: dict[tuple[str, bool], tuple[str, dict[str, Any]]] = {
+    ("ttfs", False): ("TTFS, as mapped", {"linestyle": "--", "marker": "o", "fillstyle": "none", "linewidth": 1}),
+    ("ttfs", True): ("TTFS, fine-tuned", {"linestyle": "-", "marker": "o", "linewidth": 1.4}),
+    ("relu", False): ("quantised ReLU", {"linestyle": "--", "marker": "x", "linewidth": 0.6}),
+    ("relu", True): ("quantised ReLU, fine-tuned", {"linestyle": "-", "marker": "x", "linewidth": 0.6}),
+}
+"""Of the networks on hardware: network and whether it is fine-tuned, its name and its look."""
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ttfs",
     "font.size": 9,
@@ -33,17 +45,20 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def write(records: Sequence[Record], folder: Path, tolerance: float) -> None:
+def write(records: Sequence[Record], sweeps: Sequence[Record], folder: Path, tolerance: float) -> None:
     """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
 
-    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg`` and ``training-curves.svg``; the last from the
-    ``curve.csv`` beside each record. The ``tolerance`` is that of `results.sparsity.trade_off`.
+    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg`` and ``pareto.svg`` from the
+    ``sweeps``, and ``training-curves.svg`` from the ``curve.csv`` beside each record. The ``tolerance`` is that of
+    `results.sparsity.trade_off`.
     """
-    cell_table = tables.cells(records)
+    cell_table, hardware_table = tables.cells(records), on_hardware(sweeps, records)
     with matplotlib.rc_context(STYLE):
         atomic_write(folder / "accuracy-by-spikes.svg", svg(accuracy_by_spikes(cell_table)))
         atomic_write(folder / "spikes-by-layer.svg", svg(spikes_by_layer(tables.layers(records))))
         atomic_write(folder / "sparsity.svg", svg(sparsity(trade_off(records, tolerance), cell_table)))
+        atomic_write(folder / "hardware.svg", svg(hardware(hardware_table)))
+        atomic_write(folder / "pareto.svg", svg(pareto(hardware_table)))
         atomic_write(folder / "training-curves.svg", svg(training_curves(_curves(records))))
 
 
@@ -116,6 +131,83 @@ def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
     ring.set_label("operating point, by validation")
     line = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{REFERENCE} (mean)")
     return _panels(table, draw, [*_keys(colour, {}), ring, line])
+
+
+def hardware(table: pd.DataFrame) -> Figure:
+    """Accuracy by level, a column of panels for each axis, a row for each data set; levels are spaced evenly."""
+    axes_table = table[table["axis"] != ""]
+    names, datasets = list(axes_table["hardware"].unique()), list(axes_table["dataset"].unique())
+    if not names:
+        return _panels(axes_table, lambda axes, panel: None, [])
+    colour = _assign(COLOURS, axes_table["model"])
+    figure = Figure(figsize=(2.7 * len(names) + 0.4, 2.5 * len(datasets) + 0.5), layout="constrained")
+    for row, dataset in zip(figure.subplots(len(datasets), len(names), squeeze=False), datasets, strict=True):
+        best = axes_table.loc[axes_table["dataset"] == dataset, "accuracy_mean"].max()
+        for axes, name in zip(row, names, strict=True):
+            panel = axes_table[(axes_table["dataset"] == dataset) & (axes_table["hardware"] == name)]
+            _draw_axis(axes, panel, colour)
+            axes.set_title(f"{dataset}: {name}", loc="left", fontweight="bold")
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], best - DEEPEST))
+        row[0].set_ylabel("Test accuracy [%]")
+    keys = [*_keys(colour, {}), Line2D([], [], color="0.3", linewidth=0.8, linestyle=":", label="ideal")]
+    keys += [Line2D([], [], color="0.3", label=label, **look) for label, look in MOMENTS.values()]
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    return figure
+
+
+def _draw_axis(axes: Axes, panel: pd.DataFrame, colour: Mapping[str, str]) -> None:
+    """Curves of the networks over the levels of an axis, with bands of ± std over seeds."""
+    levels = list(panel["level"].unique())
+    for (model, network, fine_tuned), curve in panel.groupby(["model", "network", "fine_tuned"]):
+        place = [levels.index(level) for level in curve["level"]]
+        mean, std = curve["accuracy_mean"], curve["accuracy_std"].fillna(0.0)
+        axes.plot(place, mean, color=colour[model], markersize=4, **MOMENTS[network, fine_tuned][1])
+        if network == "ttfs":
+            axes.fill_between(place, mean - std, mean + std, color=colour[model], alpha=0.2, linewidth=0)
+            ideal = (mean - curve["accuracy_minus_ideal_mean"]).mean()
+            axes.axhline(ideal, color=colour[model], linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+    axes.set_xlabel(panel["axis"].iloc[0] if len(panel) else "")
+
+
+def pareto(table: pd.DataFrame) -> Figure:
+    """Accuracy by time steps until the answer, coloured by spikes per neuron; ringed is what no other one beats."""
+    points = table[
+        (table["network"] == "ttfs") & table["time_steps_mean"].notna() & table["spikes_per_neuron_mean"].notna()
+    ]
+    marker = _assign(MARKERS, points["model"])
+    spikes = points["spikes_per_neuron_mean"]
+    shade = Normalize(0.0, spikes.max() if len(spikes) else 1.0)
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for model, group in panel.groupby("model"):
+            x, y = group["time_steps_mean"], group["accuracy_mean"]
+            look: dict[str, Any] = {"marker": marker[model], "norm": shade, "cmap": "viridis_r"}
+            axes.scatter(x, y, 28, group["spikes_per_neuron_mean"], edgecolors="0.3", linewidths=0.4, **look)
+        front = panel[~_beaten(panel)]
+        axes.plot(front["time_steps_mean"], front["accuracy_mean"], "o", color="0.3", markersize=10, fillstyle="none")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], panel["accuracy_mean"].max() - DEEPEST))
+        axes.set_xlabel("Time steps until the answer")
+        axes.set_ylabel("Test accuracy [%]")
+
+    ring = Line2D(
+        [], [], color="0.3", marker="o", markersize=10, fillstyle="none", linestyle="none", label="not beaten"
+    )
+    figure = _panels(points, draw, [*_keys({}, marker), ring])
+    if len(points):
+        bar = ScalarMappable(shade, "viridis_r")
+        figure.colorbar(bar, ax=figure.axes, label=METRICS["spikes_per_neuron"].label)
+    return figure
+
+
+def _beaten(panel: pd.DataFrame) -> pd.Series:
+    """Which points another one equals or betters in accuracy, time steps and spikes, and betters in one."""
+    values = panel[["accuracy_mean", "time_steps_mean", "spikes_per_neuron_mean"]].to_numpy() * [-1.0, 1.0, 1.0]
+    as_good = (values[None] <= values[:, None]).all(2)
+    better = (values[None] < values[:, None]).any(2)
+    return pd.Series((as_good & better).any(1), index=panel.index)
 
 
 def training_curves(curves: pd.DataFrame) -> Figure:

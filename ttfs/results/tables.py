@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ttfs.results.hardware import on_hardware
 from ttfs.results.records import METRICS, REFERENCE, Metric, Record, atomic_write
 from ttfs.results.sparsity import trade_off
 
@@ -16,28 +17,40 @@ ROW = [*BLOCK, "method"]
 GAIN = "accuracy_minus_ann"
 GAIN_METRIC = Metric("Difference to ANN", "points", "+z.2f")
 ABSENT = "–"
+SPENT = ["spikes_per_neuron", "latency", "time_steps", "energy"]
+"""Columns of the hardware table after the accuracies."""
 
 
-def write(records: Sequence[Record], folder: Path, published: Iterable[Mapping[str, Any]], tolerance: float) -> None:
+def write(
+    records: Sequence[Record],
+    sweeps: Sequence[Record],
+    folder: Path,
+    published: Iterable[Mapping[str, Any]],
+    tolerance: float,
+) -> None:
     """Write every table of a grid into a folder, e.g. ``results/quick/tables``.
 
     ``cells.csv`` (a row per cell), ``summary.csv`` and ``summary.md`` (a row per data set, model and method),
     ``layers.csv`` (a row per layer), ``sparsity.csv`` (a row per strength of the L1 penalty; see
-    `results.sparsity.trade_off` for the ``tolerance``), ``published.csv`` and ``published.md`` (ours beside the values
-    of papers). ``published`` holds the checked contents of ``configs/published/*.yaml``.
+    `results.sparsity.trade_off` for the ``tolerance``), ``hardware.csv`` and ``hardware.md`` (a row per level of a
+    hardware, from the ``sweeps``; see `results.hardware.on_hardware`), ``published.csv`` and ``published.md`` (ours
+    beside the values of papers). ``published`` holds the checked contents of ``configs/published/*.yaml``.
     """
     cell_table = cells(records)
     summary_table = summary(cell_table)
     published_table = compare(summary_table, published)
+    hardware_table = on_hardware(sweeps, records)
     for name, table in {
         "cells": cell_table,
         "summary": summary_table,
         "layers": layers(records),
         "sparsity": trade_off(records, tolerance),
+        "hardware": hardware_table,
         "published": published_table,
     }.items():
         atomic_write(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
     atomic_write(folder / "summary.md", _summary_text(summary_table, cell_table))
+    atomic_write(folder / "hardware.md", _hardware_text(hardware_table, sweeps))
     atomic_write(folder / "published.md", _published_text(published_table))
 
 
@@ -194,6 +207,43 @@ def _summary_text(summary_table: pd.DataFrame, cell_table: pd.DataFrame) -> str:
     for cell in failures.to_dict("records"):
         text += f"- {cell['dataset']}/{cell['model']}/seed{cell['seed']}/{cell['method']}: {cell['error']}\n"
     return text
+
+
+def _hardware_text(table: pd.DataFrame, sweeps: Sequence[Record]) -> str:
+    if table.empty and not sweeps:
+        return "This grid puts no network on hardware.\n"
+    rows = []
+    keys = ["dataset", "model", "method", "hardware", "axis", "level"]
+    for key, group in table.groupby(keys, sort=False, dropna=False):
+        found = {(row["network"], row["fine_tuned"]): row for row in group.to_dict("records")}
+        mapped, tuned = found["ttfs", False], found.get(("ttfs", True), {})
+        dataset, model, method, hardware, axis, level = key
+        rows.append({
+            "Data set": dataset, "Model": model, "Method": method,
+            "Hardware": hardware, "Level": f"{axis} {level:g}" if axis else ABSENT,
+            "As mapped [%]": _accuracy_of(mapped), "Fine-tuned [%]": _accuracy_of(tuned),
+            "Fine-tuned − ideal": _accuracy_of(tuned, "accuracy_minus_ideal", "+z.2f"),
+            "Quantised ReLU [%]": _accuracy_of(found.get(("relu", False), {})),
+            "Fine-tuned quantised ReLU [%]": _accuracy_of(found.get(("relu", True), {})),
+            **{METRICS[name].title: _mean_of(tuned or mapped, name) for name in SPENT},
+        })  # fmt: skip
+    text = _markdown(pd.DataFrame(rows)) if rows else ""
+    text += (
+        "\nMean ± sample standard deviation over seeds, of which each, where chance is in it, is a mean over draws. "
+        "What is spent is that of the fine-tuned network, where there is one.\n"
+    )
+    failures = [sweep for sweep in sweeps if sweep.status == "failed"]
+    if failures:
+        text += "\nFailed:\n\n" + "".join(f"- {sweep.place}: {sweep.error}\n" for sweep in failures)
+    return text
+
+
+def _accuracy_of(row: Mapping[str, Any], name: str = "accuracy", digits: str = ".2f") -> str:
+    return spread(row.get(f"{name}_mean", math.nan), row.get(f"{name}_std", math.nan), digits)
+
+
+def _mean_of(row: Mapping[str, Any], name: str) -> str:
+    return spread(row[f"{name}_mean"], math.nan, METRICS[name].digits)
 
 
 def _published_text(table: pd.DataFrame) -> str:

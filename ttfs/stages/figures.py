@@ -2,9 +2,9 @@
 
 from ttfs.config import Grid
 from ttfs.results import figures as writer
-from ttfs.results.records import collect
+from ttfs.results.records import collect, collect_hardware
 
 
 def figures(grid: Grid) -> None:
     """Write results/<grid>/figures/ from the records of the grid's cells."""
-    writer.write(collect(grid), grid.folder / "figures", grid.settings["sparsity_tolerance"])
+    writer.write(collect(grid), collect_hardware(grid), grid.folder / "figures", grid.settings["sparsity_tolerance"])

@@ -2,9 +2,10 @@
 
 from ttfs.config import Grid
 from ttfs.results import tables as writer
-from ttfs.results.records import collect
+from ttfs.results.records import collect, collect_hardware
 
 
 def tables(grid: Grid) -> None:
     """Write results/<grid>/tables/ from the records of the grid's cells, beside the published values."""
-    writer.write(collect(grid), grid.folder / "tables", grid.published, grid.settings["sparsity_tolerance"])
+    records, sweeps = collect(grid), collect_hardware(grid)
+    writer.write(records, sweeps, grid.folder / "tables", grid.published, grid.settings["sparsity_tolerance"])

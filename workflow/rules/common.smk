@@ -80,6 +80,11 @@ def all_records(wildcards):
     ]
 
 
+def networks():
+    """Names of all that tables are about: a change of the grid makes them anew."""
+    return [cell.name for cell in GRID.cells()] + [f"{cell.name} on {name}" for cell, name in GRID.deployments()]
+
+
 def all_studies(wildcards):
     return [GRID.folder / "studies" / f"{name}.svg" for name in GRID.studies]
 

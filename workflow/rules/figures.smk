@@ -7,12 +7,12 @@ rule figures:
     output:
         [
             report(f"results/{GRID.name}/figures/{name}.svg", caption=f"../report/{name}.rst", category="Figures")
-            for name in ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "training-curves")
+            for name in ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "training-curves")
         ],
     params:
         digest=code_digest("ttfs.stages.figures"),
         tolerance=GRID.settings["sparsity_tolerance"],
-        cells=[cell.name for cell in GRID.cells()],
+        cells=networks(),
     log:
         f"results/{GRID.name}/figures.log",
     benchmark:

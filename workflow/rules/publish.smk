@@ -8,7 +8,7 @@ rule publish:
         touch(f"results/{GRID.name}/publish.done"),
     params:
         digest=code_digest("ttfs.stages.publish"),
-        cells=[cell.name for cell in GRID.cells()],
+        cells=networks(),
     log:
         f"results/{GRID.name}/publish.log",
     benchmark:

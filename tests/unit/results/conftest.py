@@ -61,7 +61,9 @@ def tiny_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     Seed 2 did not convert.
     """
     monkeypatch.chdir(tmp_path)
-    grid = Grid("tiny", {"seeds": [0, 1, 2]}, {"digits": {}}, {"fc2": {}}, {"ann": {}, "b1-converted": {}})
+    grid = Grid(
+        "tiny", {"seeds": [0, 1, 2], "deployed": []}, {"digits": {}}, {"fc2": {}}, {"ann": {}, "b1-converted": {}}
+    )
     for cell in grid.cells():
         failed = (cell.seed, cell.method) == (2, "b1-converted")
         error = "layer layers.2: off by 0.1\nTolerance 1e-4" if failed else None

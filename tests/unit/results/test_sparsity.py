@@ -64,5 +64,5 @@ def test_without_the_ann_nothing_is_chosen(records):
 def test_one_seed_has_no_deviation_and_is_drawn(records, tmp_path):
     table = trade_off([r for r in records if r.cell.seed == 0], 0.1)
     assert math.isnan(table["accuracy_std"][0])
-    figures.write([r for r in records if r.cell.seed == 0], tmp_path, 0.1)
+    figures.write([r for r in records if r.cell.seed == 0], [], tmp_path, 0.1)
     assert "<svg" in (tmp_path / "sparsity.svg").read_text()

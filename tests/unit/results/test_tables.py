@@ -24,7 +24,7 @@ PAPER = {
         {"datasets": ["digits"], "metric": "early_fire_rate", "value": 0.0},
     ],
 }
-FILES = ["cells.csv", "layers.csv", "published.csv", "published.md", "sparsity.csv", "summary.csv", "summary.md"]
+FILES = ["cells.csv", "hardware.csv", "hardware.md", "layers.csv", "published.csv", "published.md", "sparsity.csv", "summary.csv", "summary.md"]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -34,7 +34,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def written(tiny_grid) -> Path:
-    tables.write(collect(tiny_grid), tiny_grid.folder / "tables", [PAPER], 0.1)
+    tables.write(collect(tiny_grid), [], tiny_grid.folder / "tables", [PAPER], 0.1)
     return tiny_grid.folder / "tables"
 
 
@@ -75,7 +75,7 @@ def test_summary_shows_reference_spread_and_failure(written):
 
 
 def test_one_seed_has_no_spread(make_record, tmp_path):
-    tables.write([make_record(), make_record(method="b1-converted")], tmp_path, [], 0.1)
+    tables.write([make_record(), make_record(method="b1-converted")], [], tmp_path, [], 0.1)
     assert "±" not in (tmp_path / "summary.md").read_text().splitlines()[3]
     assert rows(tmp_path / "summary.csv")[0]["accuracy_std"] == ""
 
@@ -90,7 +90,7 @@ def test_a_metric_that_some_cells_lack_is_not_averaged(make_record):
 
 
 def test_all_failed(make_record, tmp_path):
-    tables.write([make_record(seed=seed, error="boom") for seed in range(2)], tmp_path, [PAPER], 0.1)
+    tables.write([make_record(seed=seed, error="boom") for seed in range(2)], [], tmp_path, [PAPER], 0.1)
     text = (tmp_path / "summary.md").read_text()
     assert "0 of 2" in text
     assert text.count("boom") == 2
@@ -122,22 +122,23 @@ def test_published_values_stand_beside_the_rows_they_are_for(written):
 def test_same_records_in_any_order_give_the_same_bytes(written, tiny_grid, tmp_path):
     shuffled = collect(tiny_grid)
     random.Random(0).shuffle(shuffled)
-    tables.write(shuffled, tmp_path / "again", [PAPER], 0.1)
+    tables.write(shuffled, [], tmp_path / "again", [PAPER], 0.1)
     for name in FILES:
         assert (tmp_path / "again" / name).read_bytes() == (written / name).read_bytes()
 
 
 def test_figures_are_written_and_the_same_each_time(tiny_grid, tmp_path):
     for folder in ("one", "two"):
-        figures.write(collect(tiny_grid), tmp_path / folder, 0.1)
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["accuracy-by-spikes.svg", "sparsity.svg", "spikes-by-layer.svg", "training-curves.svg"]
+        figures.write(collect(tiny_grid), [], tmp_path / folder, 0.1)
+    names = sorted(path.stem for path in (tmp_path / "one").iterdir())
+    assert names == ["accuracy-by-spikes", "hardware", "pareto", "sparsity", "spikes-by-layer", "training-curves"]
     for name in names:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+        one, two = (tmp_path / folder / f"{name}.svg" for folder in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
 
 
 def test_figures_without_a_successful_cell(make_record, tmp_path):
-    figures.write([make_record(error="boom")], tmp_path, 0.1)
+    figures.write([make_record(error="boom")], [], tmp_path, 0.1)
     assert (tmp_path / "accuracy-by-spikes.svg").stat().st_size > 0
 
 
