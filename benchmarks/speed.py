@@ -1,6 +1,8 @@
-"""What spikes cost: time of a TTFS network over the time of the ReLU network it came from.
+"""What spikes and chips cost: time of a TTFS network over the time of the ReLU network it came from.
 
     python benchmarks/speed.py [--models fc2 lenet5 vgg16] [--threads 1] [--device cpu] [--seconds 20]
+
+On a chip, an inference is what a sweep does for each batch of test images: the forward pass on imperfect hardware.
 
 Both run in turn, in one process, on the same images; the table gives the median time of an inference and of a train
 step (forward, backward, SGD; in the TTFS network the windows grow too), and the median over turns of the ratio TTFS /
@@ -18,13 +20,25 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ttfs.config import CONFIGS, read_yaml
+from ttfs.hardware import Hardware, deploy
 from ttfs.models import build
 from ttfs.snn import NEURONS, SpikingNetwork, WindowGrowth, convert
 
 CLASSES = 10
 SIZES = {"fc2": ((1, 28, 28), 128), "lenet5": ((1, 28, 28), 128), "vgg16": ((3, 32, 32), 16)}  # image, batch
+
+SWEPT = 500  # images in a batch of a sweep
+CHIPS = {
+    "b1, 4-bit time": Hardware(time_bits=4, time_rounding="nearest", window_quantile=0.99),
+    "b1, 4-bit weights": Hardware(weight_bits=4),
+    "b1, 2 % jitter": Hardware(jitter=0.02),
+    "b1, all of these": Hardware(
+        jitter=0.02, time_bits=4, time_rounding="nearest", weight_bits=4, window_quantile=0.99
+    ),
+}
 
 
 def inference(network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]:
@@ -91,6 +105,14 @@ def measure(model: str, device: str, budget: float) -> Iterator[str]:
             ttfs = convert(relu, images, neuron)
             first, ratio, turns = compare(kind(relu, images, labels), kind(ttfs, images, labels), device, budget)
             yield f"| {model} | {size} | {neuron} | {name} | {1e3 * first:.2f} | {ratio:.3f} | {turns} |"
+    size = min(SWEPT, size * 4)
+    images, labels = torch.rand(size, *shape, device=device), torch.randint(0, CLASSES, (size,), device=device)
+    plain = inference(relu, images, labels)
+    for name, hardware in CHIPS.items():
+        chip = deploy(convert(relu, images), hardware, images)
+        with parametrize.cached():  # as in a sweep: few-bit weights are rounded once for all batches
+            first, ratio, turns = compare(plain, inference(chip, images, labels), device, budget)
+        yield f"| {model} | {size} | {name} | inference | {1e3 * first:.2f} | {ratio:.3f} | {turns} |"
 
 
 def machine(device: str) -> str:

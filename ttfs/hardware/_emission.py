@@ -37,11 +37,10 @@ class Emission:
         """Map emitted charges [N, ...] to those that reach the synapses."""
         draws = self.draw(charges)
         if draws.shift is not None:
-            moved = charges + width * draws.shift
-            charges = torch.where(charges > 0, F.hardtanh(moved, 0.0, width), 0.0)
+            moved = F.hardtanh(torch.add(charges, draws.shift, alpha=width), 0.0, width)
+            charges = moved.masked_fill(charges <= 0, 0.0)
         if self.time_bits is not None:
-            coarse = _last_step(charges.detach(), width / 2**self.time_bits)
-            charges = coarse + (charges - charges.detach())
+            charges = _Wait.apply(charges, width / 2**self.time_bits, 2**self.time_bits)
         return charges if draws.lost is None else charges.masked_fill(draws.lost, 0.0)
 
     def draw(self, like: Tensor) -> Draws:
@@ -49,7 +48,7 @@ class Emission:
         if self._stream is None or self._stream.device != like.device:
             self._stream = torch.Generator(like.device).manual_seed(self.seed)
         look: dict[str, Any] = {"generator": self._stream, "dtype": like.dtype, "device": like.device}
-        shift = self.jitter * torch.randn(like.shape, **look) if self.jitter > 0 else None
+        shift = torch.randn(like.shape, **look).mul_(self.jitter) if self.jitter > 0 else None
         lost = torch.rand(like.shape, **look) < self.lost_spikes if self.lost_spikes > 0 else None
         return Draws(shift, lost)
 
@@ -61,11 +60,19 @@ class Emission:
         return f"jitter={self.jitter}, time_bits={self.time_bits}, lead={self.lead:g}, lost_spikes={self.lost_spikes}"
 
 
-def _last_step(charges: Tensor, step: float) -> Tensor:
-    """Largest multiple of the step that is not above the charge; a division alone may miss one that is equal."""
-    below = (charges / step).floor()
-    above = (below + 1) * step
-    return torch.where(above <= charges, above, below * step)
+class _Wait(torch.autograd.Function):
+    """Largest multiple of the step that is not above the charge; the gradient passes straight through.
+
+    Division rounds, so what misses a step by less than its rounding error, a share of 2 epsilon x steps, is on it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, charges: Tensor, step: float, steps: int) -> Tensor:
+        return (charges / step).add_(2 * torch.finfo(charges.dtype).eps * steps).floor_().mul_(step)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0], None, None
 
 
 class Defects:

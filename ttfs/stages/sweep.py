@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy, quantised_relu
@@ -139,7 +140,9 @@ def _answer(chip: SpikingNetwork, images: Tensor, read_out: float) -> Tensor:
 
 @torch.no_grad()
 def _accuracy(answer: Callable[[Tensor], Tensor], job: Job) -> float:
-    parts = [(answer(images).cpu(), labels.cpu()) for images, labels in job.data.test.batches(500, device=job.device)]
+    batches = job.data.test.batches(500, device=job.device)
+    with parametrize.cached():  # few-bit weights are rounded once, not for each batch
+        parts = [(answer(images).cpu(), labels.cpu()) for images, labels in batches]
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     return accuracy(logits, labels)
 
