@@ -1,7 +1,7 @@
 """The MLflow view of the records. Only this module imports MLflow, and only when it has something to write.
 
 Records are the truth: training logs live for whoever watches, and `publish` makes the store agree with the records,
-whatever happened to it before. The tag ``ttfs.cell`` of a run names its cell.
+whatever happened to it before. The tag ``ttfs.cell`` of a run names its cell, and its hardware if it is on one.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sqlite3
+import statistics
 import sys
 import time
 from collections import defaultdict
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ttfs.config import RESULTS, Cell
 from ttfs.errors import UserError
-from ttfs.results.records import Record, read_curve
+from ttfs.results.records import LEVEL, Record, read_curve
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, Run
@@ -79,9 +80,9 @@ def publish(grid: str, records: Sequence[Record]) -> Published:
         found = _runs_by_cell(client, experiment)
         written, surplus = 0, []
         for record in records:
-            curve = read_curve(record.cell.folder)
+            curve = [] if record.hardware else read_curve(record.cell.folder)
             digest = hashlib.sha256((record.to_json() + json.dumps(curve)).encode()).hexdigest()
-            runs = found.pop(str(record.cell), [])
+            runs = found.pop(record.place, [])
             current = [run for run in runs if run.data.tags.get(DIGEST) == digest][:1]
             if not current:
                 _write_run(client, experiment, record, curve, digest)
@@ -208,13 +209,17 @@ def _write_run(
     """Write one whole run. The digest comes last: a run without it is not complete and will be replaced."""
     finished = datetime.fromisoformat(record.provenance.finished).timestamp()
     started = finished - record.provenance.wall_seconds
-    run = client.create_run(experiment, int(1000 * started), _tags(record), record.cell.name).info.run_id
+    name = record.place.removeprefix(f"{record.cell.grid}/")
+    run = client.create_run(experiment, int(1000 * started), _tags(record), name).info.run_id
     metrics = _at(0, finished, record.metrics)
     for layer, values in record.layers.items():
         metrics += _at(0, finished, {f"spikes_per_neuron/{layer}": values["spikes_per_neuron"]})
+    for step, values in _by_level(record.levels):
+        metrics += _at(step, finished, values)
     for row in curve:
         metrics += _at(int(row["epoch"]), finished, {name: row[name] for name in row if name != "epoch"})
-    _log(client, run, metrics, _params(record.cell, record.config))
+    hardware = {"hardware": {"id": record.hardware, **record.config["hardware"]}} if record.levels else {}
+    _log(client, run, metrics, _params(record.cell, {**record.config, **hardware}))
     client.set_terminated(run, "FINISHED" if record.status == "ok" else "FAILED", int(1000 * finished))
     client.set_tag(run, DIGEST, digest)
 
@@ -222,7 +227,7 @@ def _write_run(
 def _tags(record: Record) -> dict[str, str]:
     provenance = record.provenance
     tags = {
-        CELL: str(record.cell),
+        CELL: record.place,
         "ttfs.status": record.status,
         "ttfs.data_digest": record.data_digest,
         "ttfs.code_digest": record.code_digest,
@@ -255,6 +260,24 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
     return flat
+
+
+def _by_level(levels: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, dict[str, float]]]:
+    """For each level, numbered from 0, {metric/network: mean over draws}, e.g. ``accuracy/ttfs-fine-tuned``.
+
+    >>> row = {"level": 4, "network": "ttfs", "fine_tuned": False}
+    >>> list(_by_level([{**row, "draw": 0, "accuracy": 97.0}, {**row, "draw": 1, "accuracy": 98.0}]))
+    [(0, {'accuracy/ttfs': 97.5})]
+    """
+    steps = list(dict.fromkeys(row["level"] for row in levels))
+    for step, level in enumerate(steps):
+        drawn: dict[str, list[float]] = defaultdict(list)
+        for row in levels:
+            if row["level"] == level:
+                network = row["network"] + ("-fine-tuned" if row["fine_tuned"] else "")
+                for name in set(row) - set(LEVEL):
+                    drawn[f"{name}/{network}"].append(row[name])
+        yield step, {name: statistics.fmean(values) for name, values in sorted(drawn.items())}
 
 
 def _at(step: int, seconds: float, metrics: Mapping[str, float]) -> list["Metric"]:

@@ -24,7 +24,17 @@ PAPER = {
         {"datasets": ["digits"], "metric": "early_fire_rate", "value": 0.0},
     ],
 }
-FILES = ["cells.csv", "hardware.csv", "hardware.md", "layers.csv", "published.csv", "published.md", "sparsity.csv", "summary.csv", "summary.md"]
+FILES = [
+    "cells.csv",
+    "hardware.csv",
+    "hardware.md",
+    "layers.csv",
+    "published.csv",
+    "published.md",
+    "sparsity.csv",
+    "summary.csv",
+    "summary.md",
+]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,20 @@ def test_four_first_writers_at_once_lose_nothing(tmp_path, monkeypatch):
         assert run.info.status == "FINISHED"
         assert history(run, "validation_accuracy") == [(epoch, 90.0 + epoch / 10) for epoch in range(30)]
         assert len(history(run, "train_loss")) == 30
+
+
+def test_a_network_on_hardware_is_a_run_with_its_levels_as_steps(tiny_grid: Grid, store: Path):
+    cells = collect(tiny_grid)
+    ideal = next(record for record in cells if record.cell.method == "b1-converted")
+    row = {"network": "ttfs", "fine_tuned": True, "draw": 0}
+    levels = tuple({**row, "level": level, "accuracy": 90.0 + level} for level in (4, 2))
+    config = {"hardware": {"chip": {}, "axis": {"time_bits": [4, 2]}}}
+    swept = replace(ideal, metrics={}, layers={}, hardware="clock", levels=levels, config=config)
+    assert tracking.publish("tiny", [*cells, swept]).written == len(cells) + 1
+    assert tracking.publish("tiny", [*cells, swept]).written == 0
+    client = tracking._client()
+    experiment = client.get_experiment_by_name("ttfs/tiny").experiment_id
+    (run,) = client.search_runs([experiment], filter_string="params.`hardware.id` = 'clock'")
+    assert run.info.run_name == f"{ideal.cell.name}/hardware/clock"
+    history = client.get_metric_history(run.info.run_id, "accuracy/ttfs-fine-tuned")
+    assert sorted((point.step, point.value) for point in history) == [(0, 94.0), (1, 92.0)]
