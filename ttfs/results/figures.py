@@ -1,6 +1,7 @@
 """Figures, from records and the training curves beside them. The same inputs give the same bytes."""
 
 import io
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -134,21 +135,26 @@ def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
 
 
 def hardware(table: pd.DataFrame) -> Figure:
-    """Accuracy by level, a column of panels for each axis, a row for each data set; levels are spaced evenly."""
-    axes_table = table[table["axis"] != ""]
-    names, datasets = list(axes_table["hardware"].unique()), list(axes_table["dataset"].unique())
+    """Accuracy by level, a panel for each axis, four in a row, and a block of rows for each data set."""
+    swept = table[table["axis"] != ""]
+    names, datasets = sorted(set(swept["hardware"])), sorted(set(swept["dataset"]))
     if not names:
-        return _panels(axes_table, lambda axes, panel: None, [])
-    colour = _assign(COLOURS, axes_table["model"])
-    figure = Figure(figsize=(2.7 * len(names) + 0.4, 2.5 * len(datasets) + 0.5), layout="constrained")
-    for row, dataset in zip(figure.subplots(len(datasets), len(names), squeeze=False), datasets, strict=True):
-        best = axes_table.loc[axes_table["dataset"] == dataset, "accuracy_mean"].max()
-        for axes, name in zip(row, names, strict=True):
-            panel = axes_table[(axes_table["dataset"] == dataset) & (axes_table["hardware"] == name)]
-            _draw_axis(axes, panel, colour)
+        return _panels(swept, lambda axes, panel: None, [])
+    colour = _assign(COLOURS, swept["model"])
+    columns = min(4, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(2.9 * columns, 2.3 * rows * len(datasets) + 0.5), layout="constrained")
+    panels = figure.subplots(rows * len(datasets), columns, squeeze=False).reshape(len(datasets), -1)
+    for block, dataset in zip(panels, datasets, strict=True):
+        of_dataset = swept[swept["dataset"] == dataset]
+        for axes, name in itertools.zip_longest(block, names):
+            if name is None or not (of_dataset["hardware"] == name).any():
+                axes.set_axis_off()
+                continue
+            _draw_axis(axes, of_dataset[of_dataset["hardware"] == name], colour)
             axes.set_title(f"{dataset}: {name}", loc="left", fontweight="bold")
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], best - DEEPEST))
-        row[0].set_ylabel("Test accuracy [%]")
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST))
+        block[0].set_ylabel("Test accuracy [%]")
     keys = [*_keys(colour, {}), Line2D([], [], color="0.3", linewidth=0.8, linestyle=":", label="ideal")]
     keys += [Line2D([], [], color="0.3", label=label, **look) for label, look in MOMENTS.values()]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
@@ -167,6 +173,7 @@ def _draw_axis(axes: Axes, panel: pd.DataFrame, colour: Mapping[str, str]) -> No
             ideal = (mean - curve["accuracy_minus_ideal_mean"]).mean()
             axes.axhline(ideal, color=colour[model], linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+    axes.tick_params(axis="x", labelrotation=45 if len(levels) > 5 else 0)
     axes.set_xlabel(panel["axis"].iloc[0] if len(panel) else "")
 
 
