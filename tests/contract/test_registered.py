@@ -201,3 +201,12 @@ def test_a_name_that_is_not_registered_is_refused(tmp_path: Path):
     (tmp_path / "one.yaml").write_text("datasets: [digits]\nmodels: [fc3]\nmethods: [ann]\nseeds: [0]\n")
     with pytest.raises(UserError, match=r"no .*fc3\.yaml; did you mean"):
         config.load_grid(tmp_path / "one.yaml")
+
+
+@pytest.mark.parametrize("name", registered("hardware"))
+def test_each_level_of_a_hardware_is_a_chip_that_can_be(name: str):
+    hardware = read_yaml(CONFIGS / "hardware" / f"{name}.yaml", "hardware")
+    levels = [{key: level} for key, values in hardware.get("axis", {}).items() for level in values] or [{}]
+    for level in levels:
+        settings = {key: value for key, value in level.items() if key not in ("latency_cut", "read_out")}
+        ttfs.Hardware(**hardware["chip"] | settings)

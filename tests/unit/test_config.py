@@ -11,7 +11,13 @@ from ttfs.config import Cell, Grid, load_grid, read_yaml
 from ttfs.errors import UserError
 from ttfs.results.records import METRICS
 
-KINDS = {"datasets": "dataset", "models": "model", "methods": "method", "published": "published"}
+KINDS = {
+    "datasets": "dataset",
+    "models": "model",
+    "methods": "method",
+    "hardware": "hardware",
+    "published": "published",
+}
 SHIPPED = [(kind, path) for folder, kind in KINDS.items() for path in sorted((config.CONFIGS / folder).glob("*.yaml"))]
 
 DATASET = """

@@ -61,7 +61,8 @@ def test_a_run_ends_in_records_tables_figures_and_a_store(finished: House):
         "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = 'ttfs.cell' AND lifecycle_stage = 'active'"
     ).fetchall()
     store.close()
-    assert sorted(name for [name] in runs) == ["tiny/digits/fc2/seed0/ann", "tiny/digits/fc2/seed0/b1-converted"]
+    cell_names = [f"tiny/digits/fc2/seed0/{method}" for method in ("ann", "b1-converted")]
+    assert sorted(name for [name] in runs) == [*cell_names, f"{cell_names[1]}/hardware/time-4bit"]
 
 
 def test_what_changes_no_number_leaves_nothing_to_do(copy: House):
