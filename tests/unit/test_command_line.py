@@ -274,7 +274,7 @@ def test_data_that_changed_since_training_are_noticed(spoiled, fails):
 def test_keep_copies_records_and_tables_for_git(spoiled, capsys):
     for verb in ("tables", "keep"):
         assert main([verb, "configs/tiny.yaml"]) == 0
-    assert "results/published/tiny: 2 records, 7 tables" in capsys.readouterr().out
+    assert "results/published/tiny: 2 records, 9 tables" in capsys.readouterr().out
     for path in (f"{CELL}/ann/record.json", f"{CELL}/b1-converted/record.json", "tables/summary.md"):
         assert Path("results/published/tiny", path).read_bytes() == Path("results/tiny", path).read_bytes()
     shutil.rmtree("results/published")
