@@ -143,7 +143,11 @@ def hardware(table: pd.DataFrame) -> Figure:
     colour = _assign(COLOURS, swept["model"])
     columns = min(4, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(2.9 * columns, 2.3 * rows * len(datasets) + 0.5), layout="constrained")
+    keys = [*_keys(colour, {}), Line2D([], [], color="0.3", linewidth=0.8, linestyle=":", label="ideal")]
+    keys += [Line2D([], [], color="0.3", label=label, **look) for label, look in MOMENTS.values()]
+    in_a_row = max(1, 3 * columns // 2)
+    height = 2.3 * rows * len(datasets) + 0.2 * math.ceil(len(keys) / in_a_row) + 0.2
+    figure = Figure(figsize=(2.9 * columns, height), layout="constrained")
     panels = figure.subplots(rows * len(datasets), columns, squeeze=False).reshape(len(datasets), -1)
     for block, dataset in zip(panels, datasets, strict=True):
         of_dataset = swept[swept["dataset"] == dataset]
@@ -155,9 +159,7 @@ def hardware(table: pd.DataFrame) -> Figure:
             axes.set_title(f"{dataset}: {name}", loc="left", fontweight="bold")
             axes.set_ylim(bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST))
         block[0].set_ylabel("Test accuracy [%]")
-    keys = [*_keys(colour, {}), Line2D([], [], color="0.3", linewidth=0.8, linestyle=":", label="ideal")]
-    keys += [Line2D([], [], color="0.3", label=label, **look) for label, look in MOMENTS.values()]
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), in_a_row))
     return figure
 
 
