@@ -37,11 +37,11 @@ class Emission:
         """Map emitted charges [N, ...] to those that reach the synapses."""
         draws = self.draw(charges)
         if draws.shift is not None:
-            moved = F.hardtanh(torch.add(charges, draws.shift, alpha=width), 0.0, width)
-            charges = moved.masked_fill(charges <= 0, 0.0)
+            moved = F.hardtanh(torch.add(charges, draws.shift, alpha=width), 0.0, width, inplace=True)
+            charges = moved * charges.sign()  # silence does not move; a mask would be far slower
         if self.time_bits is not None:
             charges = _Wait.apply(charges, width / 2**self.time_bits, 2**self.time_bits)
-        return charges if draws.lost is None else charges.masked_fill(draws.lost, 0.0)
+        return charges if draws.lost is None else charges * ~draws.lost
 
     def draw(self, like: Tensor) -> Draws:
         """Draw for neurons of the tensor's shape, dtype and device; None for what the chip does not do."""
@@ -119,7 +119,7 @@ class ChipEncode(Encode):
         """Map images [N, ...] to charges [N, ...] on [0, 1]."""
         charges = super().forward(images)
         if self.emission.lead:
-            charges = torch.where(charges > 0, (charges + self.emission.lead).clamp(max=1.0), 0.0)
+            charges = charges.sign().mul_(self.emission.lead).add_(charges).clamp_(max=1.0)
         return self.emission(charges, 1.0)
 
     def extra_repr(self) -> str:
