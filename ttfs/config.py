@@ -174,10 +174,13 @@ def load_grid(path: str | Path) -> Grid:
         _check_method(name, method, parts["methods"], path)
     for name, model in parts["models"].items():
         _check_model(name, model)
+    deployable = [name for name, method in parts["methods"].items() if _neuron(method) == "b1"]
     for name in settings["deployed"]:
-        if name not in parts["methods"] or _neuron(parts["methods"][name]) != "b1":
-            known = [other for other, method in parts["methods"].items() if _neuron(method) == "b1"]
-            raise UserError(f"{path}: key 'deployed': {name!r} is no method of b1 neurons here{_suggest(name, known)}")
+        if name not in deployable:
+            suggestion = _suggest(name, deployable)
+            raise UserError(f"{path}: key 'deployed': {name!r} is no method of b1 neurons here{suggestion}")
+    if settings["hardware"] and not deployable:
+        raise UserError(f"{path}: key 'hardware': no method here is of b1 neurons; add one, b1-converted, say")
     hardware = {name: _read_named("hardware", name, path) for name in settings["hardware"]}
     studies = {name: _read_study(name, path) for name in settings["studies"]}
     published = [read_yaml(shorten(path), "published") for path in sorted((CONFIGS / "published").glob("*.yaml"))]

@@ -151,10 +151,13 @@ def test_a_spike_is_an_active_relu(ann: nn.Module, snn: SpikingNetwork, images: 
 
 
 def test_counting_in_batches_is_counting_at_once(snn: SpikingNetwork, images: Tensor):
-    once, parts = SpikeCounter(snn), SpikeCounter(snn)
+    once, parts = SpikeCounter(snn), SpikeCounter(snn, fan_out(snn))
     once.update(fired(snn, images))
     for part in images.split(2):
         parts.update(fired(snn, part, pooled=True))
+    operations = synaptic_operations(fired(snn, images, pooled=True), fan_out(snn))
+    assert parts.synaptic_operations == pytest.approx(operations.mean().item())
+    assert once.synaptic_operations == 0.0
     assert parts.spikes_per_layer == once.spikes_per_layer
     assert parts.spikes_per_neuron == once.spikes_per_neuron
     assert parts.neurons == {

@@ -130,6 +130,7 @@ def test_all_methods_of_b1_neurons_are_deployed_unless_some_are_named(house: Pat
             "key 'deployed': 'ann' is no method of b1 neurons here; choose from: b1-",
         ),
         ("seeds:", "deployed: [alpha1-converted]\nseeds:", "'alpha1-converted' is no method of b1 neurons here"),
+        ("b1-converted, ", "", "key 'hardware': no method here is of b1 neurons; add one"),
     ],
 )
 def test_a_grid_whose_hardware_is_wrong_is_refused(house: Path, old: str, new: str, said: str):

@@ -36,19 +36,26 @@ def spikes_per_neuron(snn: SpikingNetwork, images: Tensor) -> float:
 
 
 class SpikeCounter:
-    """Count hidden spikes over batches; `update` takes what `SpikingNetwork.fired` says of each layer's charges."""
+    """Count hidden spikes over batches, and, given the `fan_out` of the network, what they set off at the synapses.
 
-    def __init__(self, snn: SpikingNetwork):
+    `update` takes what `SpikingNetwork.fired` says of each population's charges.
+    """
+
+    def __init__(self, snn: SpikingNetwork, fan_out: dict[str, Tensor] | None = None):
         self._spikes = dict.fromkeys(snn.layers, 0)
         self._neurons = dict.fromkeys(snn.layers, 0)
         self._images = 0
+        self._fan_out = fan_out
+        self._operations = 0.0
 
     def update(self, fired: dict[str, Tensor]) -> None:
-        """Add one batch: {layer: which neurons spiked [N, ...]}; other names are passed over."""
+        """Add one batch: {layer: which neurons spiked [N, ...]}; the input, and pools for synapses, with them."""
         for name in self._spikes:
             self._spikes[name] += int(fired[name].count_nonzero())
             self._neurons[name] = fired[name][0].numel()
         self._images += len(fired[INPUT])
+        if self._fan_out is not None:
+            self._operations += synaptic_operations(fired, self._fan_out).sum().item()
 
     @property
     def neurons(self) -> dict[str, int]:
@@ -64,6 +71,11 @@ class SpikeCounter:
     def spikes_per_neuron(self) -> float:
         """Spikes / neurons over all hidden layers, mean over the images seen."""
         return sum(self._spikes.values()) / max(sum(self._neurons.values()) * self._images, 1)
+
+    @property
+    def synaptic_operations(self) -> float:
+        """Synaptic operations of an image, mean over the images seen; 0 without a `fan_out`."""
+        return self._operations / max(self._images, 1)
 
 
 def fan_out(snn: SpikingNetwork) -> dict[str, Tensor]:

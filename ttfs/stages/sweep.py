@@ -1,20 +1,19 @@
 """sweep: a TTFS network on hardware, level by level, as mapped and fine-tuned, beside the quantised ReLU network."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy, quantised_relu
-from ttfs.metrics import SpikeCounter, accuracy, fan_out, spiking_energy, synaptic_operations
+from ttfs.metrics import SpikeCounter, fan_out, spiking_energy
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork
 from ttfs.stages._job import Job
-from ttfs.stages._networks import load_snn
+from ttfs.stages._networks import load_snn, test_accuracy
 from ttfs.training import fit
 
 CALIBRATION_IMAGES = 10_000
@@ -80,10 +79,10 @@ def _on_chip(snn: SpikingNetwork, settings: dict[str, Any], read_out: float, job
             yield _row("ttfs", True, draw, _measure(tuned, read_out, draw == 0, job))
     if "time_bits" in settings:  # few-bit weights alone make the TTFS network the quantised ReLU network itself
         control = quantised_relu(snn, chip(0), _calibration(job))
-        yield _row("relu", False, 0, {"accuracy": _accuracy(control, job)})
+        yield _row("relu", False, 0, {"accuracy": test_accuracy(control, job)})
         if config["fine_tuned"]:
             _fine_tune(control, job)
-            yield _row("relu", True, 0, {"accuracy": _accuracy(control, job)})
+            yield _row("relu", True, 0, {"accuracy": test_accuracy(control, job)})
 
 
 def _row(network: str, fine_tuned: bool, draw: int, metrics: dict[str, float]) -> dict[str, Any]:
@@ -114,37 +113,24 @@ def _measure(chip: SpikingNetwork, read_out: float, count: bool, job: Job) -> di
     if bits is not None:
         metrics["time_steps"] = read_out * chip.depth * 2**bits
     if not count:
-        return metrics | {"accuracy": _accuracy(lambda images: _answer(chip, images, read_out), job)}
-    counter, synapses, operations = SpikeCounter(chip), fan_out(chip), 0.0
+        return metrics | {"accuracy": test_accuracy(lambda images: _answer(chip, images, read_out), job)}
+    counter = SpikeCounter(chip, fan_out(chip))
 
     def answer(images: Tensor) -> Tensor:
-        nonlocal operations
         logits, charges = chip.charges(images, pooled=True)
-        fired = {name: chip.fired(charge) for name, charge in charges.items()}
-        counter.update(fired)
-        operations += synaptic_operations(fired, synapses).sum().item()
+        counter.update({name: chip.fired(charge) for name, charge in charges.items()})
         return logits if read_out == 1.0 else _answer(chip, images, read_out)
 
-    metrics["accuracy"] = _accuracy(answer, job)
-    operations /= len(job.data.test)
+    metrics["accuracy"] = test_accuracy(answer, job)
     return metrics | {
         "spikes_per_neuron": counter.spikes_per_neuron,
-        "synaptic_operations": operations,
-        "energy": spiking_energy(operations),
+        "synaptic_operations": counter.synaptic_operations,
+        "energy": spiking_energy(counter.synaptic_operations),
     }
 
 
 def _answer(chip: SpikingNetwork, images: Tensor, read_out: float) -> Tensor:
     return chip(images) if read_out == 1.0 else chip.read_out(images, read_out * chip.latency)
-
-
-@torch.no_grad()
-def _accuracy(answer: Callable[[Tensor], Tensor], job: Job) -> float:
-    batches = job.data.test.batches(500, device=job.device)
-    with parametrize.cached():  # few-bit weights are rounded once, not for each batch
-        parts = [(answer(images).cpu(), labels.cpu()) for images, labels in batches]
-    logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    return accuracy(logits, labels)
 
 
 def _describe(row: Mapping[str, Any]) -> str:

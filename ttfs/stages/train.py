@@ -3,13 +3,13 @@
 import torch
 from torch import nn
 
-from ttfs.metrics import accuracy, kept_epoch
+from ttfs.metrics import kept_epoch
 from ttfs.results import tracking
 from ttfs.results.records import CURVE_COLUMNS, atomic_write
 from ttfs.seeds import seed
 from ttfs.snn import calibrate, convert, to_alpha1
 from ttfs.stages._job import Job, save_weights
-from ttfs.stages._networks import load_snn
+from ttfs.stages._networks import load_snn, test_accuracy
 from ttfs.training import fit
 
 
@@ -36,7 +36,7 @@ def train(job: Job) -> None:
     if config["neuron"] != "relu":
         return
     metrics = {
-        "accuracy": test_accuracy(network, job),
+        "accuracy": test_accuracy(network.to(job.device).eval(), job),
         **kept_epoch(rows, config["select"]),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
@@ -61,13 +61,3 @@ def _start(job: Job, axes: tuple[str | int, ...]) -> nn.Module:
     to_alpha1(snn, drawn=True)
     calibrate(snn, [images], headroom)
     return snn
-
-
-@torch.no_grad()
-def test_accuracy(network: torch.nn.Module, job: Job) -> float:
-    """Accuracy in percent on the whole test split."""
-    network.to(job.device).eval()
-    batches = job.data.test.batches(1000, device=job.device)
-    parts = [(network(images).cpu(), labels.cpu()) for images, labels in batches]
-    logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    return accuracy(logits, labels)

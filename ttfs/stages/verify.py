@@ -16,7 +16,6 @@ from ttfs.metrics import (
     kept_epoch,
     multiply_accumulates,
     spiking_energy,
-    synaptic_operations,
 )
 from ttfs.results.records import read_curve
 from ttfs.snn import (
@@ -40,16 +39,16 @@ def verify(job: Job) -> None:
     """
     snn = load_snn(job, job.cell).to(job.device).eval()
     ann = _reference(snn, job).to(job.device).eval()
-    limits, synapses = job.config["verify"], fan_out(snn)
-    answers = _answer(ann, snn, synapses, job)
+    limits = job.config["verify"]
+    answers = _answer(ann, snn, job)
     metrics = {
         "accuracy": accuracy(answers.logits, answers.labels),
         "agreement": agreement(answers.logits, answers.reference),
         "logit_difference": relative_difference(answers.logits, answers.reference),
         "spikes_per_neuron": answers.counter.spikes_per_neuron,
         "latency": snn.latency,
-        "synaptic_operations": answers.operations,
-        "energy": spiking_energy(answers.operations),
+        "synaptic_operations": answers.counter.synaptic_operations,
+        "energy": spiking_energy(answers.counter.synaptic_operations),
         "ann_energy": dense_energy(multiply_accumulates(snn)),
         "parameters": sum(p.numel() for p in snn.parameters()),
     }
@@ -84,20 +83,17 @@ class _Answers:
     reference: Tensor
     labels: Tensor
     counter: SpikeCounter
-    operations: float  # synaptic operations, mean over images
 
 
 @torch.no_grad()
-def _answer(ann: nn.Module, snn: SpikingNetwork, synapses: dict[str, Tensor], job: Job) -> _Answers:
-    counter, operations, parts = SpikeCounter(snn), 0.0, []
+def _answer(ann: nn.Module, snn: SpikingNetwork, job: Job) -> _Answers:
+    counter, parts = SpikeCounter(snn, fan_out(snn)), []
     for images, labels in job.data.test.batches(500, device=job.device):
         logits, charges = snn.charges(images, pooled=True)
-        fired = {name: snn.fired(charge) for name, charge in charges.items()}
-        counter.update(fired)
-        operations += synaptic_operations(fired, synapses).sum().item()
+        counter.update({name: snn.fired(charge) for name, charge in charges.items()})
         parts.append((logits.cpu(), ann(images).cpu(), labels.cpu()))
     logits, reference, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    return _Answers(logits, reference, labels, counter, operations / len(labels))
+    return _Answers(logits, reference, labels, counter)
 
 
 @torch.no_grad()
