@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from learning import AXES, CONFIG, by_hand, close, equal, make_data, network, train
-from torch import nn
+from torch import Tensor, nn
 
 from ttfs.data import DataSet
 from ttfs.errors import UserError
 from ttfs.training import fit
+from ttfs.training._activity import smooth_count
 from ttfs.training._classifier import Classifier
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning and one store
@@ -136,34 +137,54 @@ def test_patience(data, monkeypatch, patience: int | None, epochs: int):
     assert len(train(data, network(), patience=patience, epochs=6)) == epochs
 
 
-def test_the_activity_penalty_is_strength_times_activity_per_image():
+@pytest.mark.parametrize(
+    ("strengths", "expected"),
+    [
+        ({"activity_l1": 0.5}, 0.5 * 14 / 2),
+        # means of the active 5/3 and 3, so half a count at 1/3 and 0.6
+        ({"activity_l0": 0.5}, 0.25 * (1 / (4 / 3) + 3 / (10 / 3) + 1 / (4 / 3) + 2 / 2.6 + 6 / 6.6 + 1 / 1.6)),
+    ],
+    ids=["charge", "count"],
+)  # fmt: skip
+def test_the_activity_penalty_is_strength_times_activity_per_image(strengths, expected):
     net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False), nn.ReLU())
     net[0].weight.data = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
     net[2].weight.data = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     images, labels = torch.tensor([[1.0, 1.0], [3.0, -1.0]]), torch.tensor([0, 0])
     # hidden: (1, 0), (3, 1); then (2, 0), (6, 1): 14 over two images
-    plain, penalised = (Classifier(net, CONFIG | {"activity_l1": strength}) for strength in (0.0, 0.5))
+    plain, penalised = Classifier(net, CONFIG), Classifier(net, CONFIG | strengths)
     for module in (plain, penalised):
         module._trainer = type("Trainer", (), {"optimizers": [type("O", (), {"param_groups": [{"lr": 1.0}]})]})()
     difference = penalised.training_step((images, labels), 0) - plain.training_step((images, labels), 0)
-    assert difference.item() == pytest.approx(0.5 * 14 / 2)
+    assert difference.item() == pytest.approx(expected)
 
 
-def test_the_activity_penalty_lowers_activity(data):
+@pytest.mark.parametrize(("penalty", "measure"), [("activity_l1", Tensor.mean), ("activity_l0", Tensor.count_nonzero)])
+def test_the_activity_penalty_lowers_activity(data, penalty, measure):
     def activity(net: nn.Sequential) -> float:
         images, _ = next(iter(data.train.batches(100)))
-        return net.eval()[:3](images).mean().item()
+        return measure(net.eval()[:3](images)).item()
 
     free, penalised = network(), network()
     train(data, free, epochs=5)
-    rows = train(data, penalised, epochs=5, activity_l1=0.1)
+    rows = train(data, penalised, epochs=5, **{penalty: 0.1})
     assert activity(penalised) < 0.5 * activity(free)
     assert rows[-1]["train_loss"] < 2.0  # the curve shows the cross-entropy, without the penalty
 
 
-def test_a_network_without_relu_modules_has_no_activity_to_penalise(data):
-    with pytest.raises(UserError, match=r"activity_l1 finds no nn\.ReLU"):
-        train(data, nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), activity_l1=0.1)
+def test_the_count_of_spikes_does_not_see_their_size_and_survives_silence():
+    charges = torch.rand(5, 7, generator=torch.Generator().manual_seed(0)).sub(0.5).relu().requires_grad_()
+    assert smooth_count(3.0 * charges).item() == pytest.approx(smooth_count(charges).item())
+    assert 0.5 * charges.count_nonzero() < smooth_count(charges) < charges.count_nonzero()
+    (along,) = torch.autograd.grad(smooth_count(charges), charges)
+    assert (along * charges).sum().item() == pytest.approx(0.0, abs=1e-5)  # all together cannot pay less
+    assert smooth_count(torch.zeros(2, 3)).item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("penalty", ["activity_l1", "activity_l0"])
+def test_a_network_without_relu_modules_has_no_activity_to_penalise(data, penalty):
+    with pytest.raises(UserError, match=rf"train\.{penalty} finds no nn\.ReLU"):
+        train(data, nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), **{penalty: 0.1})
 
 
 def test_a_diverging_loss_is_one_line_with_its_cure(data):

@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from ttfs.results import tables
 from ttfs.results.hardware import on_hardware
 from ttfs.results.records import METRICS, REFERENCE, Record, atomic_write, read_curve
-from ttfs.results.sparsity import trade_off
+from ttfs.results.sparsity import PENALTIES, trade_off
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 """Okabe and Ito's palette: told apart in every common kind of colour blindness."""
@@ -107,17 +107,22 @@ def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
 
 
 def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
-    """Accuracy by spikes per neuron along the strengths of L1, a panel per data set; operating points are ringed."""
+    """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set; operating points ringed."""
     colour = _assign(COLOURS, table["model"])
+    marker = {name: MARKERS[place] for place, name in enumerate(PENALTIES) if (table[name] > 0).any()}
     reference = cell_table[(cell_table["method"] == REFERENCE) & (cell_table["status"] == "ok")]
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
-        for model, curve in panel.groupby("model"):
-            x, y = curve["spikes_per_neuron_mean"], curve["accuracy_mean"]
-            bars = (curve["accuracy_std"].fillna(0.0), curve["spikes_per_neuron_std"].fillna(0.0))
-            axes.errorbar(x, y, *bars, color=colour[model], marker="o", markersize=4, capsize=2, linewidth=1)
-            chosen = curve["operating_point"]
-            axes.plot(x[chosen], y[chosen], "o", markersize=10, color=colour[model], fillstyle="none")
+        for model, of_model in panel.groupby("model"):
+            for penalty in marker or PENALTIES:
+                curve = of_model[(of_model[[name for name in PENALTIES if name != penalty]] == 0.0).all(axis=1)]
+                x, y = curve["spikes_per_neuron_mean"], curve["accuracy_mean"]
+                bars = (curve["accuracy_std"].fillna(0.0), curve["spikes_per_neuron_std"].fillna(0.0))
+                look: dict[str, Any] = {"color": colour[model], "marker": marker.get(penalty, "o")}
+                axes.errorbar(x, y, *bars, markersize=4, capsize=2, linewidth=1, **look)
+            chosen = of_model[of_model["operating_point"]]
+            x, y = chosen["spikes_per_neuron_mean"], chosen["accuracy_mean"]
+            axes.plot(x, y, "o", markersize=10, color=colour[model], fillstyle="none")
             ann = reference[(reference["model"] == model) & (reference["dataset"] == panel["dataset"].iloc[0])]
             axes.axhline(ann["accuracy"].mean(), color=colour[model], linestyle="--", linewidth=1)
         axes.set_xscale("log")
@@ -131,7 +136,7 @@ def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
     ring = Line2D([], [], color="0.3", marker="o", markersize=10, fillstyle="none", linestyle="none")
     ring.set_label("operating point, by validation")
     line = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{REFERENCE} (mean)")
-    return _panels(table, draw, [*_keys(colour, {}), ring, line])
+    return _panels(table, draw, [*_keys(colour, {PENALTIES[name]: marker[name] for name in marker}), ring, line])
 
 
 def hardware(table: pd.DataFrame) -> Figure:

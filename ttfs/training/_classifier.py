@@ -1,23 +1,21 @@
 """The one Lightning module: any network that maps images to logits, ReLU or spiking, learns here."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ttfs.errors import UserError
-from ttfs.snn import Fire
+from ttfs.training._activity import ActivityPenalty
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy plus an L1 penalty: strength * sum over hidden neurons of their activation, mean over images.
+    """Cross-entropy plus what activity costs (`ActivityPenalty`).
 
-    A spiking neuron's activation is its charge t_max - t, so the penalty pushes spikes towards silence.
     Sums for the curve are kept as tensors and read once an epoch: reading them at each step would cost as much again.
     """
 
@@ -27,25 +25,18 @@ class Classifier(pl.LightningModule):
         self.config = config
         self._sums = {"train": torch.zeros(3), "validation": torch.zeros(3)}  # loss, correct, images
         self._rate = config["learning_rate"]
-        self._activity: list[Tensor] = []
-        self._hooks: list[RemovableHandle] = []
-        if config["activity_l1"] > 0:
-            self._listen_to_activity()
+        self._activity = ActivityPenalty(network, config["activity_l1"], config["activity_l0"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Return the loss of a batch."""
         loss = self._step(batch, "train")
         self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        if self._activity:
-            penalty = torch.stack([activity.sum().float() for activity in self._activity]).sum() / len(batch[0])
-            self._activity.clear()
-            loss = loss + self.config["activity_l1"] * penalty
-        return loss
+        return loss + self._activity.take()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Add a batch to the validation sums."""
         self._step(batch, "validation")
-        self._activity.clear()
+        self._activity.forget()
 
     def row(self) -> dict[str, float]:
         """Return the epoch's row of the curve, with the learning rate of its last step, and start the sums anew."""
@@ -61,8 +52,7 @@ class Classifier(pl.LightningModule):
 
     def on_fit_end(self) -> None:
         """Stop listening: the network outlives its training."""
-        for hook in self._hooks:
-            hook.remove()
+        self._activity.close()
 
     def configure_optimizers(self) -> Any:
         """Adam or SGD; weight decay acts on weights, not on biases and scales. The schedule moves at each step."""
@@ -94,15 +84,3 @@ class Classifier(pl.LightningModule):
         sums = self._sums[split] = self._sums[split].to(loss.device, torch.float64)
         sums += torch.stack([loss.detach() * count, correct, correct.new_tensor(count)])
         return loss
-
-    def _listen_to_activity(self) -> None:
-        neurons = list(_neurons(self.network))
-        if not neurons:
-            raise UserError("train.activity_l1 finds no nn.ReLU module to listen to; set it to 0 or use modules")
-        for module in neurons:
-            hook = module.register_forward_hook(lambda module, inputs, output: self._activity.append(output))
-            self._hooks.append(hook)
-
-
-def _neurons(network: nn.Module) -> Iterator[nn.Module]:
-    return (module for module in network.modules() if isinstance(module, nn.ReLU | Fire))

@@ -1,0 +1,69 @@
+"""What hidden neurons emit while a network learns, and what it costs in the loss."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ttfs.errors import UserError
+from ttfs.snn import Fire
+
+KNEE = 0.2
+"""Activation at which half a spike is counted, as a share of the mean activation of the layer's active neurons."""
+
+
+def smooth_count(activity: Tensor) -> Tensor:
+    """Return a smooth count of the neurons that are active: sum of a / (a + KNEE m), activations a >= 0 of a layer.
+
+    m is the mean over the batch's a > 0, so the count stays where all activations scale together: a layer saves by
+    silence alone. Its slope is steepest at the weakest spikes, which say least. It is the transformed L1 penalty, which
+    Ma et al. 2019 (arXiv:1901.01021) put on weights, on charges.
+
+    >>> [round(smooth_count(scale * torch.tensor([[0.0, 1.0], [3.0, 0.0]])).item(), 3) for scale in (1.0, 10.0)]
+    [1.597, 1.597]
+    """
+    knee = (KNEE * activity.sum() / activity.count_nonzero().clamp(min=1)).clamp(min=1e-12)
+    return activity.numel() - knee * (activity + knee).reciprocal().sum()  # a / (a + knee) takes twice as long
+
+
+class ActivityPenalty:
+    """l1 * sum of a + l0 * smooth count of a > 0, over all hidden neurons, mean over images.
+
+    A spiking neuron's activation a is its charge t_max - t, so both push spikes towards silence.
+    Raises UserError if the network has no nn.ReLU or Fire to listen to.
+    """
+
+    def __init__(self, network: nn.Module, l1: float, l0: float):
+        self.l1, self.l0 = l1, l0
+        self._heard: list[Tensor] = []
+        neurons = list(_neurons(network)) if l1 > 0 or l0 > 0 else []
+        if not neurons and (l1 > 0 or l0 > 0):
+            name = "activity_l1" if l1 > 0 else "activity_l0"
+            raise UserError(f"train.{name} finds no nn.ReLU module to listen to; set it to 0 or use modules")
+        self._hooks = [module.register_forward_hook(self._listen) for module in neurons]
+
+    def take(self) -> Tensor | float:
+        """Return the penalty of the last forward pass, and forget the pass."""
+        heard = [activity.float() for activity in self._heard]
+        self.forget()
+        penalty: Tensor | float = 0.0
+        for strength, measure in ((self.l1, torch.sum), (self.l0, smooth_count)):
+            if strength > 0:
+                penalty = penalty + strength * (torch.stack([measure(layer) for layer in heard]).sum() / len(heard[0]))
+        return penalty
+
+    def forget(self) -> None:
+        """Let go of a pass that is not to be learnt from."""
+        self._heard.clear()
+
+    def close(self) -> None:
+        """Stop listening: the network outlives its training."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _listen(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._heard.append(output)
+
+
+def _neurons(network: nn.Module) -> Iterator[nn.Module]:
+    return (module for module in network.modules() if isinstance(module, nn.ReLU | Fire))
