@@ -42,8 +42,9 @@ def spiking(ann: nn.Module, data: DataSet, neuron: str = "b1") -> SpikingNetwork
         {"optimizer": "adam", "schedule": "cosine"},
         {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.01},
         {"optimizer": "adam", "activity_l1": 0.01, "select": "best"},
+        {"optimizer": "adam", "activity_l0": 0.01},
     ],
-    ids=["adam", "sgd", "sparse"],
+    ids=["adam", "sgd", "small charges", "few spikes"],
 )
 def test_b1_learns_as_the_relu_network_bit_for_bit(data, make, changes: dict):
     ann = make()
