@@ -46,7 +46,8 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
     augment = Augment(**(config.get("augment") or {}))
     if max(augment.shift, augment.crop) >= min(shape[1:]):
         raise UserError(
-            f"{where}: key 'augment': moves of {augment.shift} and {augment.crop} pixels leave nothing of {shape}"
+            f"{where}: key 'augment', or that of the grid or method: moves of {augment.shift} and {augment.crop} "
+            f"pixels leave nothing of {shape}"
         )
     normalise = _normalise(config, where)
     train, test = read(config, where)
