@@ -73,7 +73,7 @@ def test_a_file_where_results_go(house: House):
 
 def test_a_second_run_at_once_is_refused_and_harms_nothing(copy: House):
     tables = copy.tables()
-    copy.edit("configs/tiny.yaml", "[ann, b1-converted]", "[ann]")  # so that there is something to do
+    copy.edit("configs/tiny.yaml", "seeds: [0]", "seeds: [0, 1]")  # so that there is something to do
     with (copy.folder / "results/tiny/.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         status, said = copy.run()

@@ -1,14 +1,10 @@
-"""The networks of cells: read back from their checkpoints, and tested."""
-
-from collections.abc import Callable
+"""The networks of cells, read back from their checkpoints."""
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import nn
 
 from ttfs.config import Cell
 from ttfs.errors import UserError
-from ttfs.metrics import accuracy
 from ttfs.results.records import read
 from ttfs.snn import SpikingNetwork, convert
 from ttfs.stages._job import Job, load_weights
@@ -31,13 +27,3 @@ def load_snn(job: Job, cell: Cell) -> SpikingNetwork:
     snn = convert(job.build(), any_image, job.grid.neuron(cell.method), input_range=data.input_range)
     load_weights(snn, cell.folder / "weights.pt")
     return snn
-
-
-@torch.no_grad()
-def test_accuracy(answer: Callable[[Tensor], Tensor], job: Job) -> float:
-    """Accuracy in percent, on the whole test split, of what maps images [N, ...] to logits on the job's device."""
-    batches = job.data.test.batches(500, device=job.device)
-    with parametrize.cached():  # few-bit weights are rounded once, not for each batch
-        parts = [(answer(images).cpu(), labels.cpu()) for images, labels in batches]
-    logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    return accuracy(logits, labels)

@@ -13,7 +13,8 @@ from ttfs.metrics import SpikeCounter, fan_out, spiking_energy
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork
 from ttfs.stages._job import Job
-from ttfs.stages._networks import load_snn, test_accuracy
+from ttfs.stages._networks import load_snn
+from ttfs.stages._scoring import test_accuracy
 from ttfs.training import fit
 
 CALIBRATION_IMAGES = 10_000

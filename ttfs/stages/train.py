@@ -9,7 +9,8 @@ from ttfs.results.records import CURVE_COLUMNS, atomic_write
 from ttfs.seeds import seed
 from ttfs.snn import calibrate, convert, to_alpha1
 from ttfs.stages._job import Job, save_weights
-from ttfs.stages._networks import load_snn, test_accuracy
+from ttfs.stages._networks import load_snn
+from ttfs.stages._scoring import test_accuracy
 from ttfs.training import fit
 
 
