@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ttfs.__main__ import main
-from ttfs.config import SCHEMAS, Cell, load_grid
+from ttfs.config import SCHEMAS, Cell, load_grid, read_yaml
 from ttfs.errors import UserError
 from ttfs.hardware import Hardware
 from ttfs.results.records import Record, read
@@ -139,6 +139,28 @@ def test_a_grid_whose_hardware_is_wrong_is_refused(house: Path, old: str, new: s
     with pytest.raises(UserError) as caught:
         load_grid("configs/tiny.yaml")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("chip: {time_bits: 0}\n", "key 'chip.time_bits': 0 is less than the minimum of 1"),
+        ("chip: {jitter: -0.1}\n", "key 'chip.jitter': -0.1 is less than the minimum of 0"),
+        ("chip: {jiter: 0.1}\n", "unknown key 'chip.jiter'; did you mean 'jitter'?"),
+        ("chip: {window_quantile: 0}\n", "'chip.window_quantile': 0 is less than or equal to"),
+        ("axis: {weight_bits: [4, 0]}\n", "'axis.weight_bits.1': 0 is less than the minimum"),
+        ("axis: {time_bits: [4], jitter: [0.1]}\n", "key 'axis': {'time_bits': [4], 'jitter'"),
+        ("axis: {latency_cut: [0.5]}\n", "'axis.latency_cut.0': 0.5 is less than the minimum"),
+        ("fine_tuning: {epochs: 0}\n", "key 'fine_tuning.epochs': 0 is less than the minimum"),
+    ],
+)  # fmt: skip
+def test_a_hardware_file_that_is_wrong_is_refused_in_one_line(tmp_path: Path, text: str, said: str):
+    (tmp_path / "made-up.yaml").write_text(f"title: T\n{text}")
+    with pytest.raises(UserError) as caught:
+        read_yaml(tmp_path / "made-up.yaml", "hardware")
+    assert said in str(caught.value)
+    assert "made-up.yaml: " in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_does_not_go_onto_a_hardware_is_said(house: Path, capsys: pytest.CaptureFixture):
