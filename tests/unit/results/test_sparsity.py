@@ -57,15 +57,19 @@ def test_test_accuracy_has_no_say_in_the_operating_point(records):
     assert trade_off(worse, 0.1)["operating_point"].tolist() == trade_off(records, 0.1)["operating_point"].tolist()
 
 
-def test_a_count_of_spikes_comes_after_l1_and_can_be_the_operating_point(records):
+def test_a_count_of_spikes_comes_after_l1_and_can_be_the_operating_point(records, tmp_path):
     def counted(record):
         metrics = record.metrics | {"spikes_per_neuron": 0.01}
         cell = replace(record.cell, method="b1-l0")
         return replace(record, cell=cell, metrics=metrics, config={"train": {"activity_l1": 0.0, "activity_l0": 1e-5}})
 
-    table = trade_off([*records, *(counted(r) for r in records if r.cell.method == "b1-l1-weak")], 0.0125)
+    both = [*records, *(counted(r) for r in records if r.cell.method == "b1-l1-weak")]
+    table = trade_off(both, 0.0125)
     assert table["method"].tolist() == ["b1-scratch", "b1-l1-weak", "b1-l1-strong", "b1-l0"]
     assert table.loc[table["operating_point"], "method"].tolist() == ["b1-l0"]
+    for found, labelled in ((records, False), (both, True)):
+        figures.write(found, [], tmp_path, 0.0125)
+        assert ("smooth count of spikes" in (tmp_path / "sparsity.svg").read_text()) is labelled
 
 
 def test_without_the_ann_nothing_is_chosen(records):
