@@ -1,6 +1,7 @@
 """A chip's imperfections, one by one and together, against their definitions."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -115,6 +116,25 @@ def test_jitter_moves_spikes_by_its_share_of_the_window_and_silence_not_at_all(s
     hidden, window = chip.charges(images)[1]["_1"], chip.layers["_1"].width
     assert hidden.min() >= 0
     assert hidden.max() <= window
+
+
+def test_jitter_wakes_no_silent_neuron(snn):
+    fire = deploy(snn, Hardware(jitter=0.05)).layers["_1"]
+    potential = torch.randn(1000) * fire.width
+    charges = fire(potential)
+    assert not charges[potential <= 0].any()
+    assert charges[potential > 0.5 * fire.width].all()  # ten standard deviations before the deadline
+
+
+def test_a_threshold_half_a_step_lower_wakes_whom_jitter_takes_over_the_next_step(snn):
+    """A potential of -1/4 of a step fires 1/4 of a step before the deadline, too late for the clock but for jitter."""
+    potential = torch.full((20_000,), -0.25 / 8) * snn.layers["_1"].width
+    shares = []
+    for jitter in (0.0, 0.05):
+        fire = deploy(snn, Hardware(time_bits=3, time_rounding="nearest", jitter=jitter)).layers["_1"]
+        shares.append((fire(potential) > 0).double().mean().item())
+    tail = 0.5 * math.erfc(0.75 / 8 / 0.05 / 2**0.5)  # xi > 3/4 of a step
+    assert shares == [0.0, pytest.approx(tail, abs=4 * (tail / 20_000) ** 0.5)]
 
 
 def test_noise_is_its_seed_s(snn, images):
@@ -314,16 +334,42 @@ def test_each_channel_has_a_scale_of_its_own(snn):
     assert errors[0] < 0.1 < errors[1]
 
 
-def test_the_gradient_on_a_chip_of_short_windows_and_mismatch_is_the_finite_difference(snn, images):
-    chip = deploy(copy.deepcopy(snn).double(), Hardware(threshold_mismatch=0.05, window_quantile=0.9), images.double())
-    few = images[:4].double()
-    parameter = next(chip.parameters())
-    chip(few).square().sum().backward()
-    direction, small = torch.randn_like(parameter), 1e-6
+@pytest.mark.parametrize(
+    "chip",
+    [
+        {"threshold_mismatch": 0.05, "window_quantile": 0.9},
+        {"jitter": 0.02},
+        {"dead_neurons": 0.3},
+        {"lost_spikes": 0.2},
+    ],
+    ids="+".join,
+)
+def test_where_nothing_is_rounded_the_gradient_is_the_finite_difference(snn, images, chip):
+    """Of the same draws: a copy of a chip draws what the chip draws."""
+    chip = deploy(copy.deepcopy(snn).double(), Hardware(**chip, seed=3), images.double())
+    few, small = images[:4].double(), 1e-6
+    directions = [torch.randn_like(parameter) for parameter in chip.parameters()]
     values = []
     for sign in (1, -1):
+        moved = copy.deepcopy(chip)
         with torch.no_grad():
-            parameter += sign * small * direction
-            values.append(chip(few).square().sum().item())
-            parameter -= sign * small * direction
-    assert (parameter.grad * direction).sum().item() == pytest.approx((values[0] - values[1]) / (2 * small), rel=1e-4)
+            for parameter, direction in zip(moved.parameters(), directions, strict=True):
+                parameter += sign * small * direction
+            values.append(moved(few).square().sum().item())
+    chip(few).square().sum().backward()
+    slope = sum((p.grad * d).sum().item() for p, d in zip(chip.parameters(), directions, strict=True))
+    assert slope == pytest.approx((values[0] - values[1]) / (2 * small), rel=1e-4)
+
+
+def test_float_weights_get_the_gradient_of_their_rounded_ones(snn, images):
+    chip = deploy(snn, Hardware(weight_bits=3))
+    rounded = copy.deepcopy(snn)
+    layers = [[m.weights for m in network.modules() if isinstance(m, Synapses)] for network in (chip, rounded)]
+    with torch.no_grad():
+        for few, full in zip(*layers, strict=True):
+            full.weight.copy_(few.weight)
+    for network in (chip, rounded):
+        network(images).square().sum().backward()
+    for few, full in zip(*layers, strict=True):
+        assert full.weight.grad.any()
+        assert torch.equal(few.parametrizations.weight.original.grad, full.weight.grad)

@@ -151,6 +151,7 @@ def test_a_grid_whose_hardware_is_wrong_is_refused(house: Path, old: str, new: s
         ("axis: {weight_bits: [4, 0]}\n", "'axis.weight_bits.1': 0 is less than the minimum"),
         ("axis: {time_bits: [4], jitter: [0.1]}\n", "key 'axis': {'time_bits': [4], 'jitter'"),
         ("axis: {latency_cut: [0.5]}\n", "'axis.latency_cut.0': 0.5 is less than the minimum"),
+        ("axis: {read_out: [0, 1]}\n", "'axis.read_out.0': 0 is less than or equal to"),
         ("fine_tuning: {epochs: 0}\n", "key 'fine_tuning.epochs': 0 is less than the minimum"),
     ],
 )  # fmt: skip
