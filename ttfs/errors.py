@@ -1,8 +1,8 @@
 """The one exception a user is meant to read."""
 
 
-class UserError(Exception):
-    """Something the user can mend. The message is one line: what is wrong, where (file, key, value) and the cure.
+class UserError(ValueError):
+    """Something the user can put right, in one line: what is wrong, where (file, key, value), and the fix.
 
     The command line prints it without a traceback and exits with status 2.
     """

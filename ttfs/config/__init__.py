@@ -1,0 +1,30 @@
+"""Configuration: files read and checked, axes made points, grids laid out into cells. Imports no torch."""
+
+from ttfs.config.plan import NO_MODEL, RESULTS, STORE, Cell, Grid, Study, column, kind_of, load_grid
+from ttfs.config.read import SHIPPED, find, known, read_named, read_yaml, schema_of, shorten, suggest
+from ttfs.config.variants import POINT, Variant, text_of, value_at, variants
+
+__all__ = [
+    "NO_MODEL",
+    "POINT",
+    "RESULTS",
+    "SHIPPED",
+    "STORE",
+    "Cell",
+    "Grid",
+    "Study",
+    "Variant",
+    "column",
+    "find",
+    "kind_of",
+    "known",
+    "load_grid",
+    "read_named",
+    "read_yaml",
+    "schema_of",
+    "shorten",
+    "suggest",
+    "text_of",
+    "value_at",
+    "variants",
+]

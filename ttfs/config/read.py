@@ -1,0 +1,244 @@
+"""Read one YAML file of `configs/`, check it against its JSON schema, and fill in the defaults.
+
+A schema's `default` values are filled in here, once, so that no other code repeats them.
+"""
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from ttfs.errors import UserError
+
+SCHEMAS = Path(__file__).parent / "schemas"
+SHIPPED = Path(__file__).parents[1] / "shipped"
+ID = re.compile(r"[a-z0-9-]+")
+LARGEST_FILE = 1_000_000
+"""Bytes of the largest file that is read as configuration."""
+FOLDERS = {
+    "dataset": "datasets",
+    "model": "models",
+    "method": "methods",
+    "hardware": "hardware",
+    "study": "studies",
+    "published": "published",
+}
+"""The folder of `configs/` in which files of each noun lie."""
+
+
+def places(noun: str) -> list[Path]:
+    """Return the folders of a noun's files: that of the working directory first, then the shipped one."""
+    own = Path("configs", FOLDERS[noun])
+    shipped = SHIPPED / own
+    return [own] if own.is_dir() and own.samefile(shipped) else [own, shipped]
+
+
+def known(noun: str) -> list[str]:
+    """Return the ids of a noun that have a file, in order."""
+    return sorted({path.stem for place in places(noun) for path in place.glob("*.yaml")})
+
+
+def find(noun: str, name: str) -> Path | None:
+    """Return the file of an id: of the working directory, or else the shipped one; None without."""
+    paths = (place / f"{name}.yaml" for place in places(noun))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read_named(noun: str, name: str, where: str) -> dict[str, Any]:
+    """Return the checked file of an id; raise UserError, which begins with `where`, if there is none."""
+    path = find(noun, name) if ID.fullmatch(name) else None
+    if path is None:
+        file = Path("configs", FOLDERS[noun], f"{name}.yaml")
+        raise UserError(f"{where}: no {file}{suggest(name, known(noun))}")
+    return read_yaml(path, noun)
+
+
+def read_yaml(path: str | Path, noun: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read one file, check it against the schema of its noun (or the given one), fill in the defaults.
+
+    Adds the key `id`, the file's stem. Raises UserError with the file, the key, the value and the fix.
+    """
+    path = Path(path)
+    content = load_yaml(path)
+    return {"id": path.stem, **complete(content, schema or schema_of(noun), str(path))}
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Return the `key: value` pairs of a YAML file whose name is an id, unchecked."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UserError(f"{path}: larger than {LARGEST_FILE:,} bytes; this is no configuration")
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        near = sorted(file.name for file in path.parent.glob("*.yaml"))
+        raise UserError(f"{path}: no such file{suggest(path.name, near)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not valid YAML: {reason}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected 'key: value' lines, found {type(content).__name__}")
+    if not ID.fullmatch(path.stem):
+        raise UserError(
+            f"{path}: the file's name is its id and may hold only a-z, 0-9 and '-'"
+        )
+    return content
+
+
+def complete(content: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the content with the schema's defaults; raise UserError, which begins with `where`, if it does not fit."""
+    fault = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(content))
+    if fault is not None:
+        raise UserError(f"{where}: {_explain(fault)}")
+    return with_defaults(content, schema)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2: 012 is 12, 1:30 is text, 1e-3 a number, `on` a word. No anchors, no key twice or other than text."""
+
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  PyYAML reads it so
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not allowed", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        words = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:str":
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key.value}' is no text", problem_mark=key.start_mark
+                )
+            if words.count(key.value) > 1:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key.value}' comes twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    if len(node.value) > 20:
+        raise yaml.MarkedYAMLError(
+            problem=f"the number {node.value[:20]}… is too long", problem_mark=node.start_mark
+        )
+    return int(node.value)
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", _NUMBER, "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+
+
+def _is_number(_: object, value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_integer(_: object, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# JSON Schema takes 4.0 for an integer, and YAML's .inf and .nan are numbers; neither is a number of epochs or a rate.
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "number", _is_number
+    ).redefine("integer", _is_integer),
+)
+
+
+def shorten(path: Path) -> Path:
+    """Return the path relative to the working directory where it lies below it, for messages and records."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+@cache
+def schema_of(noun: str) -> dict[str, Any]:
+    """Return the JSON schema of a noun's files."""
+    return _resolved(yaml.safe_load((SCHEMAS / f"{noun}.schema.yaml").read_text(encoding="utf-8")))
+
+
+def _resolved(schema: Any) -> Any:
+    """Put the schema of another file in place of each `$ref` that names one, under the words of the place."""
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: _resolved(value) for key, value in schema.items()}
+    file = schema.get("$ref", "#")
+    if file.startswith("#"):
+        return schema
+    return schema_of(file.removesuffix(".schema.yaml")) | {
+        key: schema[key] for key in schema if key != "$ref"
+    }
+
+
+def with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:
+    """Return the content with the defaults of the schema for the keys that are left out, blocks included."""
+    if not isinstance(content, Mapping):
+        return content
+    properties = schema.get("properties", {})
+    filled = {key: with_defaults(value, properties.get(key, {})) for key, value in content.items()}
+    needs = schema.get("dependentRequired", {})
+    for key, rule in properties.items():
+        wanted = all(other in filled for other in needs.get(key, ()))
+        if key not in filled and "default" in rule and wanted:
+            filled[key] = with_defaults(json.loads(json.dumps(rule["default"])), rule)
+    return filled
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    """Say in one line which key is wrong, what it holds and what it may hold."""
+    where = ".".join(str(part) for part in error.absolute_path)
+    prefix = f"{where}." if where else ""
+    if error.validator == "additionalProperties":
+        keys = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(keys))[0]
+        return f"unknown key '{prefix}{unknown}'{suggest(unknown, keys)}"
+    if error.validator == "required":
+        missing = sorted(set(error.validator_value) - set(error.instance))[0]
+        return f"missing key '{prefix}{missing}'"
+    if error.validator in ("enum", "const"):
+        value = error.validator_value
+        choices = [str(one) for one in (value if error.validator == "enum" else [value])]
+        return f"key '{where}' is {error.instance!r}{suggest(str(error.instance), choices)}"
+    if error.validator == "oneOf" and all(set(option) == {"required"} for option in error.validator_value):
+        keys = [f"'{prefix}{key}'" for option in error.validator_value for key in option["required"]]
+        return f"give exactly one of the keys {', '.join(keys[:-1])} and {keys[-1]}"
+    if error.validator == "dependentRequired":
+        pairs = ((key, other) for key, others in error.validator_value.items() for other in others)
+        key, other = next((k, o) for k, o in pairs if k in error.instance and o not in error.instance)
+        return f"key '{prefix}{key}' needs key '{prefix}{other}'"
+    message = " ".join(error.message.split())
+    message = message if len(message) <= 200 else message[:200] + "…"
+    return f"key '{where}': {message}" if where else message
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """Return the end of a message: the known word nearest to one that is not known, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; choose from: {', '.join(known) or 'none is there'}"
