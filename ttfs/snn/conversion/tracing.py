@@ -11,11 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ttfs.errors import UserError
-
-
-class ConversionError(UserError, ValueError):
-    """A network that cannot be mapped exactly; the message names the module and the reason."""
+from ttfs.errors import ConversionError
 
 
 class Add(nn.Module):
