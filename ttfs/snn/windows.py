@@ -33,6 +33,7 @@ def calibrate(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) -
 
 
 def check_range(images: Tensor, low: float, high: float) -> None:
+    """Raise ConversionError if calibration images are not finite or leave [low, high] by more than rounding."""
     smallest, largest = images.min().item(), images.max().item()
     if not (math.isfinite(smallest) and math.isfinite(largest)):
         raise ConversionError("the calibration images hold NaN or infinity")

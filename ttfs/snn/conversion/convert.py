@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 
 from ttfs.errors import ConversionError

@@ -72,6 +72,7 @@ class Walk:
         self.dtype, self.device = parameter.dtype, parameter.device
 
     def run(self) -> SpikingNetwork:
+        """Visit each node of the ANN's graph in order and return the TTFS network."""
         for node in self.ann.graph.nodes:
             if node.op == "placeholder":
                 self.values[node] = self._input(node)

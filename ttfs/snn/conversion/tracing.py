@@ -73,6 +73,7 @@ class Recorder(fx.Interpreter):
         self.values: dict[str, Any] = {}
 
     def run_node(self, node: fx.Node) -> Any:
+        """Compute a node and keep a copy of its value, which a later in-place call would change."""
         value = super().run_node(node)
         self.values[node.name] = value.clone() if isinstance(value, Tensor) else value
         return value
