@@ -62,7 +62,7 @@ GUESTS = {  # library: the only rooms or modules it may be imported in
 
 
 def name_of(path: Path) -> str:
-    """The module without `ttfs.`, e.g. `snn._network`."""
+    """The module without `ttfs.`, e.g. `snn.network`."""
     return ".".join(path.relative_to(HOUSE).with_suffix("").parts)
 
 

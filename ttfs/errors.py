@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class ConversionError(UserError, ValueError):
+    """A network that cannot be mapped exactly; the message names the module and the reason."""

@@ -22,7 +22,7 @@ from ttfs.snn import (
     stalled_neurons,
     to_alpha1,
 )
-from ttfs.snn._alpha1 import Slope
+from ttfs.snn.alpha1 import Slope
 
 pytestmark = pytest.mark.usefixtures("seed")
 SHAPES = [(5, 7), (4, 3, 5), (6, 2, 3, 3)]

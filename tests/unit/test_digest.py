@@ -53,11 +53,14 @@ def test_each_stage_depends_on_what_makes_its_numbers():
     assert closure("train") >= modules("training", "data", "models") | {
         "ttfs.models",
         "ttfs.seeds",
-        "ttfs.snn._alpha1",
+        "ttfs.snn.alpha1",
         "ttfs.stages._networks",
     }
-    assert closure("verify") >= modules("metrics", "data", "models") | {"ttfs.snn._simulator", "ttfs.stages._networks"}
-    assert closure("convert") >= modules("data", "models") | {"ttfs.snn._conversion", "ttfs.snn._neurons"}
+    assert closure("verify") >= modules("metrics", "data", "models") | {
+        "ttfs.snn.simulation.simulator",
+        "ttfs.stages._networks",
+    }
+    assert closure("convert") >= modules("data", "models") | {"ttfs.snn.conversion.convert", "ttfs.snn.b1"}
     assert closure("tables") >= {"ttfs.results.tables", "ttfs.results.records"}
     assert closure("figures") >= {"ttfs.results.figures", "ttfs.results.records"}
     assert closure("publish") >= {"ttfs.results.tracking", "ttfs.results.records"}
@@ -66,8 +69,8 @@ def test_each_stage_depends_on_what_makes_its_numbers():
 def test_no_stage_depends_on_what_it_does_not_use():
     assert not closure("verify") & modules("training")
     assert "ttfs.results.tracking" not in closure("verify")
-    assert not closure("convert") & (modules("training", "metrics") | {"ttfs.snn._simulator"})
-    assert not closure("train") & {"ttfs.snn._simulator", "ttfs.metrics._spikes", "ttfs.stages.convert"}
+    assert not closure("convert") & (modules("training", "metrics") | {"ttfs.snn.simulation.simulator"})
+    assert not closure("train") & {"ttfs.snn.simulation.simulator", "ttfs.metrics._spikes", "ttfs.stages.convert"}
     assert not closure("tables") & modules("snn", "data", "training", "metrics")
 
 
@@ -86,10 +89,10 @@ def moved(before: dict[str, str]) -> set[str]:
     [
         ("metrics/_agreement.py", {"train", "verify"}),
         ("metrics/_spikes.py", {"verify"}),
-        ("snn/_neurons.py", {"train", "convert", "verify"}),
-        ("snn/_conversion.py", {"train", "convert", "verify"}),
-        ("snn/_alpha1.py", {"train", "convert", "verify"}),
-        ("snn/_simulator.py", {"verify"}),
+        ("snn/b1.py", {"train", "convert", "verify"}),
+        ("snn/conversion/convert.py", {"train", "convert", "verify"}),
+        ("snn/alpha1.py", {"train", "convert", "verify"}),
+        ("snn/simulation/simulator.py", {"verify"}),
         ("training/_fit.py", {"train"}),
         ("training/_classifier.py", {"train"}),
         ("data/_split.py", {"train", "convert", "verify"}),

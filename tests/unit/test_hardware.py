@@ -9,7 +9,7 @@ from torch import nn
 
 import ttfs
 from ttfs.errors import UserError
-from ttfs.hardware import Hardware, QuantisedReLU, deploy, quantised_relu
+from ttfs.hardware import Hardware, QuantizedReLU, deploy, quantized_relu
 from ttfs.snn import Synapses
 
 
@@ -67,12 +67,12 @@ def test_lower_thresholds_take_spikes_to_the_nearest_step(snn, images, bits):
     assert (coarse["input"][images == 0] == 0).all()
 
 
-def test_nearest_steps_are_the_rounded_activations_of_the_quantised_relu_network(snn, images):
+def test_nearest_steps_are_the_rounded_activations_of_the_quantized_relu_network(snn, images):
     """The clock has 2^bits steps above silence, the quantised ReLU 2^bits - 1: with as many levels they are one."""
     chip = deploy(snn, Hardware(time_bits=3, time_rounding="nearest", weight_bits=4))
-    control = quantised_relu(snn, Hardware(time_bits=3, weight_bits=4))
+    control = quantized_relu(snn, Hardware(time_bits=3, weight_bits=4))
     for module in control.modules():
-        if isinstance(module, QuantisedReLU):
+        if isinstance(module, QuantizedReLU):
             module.largest, module.bits = module.largest * 15 / 8, 4
     clipped = {name: fire.width for name, fire in chip.layers.items()}
     charges = chip.charges(images)[1]
@@ -82,21 +82,21 @@ def test_nearest_steps_are_the_rounded_activations_of_the_quantised_relu_network
 
 
 def test_the_control_of_an_ideal_chip_is_the_relu_network(snn, images):
-    control = quantised_relu(snn, Hardware())
+    control = quantized_relu(snn, Hardware())
     assert torch.equal(control(images), snn(images))
-    fine = quantised_relu(snn, Hardware(time_bits=16, weight_bits=16))
+    fine = quantized_relu(snn, Hardware(time_bits=16, weight_bits=16))
     assert torch.allclose(fine(images), snn(images), atol=1e-2 * snn(images).abs().max().item())
 
 
 def test_the_control_learns(snn, images):
-    control = quantised_relu(snn, Hardware(time_bits=3, weight_bits=3))
+    control = quantized_relu(snn, Hardware(time_bits=3, weight_bits=3))
     nn.functional.cross_entropy(control(images), torch.arange(64) % 5).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in control.parameters())
     assert sum(bool(p.grad.any()) for p in control.parameters()) > 3
 
 
 def test_a_clock_changes_nothing_that_lies_on_it():
-    from ttfs.hardware._emission import Emission
+    from ttfs.hardware.emission import Emission
 
     for width in (1.0, 0.3, 7.7):
         clock = Emission(0.0, 5, 0.0, 0.0, 0)

@@ -1,14 +1,22 @@
 """TTFS coding, neurons, conversion, networks and their event-driven simulation. Pure torch."""
 
-from ttfs.snn._alpha1 import Alpha1Synapses, slopes, stalled_neurons, to_alpha1
-from ttfs.snn._connectivity import Population, Projection, connectivity
-from ttfs.snn._conversion import NEURONS, calibrate, convert
-from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
-from ttfs.snn._neurons import EarliestSpike, Encode, Fire, OneToOne, Synapses
-from ttfs.snn._simulator import Simulation, simulate
-from ttfs.snn._tracing import ConversionError
-from ttfs.snn._verification import layer_differences, relative_difference, relu_twin
-from ttfs.snn._windows import WindowGrowth
+from ttfs.errors import ConversionError
+from ttfs.snn.alpha1 import Alpha1Synapses, slopes, stalled_neurons
+from ttfs.snn.b1 import Fire
+from ttfs.snn.conversion import (
+    NEURONS,
+    convert,
+    layer_differences,
+    relative_difference,
+    relu_twin,
+    to_alpha1,
+)
+from ttfs.snn.encode import Encode
+from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
+from ttfs.snn.pools import EarliestSpike
+from ttfs.snn.simulation import Population, Projection, Simulation, connectivity, simulate
+from ttfs.snn.synapses import OneToOne, Synapses
+from ttfs.snn.windows import WindowGrowth, calibrate
 
 __all__ = [
     "INPUT",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
-from ttfs.hardware import Hardware, deploy, quantised_relu
+from ttfs.hardware import Hardware, deploy, quantized_relu
 from ttfs.metrics import SpikeCounter, fan_out, spiking_energy
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork
@@ -79,7 +79,7 @@ def _on_chip(snn: SpikingNetwork, settings: dict[str, Any], read_out: float, job
         for draw in draws:
             yield _row("ttfs", True, draw, _measure(tuned, read_out, draw == 0, job))
     if "time_bits" in settings:  # few-bit weights alone make the TTFS network the quantised ReLU network itself
-        control = quantised_relu(snn, chip(0), _calibration(job))
+        control = quantized_relu(snn, chip(0), _calibration(job))
         yield _row("relu", False, 0, {"accuracy": test_accuracy(control, job)})
         if config["fine_tuned"]:
             _fine_tune(control, job)

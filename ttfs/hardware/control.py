@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ttfs.hardware._chip import Hardware, deploy
+from ttfs.hardware.chip import Hardware, deploy
 from ttfs.snn import SpikingNetwork
 
 
-class QuantisedReLU(nn.Module):
+class QuantizedReLU(nn.Module):
     """Uniform activations of 2^bits levels from 0 to the largest: a <- step clip(round(v / step), 0, 2^bits - 1).
 
     The gradient passes straight through the rounding, and is 0 where the activation is clipped.
@@ -29,7 +29,7 @@ class QuantisedReLU(nn.Module):
         return f"largest={self.largest:g}, bits={self.bits}"
 
 
-def quantised_relu(
+def quantized_relu(
     snn: SpikingNetwork, hardware: Hardware, calibration: Tensor | Iterable[Tensor] | None = None
 ) -> nn.Module:
     """Return the ReLU network of a TTFS network with as few bits as the chip has: what the spike code is held against.
@@ -48,7 +48,7 @@ def quantised_relu(
     )
     relu: list[nn.Module] = [chip.encode]
     if hardware.time_bits is not None:
-        relu.append(QuantisedReLU(1.0, hardware.time_bits))
+        relu.append(QuantizedReLU(1.0, hardware.time_bits))
         for name, fire in chip.layers.items():
-            chip.body.set_submodule(name, QuantisedReLU(fire.width, hardware.time_bits))
+            chip.body.set_submodule(name, QuantizedReLU(fire.width, hardware.time_bits))
     return nn.Sequential(*relu, chip.body)

@@ -4,14 +4,15 @@ import itertools
 import math
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 
-from ttfs.snn._alpha1 import to_alpha1
-from ttfs.snn._mapping import Walk
-from ttfs.snn._network import INPUT, SpikingNetwork
-from ttfs.snn._tracing import ConversionError, trace
-from ttfs.snn._verification import layer_differences
+from ttfs.errors import ConversionError
+from ttfs.snn.conversion.alpha1 import to_alpha1
+from ttfs.snn.conversion.mapping import Walk
+from ttfs.snn.conversion.tracing import trace
+from ttfs.snn.conversion.verification import layer_differences
+from ttfs.snn.network import SpikingNetwork
+from ttfs.snn.windows import calibrate, check_range
 
 NEURONS = ("b1", "alpha1")
 
@@ -59,7 +60,7 @@ def convert(
     first = next(batches, None)
     if first is None or not len(first):
         raise ConversionError("calibration holds no image; give at least one")
-    _check_range(first, low, high)
+    check_range(first, low, high)
     snn = Walk(trace(ann, first[:1]), low, high).run()
     snn.to(first.device).train(ann.training)
     calibrate(snn, [first[:8]], headroom)  # activations that are not finite are no fault of the mapping
@@ -68,39 +69,6 @@ def convert(
         to_alpha1(snn)
     calibrate(snn, itertools.chain([first], batches), headroom)
     return snn
-
-
-@torch.no_grad()
-def calibrate(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) -> None:
-    """Give each layer the window (1 + headroom) x its largest charge over batches of images, in place.
-
-    Raises ConversionError where images or activations are not finite, or images leave the network's input range.
-    """
-    for layer in snn.layers.values():
-        layer.width = math.inf  # clip nothing that is to be measured
-    largest = dict.fromkeys(snn.layers, 0.0)
-    for images in batches:
-        _check_range(images, snn.encode.low, snn.encode.high)
-        for name, charges in snn.charges(images)[1].items():
-            strongest = charges.max().item()
-            if not math.isfinite(strongest):
-                raise ConversionError(f"layer {name}: an activation is {strongest} over the calibration images")
-            if name != INPUT:
-                largest[name] = max(largest[name], strongest)
-    for name, layer in snn.layers.items():
-        layer.width = (1.0 + headroom) * largest[name] if largest[name] > 0 else 1.0
-
-
-def _check_range(images: Tensor, low: float, high: float) -> None:
-    smallest, largest = images.min().item(), images.max().item()
-    if not (math.isfinite(smallest) and math.isfinite(largest)):
-        raise ConversionError("the calibration images hold NaN or infinity")
-    slack = 1e-4 * (high - low)
-    if smallest < low - slack or largest > high + slack:
-        raise ConversionError(
-            f"the calibration images lie on [{smallest:.4g}, {largest:.4g}], outside input_range ({low:g}, {high:g});"
-            " pass the range of the inputs"
-        )
 
 
 def _check_mapping(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> None:

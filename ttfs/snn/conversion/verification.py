@@ -5,9 +5,9 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-from ttfs.snn._network import OUTPUT, SpikingNetwork
-from ttfs.snn._neurons import EarliestSpike
-from ttfs.snn._tracing import Recorder, operation, trace
+from ttfs.snn.conversion.tracing import Recorder, operation, trace
+from ttfs.snn.network import OUTPUT, SpikingNetwork
+from ttfs.snn.pools import EarliestSpike
 
 
 def relu_twin(snn: SpikingNetwork) -> nn.Module:

@@ -19,17 +19,19 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ttfs.snn._network import OUTPUT, SpikingNetwork
-from ttfs.snn._neurons import EarliestSpike, Fire, OneToOne, Reshape, Synapses
-from ttfs.snn._tracing import (
+from ttfs.errors import ConversionError
+from ttfs.snn.b1 import Fire
+from ttfs.snn.conversion.tracing import (
     Add,
     Concatenate,
-    ConversionError,
     SpatialMean,
     is_inplace,
     operation,
     shape,
 )
+from ttfs.snn.network import OUTPUT, SpikingNetwork
+from ttfs.snn.pools import EarliestSpike
+from ttfs.snn.synapses import OneToOne, Reshape, Synapses, scale_columns
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -70,6 +72,7 @@ class Walk:
         self.dtype, self.device = parameter.dtype, parameter.device
 
     def run(self) -> SpikingNetwork:
+        """Visit each node of the ANN's graph in order and return the TTFS network."""
         for node in self.ann.graph.nodes:
             if node.op == "placeholder":
                 self.values[node] = self._input(node)
@@ -297,15 +300,6 @@ class Walk:
         kind = getattr(module, "name", type(module).__name__)
         where = node.target if node.op == "call_module" else node.name
         raise ConversionError(f"{where} ({kind}) cannot be mapped to TTFS: {reason}")
-
-
-def scale_columns(weights: nn.Module, scale: Tensor) -> None:
-    """Multiply in place what a convolution or linear map reads of each channel or feature by a scale [C], or [1]."""
-    matrix: Any = weights.weight
-    groups = getattr(weights, "groups", 1)
-    scale = scale.to(matrix.dtype).expand(groups * matrix.shape[1]).reshape(groups, 1, -1)
-    scale = scale.expand(-1, matrix.shape[0] // groups, -1).reshape(matrix.shape[:2])
-    matrix.mul_(scale.reshape(*matrix.shape[:2], *[1] * (matrix.dim() - 2)))
 
 
 def _fold(synapses: Synapses, scale: Tensor, shift: Tensor) -> None:

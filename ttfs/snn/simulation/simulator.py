@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttfs.snn._connectivity import Population, Projection, connectivity
-from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
+from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
+from ttfs.snn.simulation.connectivity import Population, Projection, connectivity
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, fx, nn
 
-from ttfs.snn._alpha1 import Alpha1Synapses, slopes
-from ttfs.snn._network import INPUT, OUTPUT, SpikingNetwork
-from ttfs.snn._neurons import EarliestSpike, Fire, OneToOne, Reshape, Synapses
+from ttfs.snn.alpha1 import Alpha1Synapses, slopes
+from ttfs.snn.b1 import Fire
+from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
+from ttfs.snn.pools import EarliestSpike
+from ttfs.snn.synapses import OneToOne, Reshape, Synapses
 
 
 @dataclass(frozen=True)

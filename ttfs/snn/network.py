@@ -6,7 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, fx, nn
 
-from ttfs.snn._neurons import EarliestSpike, Encode, Fire
+from ttfs.snn.b1 import Fire
+from ttfs.snn.encode import Encode
+from ttfs.snn.pools import EarliestSpike
 
 INPUT, OUTPUT = "input", "output"
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from ttfs.errors import UserError
-from ttfs.hardware._emission import ChipEncode, ChipFire, Defects, Emission
-from ttfs.hardware._weights import FewBits
+from ttfs.hardware.defects import Defects
+from ttfs.hardware.emission import ChipEncode, ChipFire, Emission
+from ttfs.hardware.weights import FewBits
 from ttfs.seeds import seed
 from ttfs.snn import INPUT, SpikingNetwork, Synapses
 

@@ -11,11 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ttfs.errors import UserError
-
-
-class ConversionError(UserError, ValueError):
-    """A network that cannot be mapped exactly; the message names the module and the reason."""
+from ttfs.errors import ConversionError
 
 
 class Add(nn.Module):
@@ -77,6 +73,7 @@ class Recorder(fx.Interpreter):
         self.values: dict[str, Any] = {}
 
     def run_node(self, node: fx.Node) -> Any:
+        """Compute a node and keep a copy of its value, which a later in-place call would change."""
         value = super().run_node(node)
         self.values[node.name] = value.clone() if isinstance(value, Tensor) else value
         return value

@@ -1,0 +1,33 @@
+"""Pixels as spikes: the earlier a spike, the larger the value.
+
+All modules of a TTFS network pass on charges s = t_max - t >= 0, with 0 for a silent neuron.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Encode(nn.Module):
+    """Turn pixels on [low, high] into spikes of the input window [0, 1].
+
+    A pixel x spikes at t = 1 - (x - low) / (high - low); its charge is s = 1 - t. The lowest value stays silent.
+    Values outside the range are clipped to it, as no spike can lie outside its window.
+    """
+
+    emission: Any = None
+    """What a chip does to the spikes (`ttfs.hardware`); None in an ideal network."""
+
+    def __init__(self, low: float, high: float):
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [N, ...] to charges [N, ...] on [0, 1]."""
+        if (self.low, self.high) == (0.0, 1.0):
+            return images.clamp(0.0, 1.0)
+        return ((images - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+
+    def extra_repr(self) -> str:
+        """Show the range."""
+        return f"low={self.low}, high={self.high}"

@@ -1,0 +1,59 @@
+"""Synapses: weighted connections that turn charges s = t_max - t into potentials."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Synapses(nn.Module):
+    """Weighted connections from charges to potentials: a convolution or a linear map, and a bias.
+
+    The bias is one value a channel, inside the map, or a `bias_map` of the shape of one image's output: what is left
+    of a shift that entered a zero-padded convolution, and so differs at the border.
+    """
+
+    weights: Any  # Conv1d, Conv2d or Linear
+
+    def __init__(self, weights: nn.Module, bias_map: Tensor | None = None):
+        super().__init__()
+        self.weights = weights
+        self.bias_map = None if bias_map is None else nn.Parameter(bias_map)
+
+    def forward(self, charges: Tensor) -> Tensor:
+        """Map charges [N, C, ...] to potentials [N, C', ...]."""
+        potential = self.weights(charges)
+        return potential if self.bias_map is None else potential + self.bias_map
+
+
+class OneToOne(nn.Module):
+    """One synapse a neuron, and a bias: v = weight * s + bias, where no other weights are there to take them in."""
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, charges: Tensor) -> Tensor:
+        """Map charges [N, C, ...] to potentials of the same shape."""
+        return charges * self.weight + self.bias
+
+
+class Reshape(nn.Module):
+    """Give each image's values another shape; the values stay."""
+
+    def __init__(self, shape: Sequence[int]):
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map values [N, ...] to [N, *shape]."""
+        return values.reshape(-1, *self.shape)
+
+
+def scale_columns(weights: nn.Module, scale: Tensor) -> None:
+    """Multiply in place what a convolution or linear map reads of each channel or feature by a scale [C], or [1]."""
+    matrix: Any = weights.weight
+    groups = getattr(weights, "groups", 1)
+    scale = scale.to(matrix.dtype).expand(groups * matrix.shape[1]).reshape(groups, 1, -1)
+    scale = scale.expand(-1, matrix.shape[0] // groups, -1).reshape(matrix.shape[:2])
+    matrix.mul_(scale.reshape(*matrix.shape[:2], *[1] * (matrix.dim() - 2)))

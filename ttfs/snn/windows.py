@@ -1,0 +1,80 @@
+"""Windows of a TTFS network: calibrated on images, or growing with the potentials while it learns."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ttfs.errors import ConversionError
+from ttfs.snn.network import INPUT, SpikingNetwork
+
+
+@torch.no_grad()
+def calibrate(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) -> None:
+    """Give each layer the window (1 + headroom) x its largest charge over batches of images, in place.
+
+    Raises ConversionError where images or activations are not finite, or images leave the network's input range.
+    """
+    for layer in snn.layers.values():
+        layer.width = math.inf  # clip nothing that is to be measured
+    largest = dict.fromkeys(snn.layers, 0.0)
+    for images in batches:
+        check_range(images, snn.encode.low, snn.encode.high)
+        for name, charges in snn.charges(images)[1].items():
+            strongest = charges.max().item()
+            if not math.isfinite(strongest):
+                raise ConversionError(f"layer {name}: an activation is {strongest} over the calibration images")
+            if name != INPUT:
+                largest[name] = max(largest[name], strongest)
+    for name, layer in snn.layers.items():
+        layer.width = (1.0 + headroom) * largest[name] if largest[name] > 0 else 1.0
+
+
+def check_range(images: Tensor, low: float, high: float) -> None:
+    """Raise ConversionError if calibration images are not finite or leave [low, high] by more than rounding."""
+    smallest, largest = images.min().item(), images.max().item()
+    if not (math.isfinite(smallest) and math.isfinite(largest)):
+        raise ConversionError("the calibration images hold NaN or infinity")
+    slack = 1e-4 * (high - low)
+    if smallest < low - slack or largest > high + slack:
+        raise ConversionError(
+            f"the calibration images lie on [{smallest:.4g}, {largest:.4g}], outside input_range ({low:g}, {high:g});"
+            " pass the range of the inputs"
+        )
+
+
+class WindowGrowth:
+    """After each training batch, T <- max(T, growth x largest potential of the batch), layer by layer.
+
+    Windows never shrink (Stanojevic et al. 2024, published code, with growth 10). Times count from the end of a window,
+    so a wider one changes no charge: it only makes room. A potential above T is clipped in the batch where it first
+    appears, which a growth of 10 makes rare.
+
+    Call `start` before training, `grow` after each batch, `stop` when the network is to outlive its training.
+    """
+
+    def __init__(self, snn: SpikingNetwork, growth: float):
+        self._layers = list(snn.layers.values())
+        self._growth = growth
+        self._largest: dict[nn.Module, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
+
+    def start(self) -> None:
+        """Listen to the potentials that reach each layer."""
+        self._hooks = [layer.register_forward_pre_hook(self._measure) for layer in self._layers]
+
+    def grow(self) -> None:
+        """Widen the windows that the last batch came close to."""
+        for layer in self._layers:
+            layer.width = max(layer.width, self._growth * self._largest[layer].item())
+
+    def stop(self) -> None:
+        """Listen no more."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _measure(self, layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        if layer.training:
+            self._largest[layer] = inputs[0].detach().amax()
