@@ -98,7 +98,7 @@ def test_a_study_is_stale_when_what_its_numbers_depend_on_changes(
 
 def test_a_study_depends_on_the_code_of_studies_and_on_no_trainer():
     found = digest._closure("ttfs.stages.study")
-    assert {"ttfs.studies._trajectory", "ttfs.studies._gradients", "ttfs.snn._alpha1", "ttfs.data._split"} <= found
+    assert {"ttfs.studies._trajectory", "ttfs.studies._gradients", "ttfs.snn._alpha1", "ttfs.data.splits"} <= found
     assert not any(name.startswith("ttfs.training") for name in found)
 
 
