@@ -229,7 +229,7 @@ def test_a_grid_that_names_what_is_not_there(house: Path, old: str, new: str, sa
     ("file", "old", "new", "said"),
     [
         ("datasets/digits", "epochs", "epoch", "configs/datasets/digits.yaml: unknown key 'epoch'"),
-        ("models/fc2", "glorot-uniform", "glorot", "configs/models/fc2.yaml: key 'initialisation' is 'glorot'"),
+        ("models/fc2", "glorot-uniform", "glorot", "configs/models/fc2.yaml: key 'initialization' is 'glorot'"),
         ("models/fc2", "layers: 340", "layers: 340-C5", "model 'fc2', key 'layers': token 2 'C5' is not a layer"),
         ("methods/ann", "adam", "adamw", "configs/methods/ann.yaml: key 'train.optimizer' is 'adamw'"),
         ("methods/b1-converted", "source: ann", "source: b1-converted", "'b1-converted' trains no ReLU network"),

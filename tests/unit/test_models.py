@@ -9,14 +9,14 @@ from ttfs.errors import UserError
 from ttfs.models import build, parse
 
 SHIPPED = {path.stem: path for path in sorted((CONFIGS / "models").glob("*.yaml"))}
-GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+GRAY, COLOR = (1, 28, 28), (3, 32, 32)
 
 
 @pytest.fixture
 def model(tmp_path: Path):
     """Return a function that builds a network from the lines of a YAML file, through its schema."""
 
-    def make(lines: str, shape: tuple[int, int, int] = GREY, classes: int = 10) -> nn.Module:
+    def make(lines: str, shape: tuple[int, int, int] = GRAY, classes: int = 10) -> nn.Module:
         path = tmp_path / "mine.yaml"
         path.write_text(f"title: Mine\n{lines}\n")
         return build(read_yaml(path, "model"), shape, classes)
@@ -116,14 +116,14 @@ def test_no_bias_where_the_norm_that_follows_has_one(model):
 @pytest.mark.parametrize(
     ("name", "shape", "count"),
     [
-        ("fc2", GREY, 784 * 340 + 340 + 340 * 10 + 10),
-        ("fc-600", GREY, 784 * 600 + 600 + 600 * 10 + 10),
-        ("fc8", GREY, 785 * 340 + 6 * 341 * 340 + 341 * 10),
-        ("fc16", GREY, 785 * 340 + 14 * 341 * 340 + 341 * 10),
-        ("lenet5", GREY, 61_706),
+        ("fc2", GRAY, 784 * 340 + 340 + 340 * 10 + 10),
+        ("fc-600", GRAY, 784 * 600 + 600 + 600 * 10 + 10),
+        ("fc8", GRAY, 785 * 340 + 6 * 341 * 340 + 341 * 10),
+        ("fc16", GRAY, 785 * 340 + 14 * 341 * 340 + 341 * 10),
+        ("lenet5", GRAY, 61_706),
         ("cnn", (1, 8, 8), 32 * 9 + 64 + 64 * 32 * 9 + 128 + 128 * 256 + 256 + 1290),
-        ("vgg16-small", GREY, 14_713_536 + 2 * 513 * 512 + 513 * 10),
-        ("vgg16", COLOUR, 14_991_946),  # trainable ones; its Keras original has as many
+        ("vgg16-small", GRAY, 14_713_536 + 2 * 513 * 512 + 513 * 10),
+        ("vgg16", COLOR, 14_991_946),  # trainable ones; its Keras original has as many
     ],
 )
 def test_parameter_counts(name: str, shape: tuple[int, int, int], count: int):
@@ -132,10 +132,10 @@ def test_parameter_counts(name: str, shape: tuple[int, int, int], count: int):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_each_shipped_network_runs_and_can_be_traced(name: str):
-    network = shipped(name, COLOUR, classes=7)
+    network = shipped(name, COLOR, classes=7)
     assert network.training
     traced = torch.fx.symbolic_trace(network.eval())
-    images = torch.rand(2, *COLOUR)
+    images = torch.rand(2, *COLOR)
     with torch.no_grad():
         logits = network(images)
         assert torch.equal(logits, traced(images))
@@ -146,7 +146,7 @@ def test_each_shipped_network_runs_and_can_be_traced(name: str):
 def test_the_seed_decides_the_weights(name: str):
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        return nn.utils.parameters_to_vector(shipped(name, COLOUR).parameters())
+        return nn.utils.parameters_to_vector(shipped(name, COLOR).parameters())
 
     first = weights(3)
     assert torch.equal(first, weights(3))
@@ -154,15 +154,15 @@ def test_the_seed_decides_the_weights(name: str):
 
 
 @pytest.mark.parametrize(
-    ("initialisation", "squared_bounds"),
+    ("initialization", "squared_bounds"),
     [
         ("he-uniform", (6 / (16 * 9), 6 / 400, 6 / 300)),
         ("glorot-uniform", (6 / (16 * 9 + 64 * 9), 6 / (400 + 300), 6 / (300 + 200))),
     ],
 )
-def test_initialisation_is_uniform_within_its_bound(model, initialisation: str, squared_bounds: tuple[float, ...]):
+def test_initialization_is_uniform_within_its_bound(model, initialization: str, squared_bounds: tuple[float, ...]):
     torch.manual_seed(0)
-    network = model(f"layers: 16C3-64C3-G-400-300\ninitialisation: {initialisation}", classes=200)
+    network = model(f"layers: 16C3-64C3-G-400-300\ninitialization: {initialization}", classes=200)
     for name, squared in zip(("conv2", "linear4", "output"), squared_bounds, strict=True):
         module = network.get_submodule(name)
         bound = squared**0.5
@@ -207,17 +207,17 @@ def test_same_padding_of_an_even_kernel_is_refused(model):
 @pytest.mark.parametrize(
     ("lines", "shape", "said"),
     [
-        ("torchvision: resnet19", COLOUR, "key 'torchvision': no network 'resnet19'; near it are .*resnet18"),
-        ("torchvision: resnet18", GREY, "resnet18 takes images of 3 channels, these are 1×28×28 "),
+        ("torchvision: resnet19", COLOR, "key 'torchvision': no network 'resnet19'; near it are .*resnet18"),
+        ("torchvision: resnet18", GRAY, "resnet18 takes images of 3 channels, these are 1×28×28 "),
         ("torchvision: vgg11", (3, 8, 8), "vgg11 does not take images of 3×8×8 .*; take larger ones"),
         (
             "torchvision: resnet18\narguments: {depth: 3}",
-            COLOUR,
+            COLOR,
             "key 'arguments': .*resnet18 refuses them: .*'depth'",
         ),
         (
             "torchvision: resnet18\narguments: {weights: DEFAULT}",
-            COLOUR,
+            COLOR,
             r"key 'arguments\.weights': remove it",
         ),
     ],
@@ -229,7 +229,7 @@ def test_errors_of_torchvision_models(model, lines: str, shape: tuple[int, int, 
 
 
 def test_arguments_reach_torchvision(model):
-    network = model("torchvision: resnet18\narguments: {zero_init_residual: true}", COLOUR)
+    network = model("torchvision: resnet18\narguments: {zero_init_residual: true}", COLOR)
     assert not network.layer1[0].bn2.weight.any()
 
 

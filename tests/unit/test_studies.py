@@ -31,7 +31,7 @@ def digits() -> DataSet:
 
 
 def model(layers: str, **changes: Any) -> dict[str, Any]:
-    plain = {"padding": "valid", "batch_norm": "none", "dropout": 0.0, "initialisation": "he-uniform"}
+    plain = {"padding": "valid", "batch_norm": "none", "dropout": 0.0, "initialization": "he-uniform"}
     return {"id": f"of-{layers.lower()}", "layers": layers, **plain, **changes}
 
 
@@ -296,7 +296,7 @@ def test_products_of_drawn_weights_grow_by_more_than_a_decade_a_layer():
         gains = []
         for place in range(7):
             torch.manual_seed(place)
-            ann = build(model("-".join(["340"] * depth), initialisation="glorot-uniform"), (1, 17, 20), 10).double()
+            ann = build(model("-".join(["340"] * depth), initialization="glorot-uniform"), (1, 17, 20), 10).double()
             snn = convert(ann, torch.rand(1, 1, 17, 20, dtype=torch.float64))
             assert 0.8 < gain(weights_product(snn)) < 1.25
             to_alpha1(snn, drawn=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ttfs.models._notation import Layer, parse
+from ttfs.models.notation import Layer, parse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,15 +20,15 @@ def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) 
     not fit the images.
 
     >>> config = {"id": "tiny", "layers": "4C3-P2-20", "padding": "same", "batch_norm": "none",
-    ...           "dropout": 0.0, "initialisation": "he-uniform"}
+    ...           "dropout": 0.0, "initialization": "he-uniform"}
     >>> [name for name, _ in build(config, (1, 8, 8), 10).named_children()]
     ['conv1', 'relu1', 'pool1', 'flatten', 'linear2', 'relu2', 'output']
     """
     # torch takes a second to import and torchvision many: only who builds a network pays for it.
     if "torchvision" in config:
-        from ttfs.models._torchvision import build_by_name
+        from ttfs.models.torchvision_networks import build_by_name
 
         return build_by_name(config, shape, classes)
-    from ttfs.models._sequential import build_sequential
+    from ttfs.models.sequential import build_sequential
 
     return build_sequential(config, shape, classes)

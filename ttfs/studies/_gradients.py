@@ -110,7 +110,7 @@ def _model(config: Mapping[str, Any], depth: int) -> dict[str, Any]:
     return {
         "id": f"{config['width']}x{depth}",
         "layers": "-".join([str(config["width"])] * depth),
-        "initialisation": config["initialisation"],
+        "initialization": config["initialisation"],
         "batch_norm": "none",
         "dropout": 0.0,
     }

@@ -99,7 +99,7 @@ def _check(networks: Mapping[str, nn.Module], model: str) -> None:
     if not all(own is not None and wanted is not None and torch.equal(own, wanted) for own, wanted in pairs):
         raise UserError(
             f"{file}: a trajectory compares weights one by one, and the mapping changes this network's; take one "
-            "without batch norm, and a data set without 'normalise'"
+            "without batch norm, and a data set without 'normalize'"
         )
     if any(isinstance(module, nn.Dropout) and module.p > 0 for module in networks["relu"].modules()):
         raise UserError(f"{file}: key 'dropout': networks in lock-step must not drop neurons of their own; set it to 0")

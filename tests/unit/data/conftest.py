@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ttfs.data._places import DATA
+from ttfs.data.places import DATA
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ttfs.config import CONFIGS, read_yaml
 from ttfs.data import Split, load
-from ttfs.data._places import DATA
+from ttfs.data.places import DATA
 from ttfs.errors import UserError
 
 

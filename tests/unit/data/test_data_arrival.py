@@ -8,7 +8,7 @@ import pytest
 from making import config, fault
 
 from ttfs.data import load
-from ttfs.data._places import DATA, staged
+from ttfs.data.places import DATA, staged
 
 
 class Fetched:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from making import config, everything, write_images, write_npz
 
-from ttfs.data import DataSet, _dataset, load
-from ttfs.data._augment import Augment
-from ttfs.data._places import DATA
-from ttfs.data._split import hold_out
+from ttfs.data import DataSet, dataset, load
+from ttfs.data.augment import Augment
+from ttfs.data.places import DATA
+from ttfs.data.splits import hold_out
 
 
 def numbered(count: int = 60) -> DataSet:
@@ -69,7 +69,7 @@ def test_streaming_gives_the_batches_of_memory(rng, monkeypatch, threads):
     write_images(rng, DATA / "made", count=12, size=(9, 7, 3))
     settings = config({"folder": "made"}, test=0.25, augment={"shift": 1, "crop": 2, "flip": True})
     in_memory = load(settings)
-    monkeypatch.setattr(_dataset, "IN_MEMORY", 0)
+    monkeypatch.setattr(dataset, "IN_MEMORY", 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     streamed = load(settings)
     for split in ("train", "validation", "test"):
@@ -82,7 +82,7 @@ def test_streaming_gives_the_batches_of_memory(rng, monkeypatch, threads):
 
 
 def test_streaming_leaves_the_global_random_numbers_alone(rng, monkeypatch):
-    monkeypatch.setattr(_dataset, "IN_MEMORY", 0)
+    monkeypatch.setattr(dataset, "IN_MEMORY", 0)
     write_images(rng, DATA / "made")
     data = load(config({"folder": "made"}, test=0.25))
     torch.manual_seed(0)
@@ -96,10 +96,10 @@ def test_augmentation_without_generator_is_refused():
         numbered().train.batches(4, augment=True)
 
 
-def test_normalised_inputs_lie_in_their_range(rng):
+def test_normalized_inputs_lie_in_their_range(rng):
     write_npz(rng, x_train=np.stack([np.zeros((6, 6, 3)), np.ones((6, 6, 3))] * 20))
-    normalise = {"mean": [0.5, 0.2, 0.1], "std": [0.5, 0.25, 0.3]}
-    data = load(config({"npz": "made.npz"}, shape=[3, 6, 6], normalise=normalise))
+    normalize = {"mean": [0.5, 0.2, 0.1], "std": [0.5, 0.25, 0.3]}
+    data = load(config({"npz": "made.npz"}, shape=[3, 6, 6], normalize=normalize))
     images, _ = everything(data.train)
     assert data.input_range == pytest.approx((-1, 3.2))
     assert (images.min(), images.max()) == data.input_range

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from making import config, everything, fault, write_images, write_mnist, write_npz
 
-from ttfs.data import _dataset, load
-from ttfs.data._places import DATA
+from ttfs.data import dataset, load
+from ttfs.data.places import DATA
 from ttfs.errors import UserError
 
 
@@ -69,7 +69,7 @@ def test_truncated_image_is_named(rng, streamed, monkeypatch):
     broken = DATA / "made/dog/3.jpg"
     broken.write_bytes(broken.read_bytes()[:600])
     if streamed:
-        monkeypatch.setattr(_dataset, "IN_MEMORY", 0)
+        monkeypatch.setattr(dataset, "IN_MEMORY", 0)
         data = load(config({"folder": "made"}, test=0.25))
         with pytest.raises(UserError) as caught:
             [everything(split) for split in (data.train, data.validation, data.test)]
@@ -85,7 +85,7 @@ def test_folders_that_do_not_fit(rng):
     assert "has train/ alone" in fault({"folder": "made"})
     write_images(rng, DATA / "made/test")
     assert "'classes: 4'" in fault({"folder": "made"}, classes=4)
-    assert "1 channel (grey) or 3 (RGB), not 2" in fault({"folder": "made"}, shape=[2, 6, 6])
+    assert "1 channel (gray) or 3 (RGB), not 2" in fault({"folder": "made"}, shape=[2, 6, 6])
     (DATA / "made/test/cat").rename(DATA / "made/test/cow")
     assert "['cat', 'cow']" in fault({"folder": "made"})
     (DATA / "made/test/cow").rename(DATA / "made/test/cat")
@@ -107,7 +107,7 @@ def test_sizes_that_do_not_fit(rng):
     assert "cannot take 1.5 out of 40" in fault(source, validation=1.5)
     assert "cannot take 0.001 out of 40" in fault(source, validation=0.001)
     assert "test set of its own" in fault(source, test=0.2)
-    assert "2 values for 1 channels" in fault(source, normalise={"mean": [0, 0], "std": [1]})
+    assert "2 values for 1 channels" in fault(source, normalize={"mean": [0, 0], "std": [1]})
     assert "key 'augment'" in fault(source, augment={"shift": 6})
     np.savez(DATA / "one.npz", x=np.zeros((9, 6, 6)), y=np.arange(9) % 3)
     assert "missing key 'test'" in fault({"npz": "one.npz"})

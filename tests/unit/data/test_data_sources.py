@@ -13,9 +13,9 @@ from making import config, everything, shipped, write_images, write_mnist, write
 from PIL import Image
 
 from ttfs.config import CONFIGS, read_yaml
-from ttfs.data import _dataset, _images, load
-from ttfs.data._images import InMemory
-from ttfs.data._places import DATA
+from ttfs.data import dataset, load
+from ttfs.data.images import InMemory, decode
+from ttfs.data.places import DATA
 
 
 def test_digits_are_those_of_scikit_learn():
@@ -54,15 +54,15 @@ def test_npz_with_one_set_is_split_three_ways(rng):
 
 
 @pytest.mark.parametrize("size", [(40, 6, 6, 3), (40, 3, 6, 6)], ids=["channels-last", "channels-first"])
-def test_colours_become_grey_as_pillow_makes_them(rng, size):
+def test_colors_become_grey_as_pillow_makes_them(rng, size):
     arrays = write_npz(rng, size=size)
     images, _ = everything(load(config({"npz": "made.npz"})).test)
     stored = arrays["x_test"] if size[-1] == 3 else arrays["x_test"].transpose(0, 2, 3, 1)
-    grey = np.stack([np.array(Image.fromarray(image).convert("L")) for image in stored])
-    assert (images[:, 0] * 255 - torch.tensor(grey)).abs().max() <= 1
+    gray = np.stack([np.array(Image.fromarray(image).convert("L")) for image in stored])
+    assert (images[:, 0] * 255 - torch.tensor(gray)).abs().max() <= 1
 
 
-def test_grey_becomes_colour_by_repetition(rng):
+def test_grey_becomes_color_by_repetition(rng):
     write_npz(rng)
     images, _ = everything(load(config({"npz": "made.npz"}, shape=[3, 6, 6])).test)
     assert images.shape == (40, 3, 6, 6)
@@ -72,7 +72,7 @@ def test_grey_becomes_colour_by_repetition(rng):
 @pytest.mark.parametrize("streamed", [False, True], ids=["in-memory", "streamed"])
 def test_folder_with_train_and_test(rng, streamed, monkeypatch):
     if streamed:
-        monkeypatch.setattr(_dataset, "IN_MEMORY", 0)
+        monkeypatch.setattr(dataset, "IN_MEMORY", 0)
     write_images(rng, DATA / "made/train")
     write_images(rng, DATA / "made/test", count=3)
     (DATA / "made/test/cat/notes.txt").write_text("no image")
@@ -94,7 +94,7 @@ def test_image_files_are_resized_by_their_shorter_side_and_cut_in_the_middle():
     wide = np.zeros((20, 60, 3), dtype=np.uint8)
     wide[:, 20:40] = 255
     Image.fromarray(wide).save("wide.png")
-    assert (_images.decode(Path("wide.png"), (1, 10, 10)) == 255).float().mean() > 0.75
+    assert (decode(Path("wide.png"), (1, 10, 10)) == 255).float().mean() > 0.75
 
 
 def test_archive_is_unpacked_into_data_and_never_beside_it(rng, tmp_path, monkeypatch, capsys):
@@ -119,7 +119,7 @@ def test_torchvision_grey_arrays(rng):
     assert torch.equal(everything(data.test)[0], torch.tensor(images)[:, None].float() / 255)
 
 
-def test_torchvision_colour_arrays_channels_last(rng, monkeypatch):
+def test_torchvision_color_arrays_channels_last(rng, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5=None: Path(path).exists())
     folder = DATA / "cifar-10-batches-py"
     folder.mkdir()
@@ -133,7 +133,7 @@ def test_torchvision_colour_arrays_channels_last(rng, monkeypatch):
     assert (len(data.train), len(data.validation)) == (80, 20)
 
 
-def test_torchvision_colour_arrays_channels_first(rng, monkeypatch):
+def test_torchvision_color_arrays_channels_first(rng, monkeypatch):
     from scipy.io import savemat
 
     monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda path, md5=None: Path(path).exists())

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision import models
 
 from ttfs.errors import UserError
-from ttfs.models._notation import size_of
+from ttfs.models.notation import size_of
 
 
 def build_by_name(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -28,7 +28,7 @@ def build_by_name(config: Mapping[str, Any], shape: tuple[int, int, int], classe
     if shape[0] != 3:
         raise UserError(
             f"{model}: torchvision's {name} takes images of 3 channels, these are {size_of(shape)}; take a "
-            "data set in colour, or a network in the notation of key 'layers'"
+            "data set in color, or a network in the notation of key 'layers'"
         )
     try:
         network = models.get_model(name, weights=None, num_classes=classes, **config["arguments"])

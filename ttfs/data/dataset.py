@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ttfs.data._augment import Augment
-from ttfs.data._images import Labelled, OnDisk, Shape
-from ttfs.data._sources import read
-from ttfs.data._split import Normalise, Split, hold_out
+from ttfs.data.augment import Augment
+from ttfs.data.images import Labelled, OnDisk, Shape
+from ttfs.data.sources import read
+from ttfs.data.splits import Normalize, Split, hold_out
 from ttfs.errors import UserError
 from ttfs.seeds import seed
 
@@ -22,7 +22,7 @@ class DataSet:
     """A data set in three splits. The test split is the canonical one, or one made from the data set's id alone.
 
     shape: (C, H, W) of an image. input_range: what values an input can take: (0, 1), or the ends that the
-    normalisation maps them to. digest: first 16 hex digits of SHA-256 over images and labels of all three splits:
+    normalization maps them to. digest: first 16 hex digits of SHA-256 over images and labels of all three splits:
     their bytes where they live in memory, the names and sizes of the files where they are read from disk.
     """
 
@@ -49,7 +49,7 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
             f"{where}: key 'augment', or that of the grid or method: moves of {augment.shift} and {augment.crop} "
             f"pixels leave nothing of {shape}"
         )
-    normalise = _normalise(config, where)
+    normalize = _normalize(config, where)
     train, test = read(config, where)
     if test is None:
         train, test = _take_out(train, "test", config, where)
@@ -59,26 +59,26 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
     if (len(train.labels) + len(validation.labels) + len(test.labels)) * torch.Size(shape).numel() <= IN_MEMORY:
         train, validation, test = _in_memory(train), _in_memory(validation), _in_memory(test)
     return DataSet(
-        train=Split(*train, augment, normalise),
-        validation=Split(*validation, augment, normalise),
-        test=Split(*test, augment, normalise),
+        train=Split(*train, augment, normalize),
+        validation=Split(*validation, augment, normalize),
+        test=Split(*test, augment, normalize),
         shape=shape,
         classes=config["classes"],
-        input_range=normalise.input_range if normalise else (0.0, 1.0),
+        input_range=normalize.input_range if normalize else (0.0, 1.0),
         digest=_digest(train, validation, test),
     )
 
 
-def _normalise(config: Mapping[str, Any], where: str) -> Normalise | None:
-    if "normalise" not in config:
+def _normalize(config: Mapping[str, Any], where: str) -> Normalize | None:
+    if "normalize" not in config:
         return None
     channels = config["shape"][0]
-    for key, values in config["normalise"].items():
+    for key, values in config["normalize"].items():
         if len(values) != channels:
             raise UserError(
-                f"{where}: key 'normalise.{key}': {len(values)} values for {channels} channels; give one a channel"
+                f"{where}: key 'normalize.{key}': {len(values)} values for {channels} channels; give one a channel"
             )
-    return Normalise(*(torch.tensor(config["normalise"][key], dtype=torch.float32) for key in ("mean", "std")))
+    return Normalize(*(torch.tensor(config["normalize"][key], dtype=torch.float32) for key in ("mean", "std")))
 
 
 def _take_out(data: Labelled, part: str, config: Mapping[str, Any], where: str) -> tuple[Labelled, Labelled]:

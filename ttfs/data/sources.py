@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ttfs.data._arrays import check_labels, from_arrays
-from ttfs.data._images import Labelled, OnDisk, Shape
-from ttfs.data._places import find, find_folder, listed, reason
-from ttfs.data._torchvision import open_sets
+from ttfs.data.arrays import check_labels, from_arrays
+from ttfs.data.images import Labelled, OnDisk, Shape
+from ttfs.data.places import find, find_folder, listed, reason
+from ttfs.data.torchvision_sets import open_sets
 from ttfs.errors import UserError
 
 Parts = tuple[Labelled, Labelled | None]
@@ -92,7 +92,7 @@ def _files(root: Path, folder: Path, names: list[str], shape: Shape, where: str)
 
 def _on_disk(root: Path, files: list[Path], labels: Any, shape: Shape, classes: int, where: str) -> Labelled:
     if shape[0] not in (1, 3):
-        raise UserError(f"{where}: key 'shape': image files give 1 channel (grey) or 3 (RGB), not {shape[0]}")
+        raise UserError(f"{where}: key 'shape': image files give 1 channel (gray) or 3 (RGB), not {shape[0]}")
     names = np.array([path.relative_to(root).as_posix() for path in files], dtype=np.dtypes.StringDType())
     return Labelled(OnDisk(root, names, shape), check_labels(labels, len(files), classes, where))
 

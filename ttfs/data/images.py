@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ttfs.data._places import reason
+from ttfs.data.places import reason
 from ttfs.errors import UserError
 
 Shape = tuple[int, int, int]
@@ -70,7 +70,7 @@ class InMemory:
 class OnDisk(Dataset):
     """Image files, decoded when they are needed by as many worker processes as torch may use threads.
 
-    An image is brought to `shape` by resizing its shorter side and cutting out the centre, and to grey or RGB.
+    An image is brought to `shape` by resizing its shorter side and cutting out the center, and to gray or RGB.
     The digest is over the names (relative to `root`) and sizes of the files.
     """
 
@@ -121,14 +121,14 @@ def _as_is(batch: Any) -> Any:
 
 
 def decode(path: Path, shape: Shape) -> Tensor:
-    """Read an image file into uint8 [C, H, W], grey or RGB as C is 1 or 3. Raises UserError if it is no whole image."""
+    """Read an image file into uint8 [C, H, W], gray or RGB as C is 1 or 3. Raises UserError if it is no whole image."""
     from PIL import Image, ImageOps
 
     channels, height, width = shape
     try:
         with Image.open(path) as image:
-            colours = image.convert("L" if channels == 1 else "RGB")
-            fitted = ImageOps.fit(colours, (width, height), Image.Resampling.BILINEAR)
+            colors = image.convert("L" if channels == 1 else "RGB")
+            fitted = ImageOps.fit(colors, (width, height), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path}: cannot be read as an image: {reason(error)}; replace the file, or delete it"

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ttfs.data._augment import Augment
-from ttfs.data._images import Images
+from ttfs.data.augment import Augment
+from ttfs.data.images import Images
 
 
 @dataclass(frozen=True)
-class Normalise:
+class Normalize:
     """y = (x − mean) / std for each channel, x in [0, 1]."""
 
     mean: Tensor
     std: Tensor
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise float32 images [N, C, H, W] in place."""
+        """Normalize float32 images [N, C, H, W] in place."""
         mean, std = (value.to(images.device).view(-1, 1, 1) for value in (self.mean, self.std))
         return images.sub_(mean).div_(std)
 
@@ -36,7 +36,7 @@ class Split:
     images: Images
     labels: Tensor
     augment: Augment
-    normalise: Normalise | None
+    normalize: Normalize | None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -95,8 +95,8 @@ class Batches:
             values = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
             if self.augment:
                 values = split.augment(values, moves)
-            if split.normalise is not None:
-                values = split.normalise(values)
+            if split.normalize is not None:
+                values = split.normalize(values)
             yield values, classes
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ttfs.data._places import DATA, alone, listed, places, reason, staged
+from ttfs.data.places import DATA, alone, listed, places, reason, staged
 from ttfs.errors import UserError
 
 Opened = list[tuple[Path, Any]]

@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from ttfs.errors import UserError
-from ttfs.models._notation import Layer, parse, size_of
+from ttfs.models.notation import Layer, parse, size_of
 
-INITIALISATIONS: dict[str, Callable[..., Any]] = {
+INITIALIZATIONS: dict[str, Callable[..., Any]] = {
     "glorot-uniform": nn.init.xavier_uniform_,
     "he-uniform": nn.init.kaiming_uniform_,
 }
@@ -89,7 +89,7 @@ class _Builder:
             self.shape = (prod(self.shape),)
 
     def _add_weights(self, name: str, module: nn.Conv2d | nn.Linear) -> None:
-        INITIALISATIONS[self.config["initialisation"]](module.weight)
+        INITIALIZATIONS[self.config["initialization"]](module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
         self.network.add_module(name, module)
@@ -109,7 +109,7 @@ class _Builder:
             return 0
         if layer.window % 2 == 0:
             raise UserError(
-                f"model '{self.config['id']}', key 'padding': 'same' centres a kernel on a pixel, which the "
+                f"model '{self.config['id']}', key 'padding': 'same' centers a kernel on a pixel, which the "
                 f"even side of {layer.place} cannot; take an odd one, or give its padding, as in "
                 f"{layer.width}C{layer.window}p1"
             )

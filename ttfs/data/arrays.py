@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttfs.data._images import InMemory, Labelled, Shape
+from ttfs.data.images import InMemory, Labelled, Shape
 from ttfs.errors import UserError
 
 LUMA = (0.299, 0.587, 0.114)
 
 
 def from_arrays(images: Any, labels: Any, shape: Shape, classes: int, origin: str) -> Labelled:
-    """Bring images [N, H, W], [N, C, H, W] or [N, H, W, C] to [N, C, H, W] in memory, grey or RGB as `shape` asks.
+    """Bring images [N, H, W], [N, C, H, W] or [N, H, W, C] to [N, C, H, W] in memory, gray or RGB as `shape` asks.
 
     Images are uint8, or floats in [0, 1], which become float32. Raises UserError, which begins with `origin`, for any
     other values or shape, and for labels that are not N integers from 0 to classes − 1.
@@ -68,6 +68,6 @@ def _channels(pixels: Tensor, wanted: int, origin: str) -> Tensor:
     if found == 1:
         return pixels.expand(-1, wanted, -1, -1)
     if (found, wanted) == (3, 1):
-        grey = (pixels * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1)
-        return (grey.round() if pixels.dtype == torch.uint8 else grey).to(pixels.dtype)[:, None]
+        gray = (pixels * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1)
+        return (gray.round() if pixels.dtype == torch.uint8 else gray).to(pixels.dtype)[:, None]
     raise UserError(f"{origin}: images have {found} channels, 'shape' asks for {wanted}; mend one of them")
