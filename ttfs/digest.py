@@ -1,71 +1,134 @@
-"""Tell whether the code behind a stage's results has changed.
+"""Tell whether the code behind a number has changed.
 
-Snakemake sees files and parameters, not the modules a command imports. So each rule carries, as a parameter, a digest
-of the code that defines its results: the stage's module and all that it imports from this package, found by reading
-the import statements. Comments, docstrings and layout do not count. For the stages that make numbers, neither does the
-bookkeeping that only files them.
+A digest covers the module that makes the number and all that it imports from this package, found by reading the import
+statements. Comments, docstrings and layout do not count; neither does the bookkeeping that only files numbers.
 """
 
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-BOOKKEEPING = ("ttfs.config", "ttfs.digest", "ttfs.errors", "ttfs.results", "ttfs.stages._job")
-"""Modules that carry numbers without changing them. What they import counts all the same."""
+BOOKKEEPING = frozenset(
+    (
+        "ttfs",
+        "ttfs.__main__",
+        "ttfs.digest",
+        "ttfs.errors",
+        "ttfs.files",
+        "ttfs.methods",
+        "ttfs.methods._job",
+        "ttfs.methods._kind",
+        "ttfs.methods._options",
+        "ttfs.metrics.metric",
+    )
+)
+"""Modules that carry numbers without changing them, and behind which no search goes on."""
+BOOKKEEPING_ROOMS = ("ttfs.config", "ttfs.results", "ttfs.stages")
+STAGES = {
+    "make": frozenset(("make",)),
+    "evaluate": frozenset(("load", "evaluate")),
+    "deploy": frozenset(("load", "deploy")),
+}
+"""The functions of a kind that each stage calls; those of the other stages do not count."""
 
 
-def stage_digest(stage: str, config: Mapping[str, Any]) -> str:
-    """Return 16 hex digits that change when a stage's code or its slice of the configuration does."""
-    text = json.dumps(config, sort_keys=True) + code_digest(f"ttfs.stages.{stage}", BOOKKEEPING)
+def digest_of(config: Mapping[str, Any], *parts: str) -> str:
+    """Return 16 hex digits that change when the configuration or one of the parts does."""
+    text = json.dumps(config, sort_keys=True) + "".join(f"\n{part}" for part in parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @cache
-def code_digest(module: str, without: tuple[str, ...] = ()) -> str:
-    """Return 16 hex digits of the module's code and of all code of this package that it imports.
+def kind_digest(stage: str, kind: str, *rooms: str) -> str:
+    """Return the digest of what a stage does for one kind of method, and of further modules."""
+    other = frozenset().union(*STAGES.values()) - STAGES[stage]
+    return _digest((f"ttfs.methods.{kind.replace('-', '_')}", *rooms), other)
 
-    The code of the packages and modules `without` does not count, but what they import does.
-    """
+
+@cache
+def code_digest(*modules: str) -> str:
+    """Return 16 hex digits of the modules' code and of all code of this package that they import."""
+    return _digest(modules, frozenset())
+
+
+def modules_of(package: str) -> list[str]:
+    """Return the modules of a package, itself included, from its files."""
+    places = [Path(place) for place in import_module(package).__path__]
+    names = sorted({path.stem for place in places for path in place.glob("*.py")} - {"__init__"})
+    return [package, *(f"{package}.{name}" for name in names)]
+
+
+def file_digest(path: Path) -> str:
+    """Return 16 hex digits of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _digest(roots: Iterable[str], hidden: frozenset[str]) -> str:
     digest = hashlib.sha256()
-    for name in sorted(_closure(module)):
-        if not any(name == part or name.startswith(f"{part}.") for part in without):
-            digest.update(f"{name}\n{ast.dump(_tree(name))}\n".encode())
+    for name in sorted(_closure(tuple(roots), hidden)):
+        digest.update(f"{name}\n{ast.dump(_visible(name, hidden))}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _closure(module: str) -> set[str]:
+def _closure(roots: tuple[str, ...], hidden: frozenset[str]) -> set[str]:
     found: set[str] = set()
-    waiting = [module]
+    waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in found and (name in roots or not _is_bookkeeping(name)):
             found.add(name)
-            waiting += _imports(name)
+            waiting += _imports(_visible(name, hidden))
     return found
 
 
-def _imports(name: str) -> Iterator[str]:
+def _is_bookkeeping(name: str) -> bool:
+    return name in BOOKKEEPING or name.startswith(BOOKKEEPING_ROOMS)
+
+
+def _visible(name: str, hidden: frozenset[str]) -> ast.Module:
+    """The tree of a module; that of a kind without the functions that only other stages call."""
+    tree = _tree(name)
+    if not name.startswith("ttfs.methods."):
+        return tree
+    body: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            kept = [n for n in node.body if not (isinstance(n, ast.FunctionDef) and n.name in hidden)]
+            node = ast.ClassDef(
+                name=node.name, bases=node.bases, keywords=node.keywords, body=kept,
+                decorator_list=node.decorator_list, type_params=[],
+            )  # fmt: skip
+        body.append(node)
+    return ast.Module(body=body, type_ignores=[])
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
     """Modules of this package that a module imports, anywhere in its body."""
-    for node in ast.walk(_tree(name)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "ttfs")
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ttfs":
-            yield from (_home(node.module, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and _is_ours(node):
+            yield from (_home(str(node.module), alias.name) for alias in node.names)
+
+
+def _is_ours(node: ast.ImportFrom) -> bool:
+    return bool(node.module) and str(node.module).split(".")[0] == "ttfs"
 
 
 def _home(module: str, name: str) -> str:
     """The module that `from module import name` is about: a submodule, or the one that a package has the name from."""
     if _path(submodule := f"{module}.{name}") is not None:
         return submodule
-    for node in _tree(module).body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ttfs":
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.ImportFrom) and _is_ours(node):
             for alias in node.names:
                 if name == (alias.asname or alias.name):
-                    return _home(node.module, alias.name)
+                    return _home(str(node.module), alias.name)
     return module
 
 
@@ -75,7 +138,7 @@ def _tree(name: str) -> ast.Module:
     path = _path(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name}")
-    return _WithoutText().visit(ast.parse(path.read_text()))
+    return _WithoutText().visit(ast.parse(path.read_text(encoding="utf-8")))
 
 
 class _WithoutText(ast.NodeTransformer):
@@ -86,5 +149,13 @@ class _WithoutText(ast.NodeTransformer):
 
 @cache
 def _path(name: str) -> Path | None:
-    base = Path(__file__).parents[1].joinpath(*name.split("."))
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+    """The file of a module; kinds and metrics may lie outside this package, in the working directory."""
+    package, _, stem = name.rpartition(".")
+    folders = [Path(__file__).parents[1].joinpath(*package.split("."))] if package else [Path(__file__).parents[1]]
+    if package in ("ttfs.methods", "ttfs.metrics"):
+        folders = [Path(place) for place in import_module(package).__path__]
+    for folder in folders:
+        for path in (folder / f"{stem}.py", folder / stem / "__init__.py"):
+            if path.is_file():
+                return path
+    return None

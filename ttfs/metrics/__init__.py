@@ -1,27 +1,73 @@
-"""Metrics, each a pure function with its formula; `docs/metrics/` works an example of each by hand."""
+"""Metrics, one module each, found by its file; `docs/metrics/` works an example of each by hand.
 
-from ttfs.metrics._agreement import accuracy, agreement
-from ttfs.metrics._selection import kept_epoch, score
-from ttfs.metrics._spikes import (
-    SpikeCounter,
-    dense_energy,
-    fan_out,
-    multiply_accumulates,
-    spikes_per_neuron,
-    spiking_energy,
-    synaptic_operations,
-)
+A module holds `METRICS`, the names and looks of its numbers, the functions with their formulas, and, where the number
+is gathered over a test set, a `Meter`. Reading the metrics imports no torch.
+"""
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ttfs.metrics.accuracy import accuracy
+from ttfs.metrics.agreement import agreement
+from ttfs.metrics.energy import dense_energy, spiking_energy
+from ttfs.metrics.metric import Meter, Metric, Seen, Subject
+from ttfs.metrics.spikes import spikes_per_neuron
+from ttfs.metrics.synapses import fan_out, multiply_accumulates, synaptic_operations
 
 __all__ = [
-    "SpikeCounter",
+    "METRICS",
+    "Meter",
+    "Metric",
+    "Seen",
+    "Subject",
     "accuracy",
     "agreement",
     "dense_energy",
     "fan_out",
-    "kept_epoch",
+    "measure",
     "multiply_accumulates",
-    "score",
     "spikes_per_neuron",
     "spiking_energy",
     "synaptic_operations",
 ]
+
+_MODULES = [
+    import_module(f"ttfs.metrics.{path.stem}")
+    for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))
+    if path.stem != "metric"
+]
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in sorted((m for module in _MODULES for m in module.METRICS), key=lambda m: m.place)
+}
+"""Every metric that a record may hold, in the order of the tables."""
+
+
+def measure(subject: Subject, batches: Iterable[Seen]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all meters that the classifier has something for, over the batches of a test set."""
+    meters: list[Meter] | None = None
+    for seen in batches:
+        if meters is None:
+            meters = [kind(subject) for kind in _meters() if kind.needs <= _offered(subject, seen)]
+        for meter in meters:
+            meter.update(seen)
+    for meter in meters or ():
+        yield from meter.rows()
+    for name, value in subject.facts.items():
+        yield {"metric": name, "value": value}
+
+
+def _meters() -> Iterator[type[Meter]]:
+    for module in _MODULES:
+        for value in vars(module).values():
+            own = isinstance(value, type) and value.__module__ == module.__name__
+            if own and issubclass(value, Meter):
+                yield value
+
+
+def _offered(subject: Subject, seen: Seen) -> set[str]:
+    offered = {"reference"} if seen.reference is not None else set()
+    offered |= {"fired"} if seen.fired is not None else set()
+    return offered | ({"fan_out"} if subject.fan_out is not None else set())

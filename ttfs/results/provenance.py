@@ -1,5 +1,6 @@
-"""Where a number comes from: versions, commit, device, threads, time."""
+"""Where a number comes from: versions, commit, processor, device, threads, time."""
 
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -9,17 +10,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self
 
-PACKAGES = ("ttfs", "torch", "torchvision", "numpy", "pytorch-lightning")
+PACKAGES = ("ttfs", "torch", "torchvision", "numpy", "scikit-learn", "pytorch-lightning")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers of a record come from. ``git_commit`` and ``git_dirty`` are None outside git."""
+    """Where the numbers of a stage come from. ``git_commit`` and ``git_dirty`` are None outside git."""
 
     versions: Mapping[str, str | None]
     git_commit: str | None
     git_dirty: bool | None
     platform: str
+    processor: str
     device: str
     threads: int
     wall_seconds: float
@@ -28,13 +30,14 @@ class Provenance:
 
     @classmethod
     def now(cls, device: str, threads: int, wall_seconds: float) -> Self:
-        """The provenance of numbers made now, by this code on this machine. Packages are asked, not imported."""
+        """Return the provenance of numbers made now, by this code on this machine. Packages are asked, not imported."""
         commit, dirty = git_state(Path(__file__).parent)
         return cls(
             versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
             git_commit=commit,
             git_dirty=dirty,
             platform=platform.platform(),
+            processor=processor(),
             device=device,
             threads=threads,
             wall_seconds=round(wall_seconds, 3),
@@ -42,8 +45,19 @@ class Provenance:
         )
 
 
+def processor() -> str:
+    """Return the name of the processor and how many of its cores this process may use."""
+    name = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
+        named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        name = next(named, name)
+    return f"{name}, {os.process_cpu_count() if hasattr(os, 'process_cpu_count') else os.cpu_count()} cores"
+
+
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Commit checked out at a folder and whether tracked files differ from it; (None, None) outside git."""
+    """Return the commit checked out at a folder and whether tracked files differ from it; (None, None) outside git."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         state = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -3,8 +3,11 @@
 import copy
 import logging
 import math
+import os
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,11 +15,12 @@ import torch
 from torch import nn
 
 from ttfs.data import DataSet
-from ttfs.metrics import score
 from ttfs.seeds import seed
-from ttfs.snn import SpikingNetwork, calibrate
-from ttfs.training._classifier import Classifier
-from ttfs.training._windows import GrowingWindows
+from ttfs.training.classifier import Classifier
+from ttfs.training.selection import score
+
+SAVE_EVERY = 2.0
+"""Seconds, at least, from one checkpoint to the next."""
 
 
 def fit(
@@ -26,21 +30,21 @@ def fit(
     axes: tuple[str | int, ...],
     device: str = "cpu",
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+    callbacks: Sequence[pl.Callback] = (),
+    checkpoint: Path | None = None,
 ) -> list[dict[str, float]]:
     """Train the network in place and return its curve, a row an epoch.
 
-    The windows of an ideal SpikingNetwork grow with its activations (`GrowingWindows`), and are set at the end to (1 +
-    headroom) times the largest activation of the weights that are kept, over the training images as they are.
-    Those of a chip stay: they are the chip's.
-
     Args:
-        network: maps images [N, C, H, W] to logits [N, classes]; a ReLU network or a SpikingNetwork.
+        network: maps items [N, ...] to logits [N, classes].
         data: train and validation splits; the test split is never read.
-        config: the `train` block of a method (workflow/schemas/method.schema.yaml) with `epochs`, `batch_size` and
-            `augment` filled in.
+        config: the `train` block of a method, with `epochs`, `batch_size` and `augment` filled in.
         axes: names of the random streams, e.g. ("mnist", "fc2", 0): the same axes draw the same batches.
         device: "cpu" or "cuda".
         on_epoch: called with each new row: epoch, train and validation loss and accuracy [%], learning_rate.
+        callbacks: what else happens while it trains, such as windows that grow.
+        checkpoint: a file that is written as epochs end. A training that finds it goes on from there, and ends in the
+            same weights and curve, bit for bit, as one that was never interrupted. It is removed at the end.
 
     Raises:
         UserError: if the loss becomes infinite or NaN.
@@ -51,10 +55,7 @@ def fit(
     order = torch.Generator().manual_seed(seed(*axes, "order"))
     train = data.train.batches(config["batch_size"], generator=order, augment=True, device=device)
     validation = data.validation.batches(1000, device=device)
-    epochs = _Epochs(config["select"], config["patience"], on_epoch)
-    callbacks: list[pl.Callback] = [epochs]
-    if isinstance(network, SpikingNetwork) and network.ideal:
-        callbacks.append(GrowingWindows(network, config["window_growth"]))
+    epochs = _Epochs(config["select"], config["patience"], on_epoch, order, checkpoint)
     narrow = config["precision"] == "bfloat16"
     if narrow:
         network.to(memory_format=torch.channels_last)  # twice as fast on processors with bfloat16 units
@@ -66,31 +67,47 @@ def fit(
         max_epochs=config["epochs"],
         deterministic="warn" if device == "cuda" else True,  # CUDA has no deterministic adaptive pooling
         precision="bf16-mixed" if narrow else "32-true",
-        callbacks=callbacks,
+        callbacks=[*callbacks, epochs],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    begun = checkpoint if checkpoint is not None and checkpoint.exists() else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch, nothing of ours
-        trainer.fit(Classifier(network, config), train, validation)
+        warnings.filterwarnings("ignore", message=".*weights_only.*")
+        model = Classifier(network, config)
+        trainer.fit(model, train, validation, ckpt_path=begun, weights_only=None if begun is None else False)
     network.to(memory_format=torch.contiguous_format).load_state_dict(epochs.chosen)
-    if isinstance(network, SpikingNetwork) and network.ideal:
-        images = (images for images, _ in data.train.batches(1000, device=device))
-        calibrate(network.to(device).eval(), images, config["headroom"])
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
     return epochs.rows
 
 
 class _Epochs(pl.Callback):
-    """Writes the curve, keeps the chosen weights, and stops a training that no longer gets better."""
+    """Writes the curve, keeps the chosen weights, saves checkpoints, and stops a training that no longer gets better."""
 
-    def __init__(self, select: str, patience: int | None, on_epoch: Callable[[dict[str, float]], None]):
+    def __init__(
+        self,
+        select: str,
+        patience: int | None,
+        on_epoch: Callable[[dict[str, float]], None],
+        order: torch.Generator,
+        checkpoint: Path | None,
+    ):
         self.select, self.patience, self.on_epoch = select, patience, on_epoch
         self.rows: list[dict[str, float]] = []
         self.chosen: dict[str, Any] = {}
         self._best, self._best_epoch = (-math.inf, -math.inf), 0
+        self._order, self._checkpoint = order, checkpoint
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Tell again the epochs that an interrupted training had finished, and draw on where it drew last."""
+        for row in self.rows:
+            self.on_epoch(row)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Lightning runs the validation of an epoch before it calls this."""
@@ -105,3 +122,28 @@ class _Epochs(pl.Callback):
         self.on_epoch(row)
         if self.patience is not None and trainer.current_epoch - self._best_epoch >= self.patience:
             trainer.should_stop = True
+        if self._checkpoint is not None and time.monotonic() - self._saved >= SAVE_EVERY:
+            self._save(trainer, self._checkpoint)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training needs, besides weights and optimizer, to go on as if it had not been interrupted."""
+        return {
+            "rows": self.rows,
+            "chosen": self.chosen,
+            "best": (self._best, self._best_epoch),
+            "order": self._order.get_state(),
+            "dropout": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what an interrupted training left."""
+        self.rows, self.chosen = state["rows"], state["chosen"]
+        self._best, self._best_epoch = state["best"]
+        self._order.set_state(state["order"])
+        torch.set_rng_state(state["dropout"])
+
+    def _save(self, trainer: pl.Trainer, path: Path) -> None:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        trainer.save_checkpoint(temporary)
+        temporary.replace(path)
+        self._saved = time.monotonic()

@@ -1,0 +1,122 @@
+"""A TTFS network on a chip: as mapped or fine-tuned there, beside the quantized ReLU network."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ttfs.errors import UserError
+from ttfs.hardware import Hardware, deploy, quantized_relu
+from ttfs.methods._job import Job, Row
+from ttfs.methods._measuring import answers, test_accuracy
+from ttfs.metrics import Seen, Subject, fan_out, measure
+from ttfs.seeds import seed
+from ttfs.snn import SpikingNetwork
+from ttfs.training import fit
+
+CALIBRATION_ITEMS = 10_000
+"""Training items, the first so many, that the windows of a chip are measured on."""
+CHANCE = ("jitter", "threshold_mismatch", "dead_neurons", "lost_spikes")
+
+
+def deploy_spiking(snn: SpikingNetwork, job: Job) -> list[Row]:
+    """Return the rows of a network on the job's hardware, on the whole test split.
+
+    As mapped, each draw is a chip of its own. Fine-tuned is the first of them, and each draw is a trial on it.
+    """
+    snn = snn.to(job.device).eval()
+    settings = dict(job.config["hardware"])
+    draws, read_out = settings.pop("draws"), settings.pop("read_out")
+    cut = settings.pop("latency_cut")
+    if cut is not None:
+        settings["window_quantile"] = _quantile(snn, snn.latency / cut, job)
+    rows: list[Row] = []
+    for row in _on_chip(snn, settings, draws, read_out, job):
+        rows.append(row)
+        if row["metric"] == "accuracy" and "class" not in row:
+            job.say(f"{row['network']} network, draw {row['draw']}: accuracy {row['value']:.2f} %")
+    return rows
+
+
+def _on_chip(
+    snn: SpikingNetwork, settings: dict[str, Any], draws: int, read_out: float, job: Job
+) -> Iterator[Row]:
+    def chip(draw: int) -> Hardware:
+        return Hardware(**settings, seed=seed(job.cell.seed, "chip", draw))
+
+    tuned = _tuned(snn, chip(0), job) if job.config["tuned"] else None
+    for draw in range(draws if any(settings[name] for name in CHANCE) else 1):
+        network = tuned or _deploy(snn, chip(draw), job)
+        for row in _measure(network, read_out, draw == 0, job):
+            yield row | {"network": "ttfs", "draw": draw}
+    if settings["time_bits"] is None:
+        return  # few-bit weights alone make the TTFS network the quantized ReLU network itself
+    control = quantized_relu(snn, chip(0), _calibration(job))
+    if tuned:
+        _fine_tune(control, job)
+    yield {"metric": "accuracy", "value": test_accuracy(control, job), "network": "relu", "draw": 0}
+
+
+def _quantile(snn: SpikingNetwork, latency: float, job: Job) -> float:
+    """The window quantile of a chip of this latency, by bisection; the latency grows with the quantile."""
+    low, high = 0.0, 1.0
+    for _ in range(16):
+        middle = (low + high) / 2
+        short = _deploy(snn, Hardware(window_quantile=middle), job).latency <= latency
+        low, high = (middle, high) if short else (low, middle)
+    if low == 0.0:
+        raise UserError(
+            f"latency_cut of {job.cell.hardware}: no windows are short enough for a latency of {latency:.2f} tau_c; "
+            f"the input takes 1 of it, so cut it less"
+        )
+    return low
+
+
+def _deploy(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
+    return deploy(snn, chip, _calibration(job) if chip.window_quantile is not None else None)
+
+
+def _calibration(job: Job) -> Iterator[Tensor]:
+    batches = job.data.train.batches(1000, device=job.device)
+    return (items for items, _ in itertools.islice(batches, CALIBRATION_ITEMS // 1000))
+
+
+def _tuned(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
+    tuned = _deploy(snn, chip, job)
+    _fine_tune(tuned, job)
+    job.save(tuned.state_dict())
+    return tuned
+
+
+def _fine_tune(network: nn.Module, job: Job) -> None:
+    """Train a network on its chip, in place; the draws of noise go on, so that no trial was trained on."""
+    fit(network.train(), job.data, job.config["train"], (*job.axes, "chip"), job.device)
+    network.to(job.device).eval()
+
+
+def _measure(chip: SpikingNetwork, read_out: float, count: bool, job: Job) -> Iterator[Row]:
+    """Accuracy on the whole test split after a share of the latency; where asked, what the chip spends, too."""
+    facts = {"latency": read_out * chip.latency}
+    bits = chip.encode.emission.time_bits
+    if bits is not None:
+        facts["time_steps"] = read_out * chip.depth * 2**bits
+    if not count:
+        value = test_accuracy(lambda items: _answer(chip, items, read_out), job)
+        yield {"metric": "accuracy", "value": value}
+        yield from ({"metric": name, "value": value} for name, value in facts.items())
+        return
+
+    def answer(items: Tensor) -> Seen:
+        logits, charges = chip.charges(items, pooled=True)
+        fired = {name: chip.fired(charge) for name, charge in charges.items()}
+        logits = logits if read_out == 1.0 else _answer(chip, items, read_out)
+        return Seen(logits, logits, None, fired)
+
+    subject = Subject(job.data.classes, tuple(chip.layers), fan_out(chip), facts)
+    yield from measure(subject, answers(answer, job))
+
+
+def _answer(chip: SpikingNetwork, items: Tensor, read_out: float) -> Tensor:
+    return chip(items) if read_out == 1.0 else chip.read_out(items, read_out * chip.latency)

@@ -1,0 +1,166 @@
+"""What a stage of one cell is given: its configuration, its data, its source, and where its results go."""
+
+import io
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ttfs.config import Cell, Grid
+from ttfs.errors import UserError
+from ttfs.files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ttfs.data import DataSet
+    from ttfs.methods._kind import Kind
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Job:
+    """One stage on one cell."""
+
+    stage: str
+    grid: Grid
+    cell: Cell
+    started: float = field(default_factory=time.monotonic)
+    files: list[str] = field(default_factory=list)
+    """Names of the files that `make` has written."""
+
+    @property
+    def kind(self) -> "Kind":
+        """The kind of the cell's method."""
+        return self.grid.kind(self.cell.method)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The slice of the configuration that this stage's numbers depend on."""
+        slices = {
+            "make": self.grid.make_slice,
+            "evaluate": self.grid.evaluate_slice,
+            "deploy": self.grid.deploy_slice,
+        }
+        return slices[self.stage](self.cell)
+
+    @cached_property
+    def options(self) -> Mapping[str, Any]:
+        """The method's options, with the budget of the data set filled in."""
+        return self.grid.evaluate_slice(self.cell)["method"]
+
+    @property
+    def folder(self) -> Path:
+        """Where the results of the cell go."""
+        return self.cell.folder
+
+    @property
+    def axes(self) -> tuple[str | int, ...]:
+        """Names of the random streams: data set, model and seed, by their files; the method has no say in them."""
+        dataset = self.grid.datasets[self.cell.dataset].config["id"]
+        model = self.grid.models.get(self.cell.model)
+        return dataset, model.config["id"] if model else self.cell.model, self.cell.seed
+
+    @cached_property
+    def data(self) -> "DataSet":
+        """The data set of the cell."""
+        from ttfs.data import load
+
+        config = self.grid.datasets[self.cell.dataset].config
+        train = self.config.get("train") or (self.options.get("train") or {})
+        return load(
+            config | {"augment": train.get("augment")}, f"configs/datasets/{config['id']}.yaml"
+        )
+
+    @cached_property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        import torch
+
+        wanted, found = self.options.get("device", "cpu"), torch.cuda.is_available()
+        if wanted == "cuda" and not found:
+            raise UserError(
+                f"method {self.cell.method}: key 'device' is 'cuda', but there is no GPU; use 'auto' or 'cpu'"
+            )
+        return "cuda" if found and wanted != "cpu" else "cpu"
+
+    @cached_property
+    def source(self) -> "Job | None":
+        """The cell whose network this one starts from, with the same data; None for one made from scratch."""
+        cell = self.grid.source(self.cell)
+        if cell is None:
+            return None
+        job = Job("evaluate", self.grid, cell)
+        job.data = self.data
+        return job
+
+    def build(self) -> "nn.Module":
+        """Return the cell's ReLU network with fresh weights, drawn from torch's global generator."""
+        from ttfs.models import build
+
+        return build(self.grid.models[self.cell.model].config, self.data.shape, self.data.classes)
+
+    def draw(self) -> "nn.Module":
+        """Return the cell's ReLU network with the weights that its seed draws, the same for each method."""
+        import torch
+
+        from ttfs.seeds import seed
+
+        torch.manual_seed(seed(*self.axes, "init"))
+        return self.build()
+
+    def say(self, text: str) -> None:
+        """Report progress, for the terminal and the log."""
+        print(f"[{self.cell}] {text}", file=sys.stderr, flush=True)
+
+    def save(self, state: Any) -> None:
+        """Write weights.pt: a `state_dict`, or anything else of tensors, numbers, text, lists and dictionaries."""
+        import torch
+
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self.write("weights.pt", buffer.getvalue())
+
+    def saved(self) -> Any:
+        """Return what `save` wrote. Raises UserError where the file is missing or damaged."""
+        import torch
+
+        path = self.cell.network.folder / "weights.pt"
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; run the workflow, which makes it") from None
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{path}: not readable ({reason}); run the workflow again, which makes it anew"
+            ) from None
+
+    def restore(self, network: "nn.Module") -> "nn.Module":
+        """Give a network the state that `save` wrote; raise UserError where it is of another network."""
+        try:
+            network.load_state_dict(self.saved())
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            path = self.cell.network.folder / "weights.pt"
+            raise UserError(
+                f"{path}: not of this network ({reason}); run the workflow again, which makes it anew"
+            ) from None
+        return network
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write a file of the cell, whole or not at all."""
+        atomic_write(self.folder / name, content)
+        self.files.append(name)
+
+    def curve(self) -> Sequence[Mapping[str, float]]:
+        """Return the rows of the cell's curve.csv, one an epoch; empty where nothing was trained."""
+        from ttfs.results.record import read_curve
+
+        return read_curve(self.cell.network.folder)

@@ -1,0 +1,52 @@
+"""What every kind of classifier says of itself, and does."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ttfs.methods._options import Options
+
+if TYPE_CHECKING:
+    from ttfs.methods._job import Job, Row
+
+
+class Kind:
+    """One kind of classifier: a subclass in `methods/<kind>.py`.
+
+    The module is read whenever kinds are listed, so it imports torch and other heavy packages inside functions only.
+    """
+
+    title: ClassVar[str] = ""
+    """Its name in the docs."""
+    Options: ClassVar[type[Options]] = Options
+    """Its keys. A key `source` makes it start from another method's network; a block `train` has the keys of `Train`,
+    and what is null there is taken from the data set; a block `check` is of the evaluation alone."""
+    uses_model: ClassVar[bool] = True
+    """Whether it needs a model of the grid; a support vector machine does not."""
+    deployable: ClassVar[bool] = False
+    """Whether its networks may go onto hardware; `deploy` says how."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def starts_from(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the kinds whose networks a method of these options can start from."""
+        return ()
+
+    def check(self, options: Mapping[str, Any], where: str) -> None:
+        """Raise UserError, which begins with `where`, for options that do not go together."""
+
+    def make(self, job: "Job") -> None:
+        """Build or convert, and train if the options say so: write weights.pt, and curve.csv of a training."""
+        raise NotImplementedError
+
+    def load(self, job: "Job") -> Any:
+        """Return what `make` made, ready to answer."""
+        raise NotImplementedError
+
+    def evaluate(self, job: "Job") -> list["Row"]:
+        """Return the rows of the record, measured on the whole test split; raise UserError where a check fails."""
+        raise NotImplementedError
+
+    def deploy(self, job: "Job") -> list["Row"]:
+        """Return the rows of the record of its network on the job's hardware."""
+        raise NotImplementedError

@@ -1,0 +1,30 @@
+"""Training of a cell's network, told to the terminal, to the log and to MLflow as it goes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ttfs.methods._job import Job
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def learn(network: "nn.Module", job: Job, callbacks: Sequence[Any] = ()) -> None:
+    """Train the network in place as the options say, and write curve.csv."""
+    from ttfs.results.record import CURVE, CURVE_COLUMNS, curve_text
+    from ttfs.results.tracking import LiveRun
+    from ttfs.training import fit
+
+    config = job.options["train"]
+    with LiveRun(job.grid.name, job.cell, job.config) as live:
+
+        def on_epoch(row: dict[str, float]) -> None:
+            job.say(
+                f"epoch {row['epoch']:.0f}/{config['epochs']}: train loss {row['train_loss']:.4f}, "
+                f"validation accuracy {row['validation_accuracy']:.2f} %"
+            )
+            live.log(int(row["epoch"]), {name: row[name] for name in CURVE_COLUMNS})
+
+        checkpoint = job.folder / f"training-{job.digest}.ckpt"
+        rows = fit(network, job.data, config, job.axes, job.device, on_epoch, callbacks, checkpoint)
+    job.write(CURVE, curve_text(rows))

@@ -1,0 +1,42 @@
+"""How TTFS networks are made: converted, drawn, and trained in the spike-time domain."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ttfs.methods._job import Job
+from ttfs.methods._learning import learn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ttfs.snn import SpikingNetwork
+
+FIRST_IMAGES = 1000
+"""Training items that the windows of a network from scratch are measured on before it learns."""
+
+
+def calibration(job: Job, count: int | None) -> Iterator["Tensor"]:
+    """Yield training items in order, as many as asked for; all, without a number."""
+    left = count or len(job.data.train)
+    for items, _ in job.data.train.batches(1000, device=job.device):
+        yield items[:left]
+        left -= len(items)
+        if left <= 0:
+            break
+
+
+def first_items(job: Job) -> "Tensor":
+    """Return the first training items, on the CPU."""
+    items, _ = next(iter(job.data.train.batches(FIRST_IMAGES)))
+    return items
+
+
+def train(snn: "SpikingNetwork", job: Job) -> None:
+    """Train a TTFS network in place; its windows grow as it learns, and are set anew at the end."""
+    from ttfs.snn import calibrate
+    from ttfs.training import GrowingWindows
+
+    growth = job.options["train"]["window_growth"]
+    learn(snn, job, [GrowingWindows(snn, growth)])
+    items = (items for items, _ in job.data.train.batches(1000, device=job.device))
+    calibrate(snn.to(job.device).eval(), items, job.options["headroom"])

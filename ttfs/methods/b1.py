@@ -1,0 +1,106 @@
+"""TTFS networks of B1 neurons, which have a constant slope at threshold (Stanojevic et al. 2024)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from ttfs.errors import UserError
+from ttfs.methods._job import Job, Row
+from ttfs.methods._kind import Kind
+from ttfs.methods._options import Check, SpikingTrain, TorchOptions
+
+
+class B1(Kind):
+    """Mapped exactly from a ReLU network, trained in the spike-time domain, or both."""
+
+    title = "TTFS network of B1 neurons"
+    deployable = True
+
+    class Options(TorchOptions):
+        """Where the network comes from, its windows, a training, and when it counts as exact."""
+
+        source: str | None = Field(
+            None,
+            description="The method whose network it starts from: a ReLU network is mapped; null starts from "
+            "the mapping of the ReLU network that the seed draws",
+        )
+        headroom: float = Field(
+            0.5, ge=0, le=1e6,
+            description="A window is (1 + headroom) times the largest activation over the calibration items",
+        )  # fmt: skip
+        calibration_items: int | None = Field(
+            None, ge=1,
+            description="Training items that the windows of a mapped network are measured on, the first so "
+            "many; null takes all",
+        )  # fmt: skip
+        train: SpikingTrain | None = Field(
+            None, description="Training in the spike-time domain; null leaves the mapping as it is"
+        )
+        check: Check = Field(
+            default_factory=dict, validate_default=True,
+            description="When it counts as its ReLU network",
+        )  # fmt: skip
+
+    def starts_from(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the ReLU network, which is mapped, and, for a training that goes on, its own kind."""
+        return ("relu", self.name) if options.get("train") else ("relu",)
+
+    def check(self, options: Mapping[str, Any], where: str) -> None:
+        """Refuse a network that comes from nowhere."""
+        if options["source"] is None and options["train"] is None:
+            raise UserError(f"{where}: give source, train, or both: a network is mapped, trained, or both")
+
+    def make(self, job: Job) -> None:
+        """Map or draw the network, and train it if the options say so."""
+        from ttfs.methods._spiking import train
+
+        snn = self._start(job)
+        if job.options["train"]:
+            train(snn, job)
+        job.save(snn.cpu().state_dict())
+        job.say(f"{len(snn.layers)} hidden layers, latency {snn.latency:.2f} tau_c")
+
+    def load(self, job: Job):
+        """Return the network; its graph follows from the ReLU network, weights and windows from the checkpoint."""
+        import torch
+
+        data = job.data
+        any_item = torch.full((1, *data.shape), data.input_range[0])
+        return job.restore(self._convert(job.build(), any_item, data.input_range)).eval()
+
+    def evaluate(self, job: Job) -> list[Row]:
+        """Return what is measured, once the network was compared with its ReLU network and the simulator."""
+        from ttfs.methods._measuring import measure_spiking
+        from ttfs.snn import reference_network
+
+        snn, source = self.load(job), job.source
+        mapped = source is not None and not job.options["train"]
+        reference = source.kind.load(source) if source and mapped else reference_network(snn)
+        return measure_spiking(snn, reference, job)
+
+    def deploy(self, job: Job) -> list[Row]:
+        """Return what is measured of the network on a chip."""
+        from ttfs.methods._deploying import deploy_spiking
+
+        return deploy_spiking(self.load(job), job)
+
+    def _start(self, job: Job):
+        """The network before any training."""
+        from ttfs.methods._spiking import calibration, first_items
+
+        options, source = job.options, job.source
+        if source is None:
+            headroom = options["train"]["window_growth"] - 1.0
+            return self._convert(job.draw(), first_items(job), job.data.input_range, headroom)
+        network = source.kind.load(source).to(job.device)
+        if source.kind.name != "relu":
+            return network.train()
+        items = calibration(job, options["calibration_items"])
+        return self._convert(network, items, job.data.input_range, options["headroom"])
+
+    @staticmethod
+    def _convert(ann, items, input_range, headroom: float = 0.5):
+        from ttfs.snn import convert_to_b1
+
+        return convert_to_b1(ann, items, headroom, input_range)

@@ -1,0 +1,76 @@
+"""What a metric is, and what a meter sees."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a number of a record is named, printed and summed up over seeds."""
+
+    name: str
+    label: str
+    unit: str
+    digits: str
+    """Format specification of a printed value."""
+    better: Literal["higher", "lower", ""] = ""
+    over_seeds: Literal["mean", "max"] = "mean"
+    in_summary: bool = True
+    """Whether the summary has a column for it."""
+    place: int = 1000
+    """Columns come in this order."""
+
+    @property
+    def title(self) -> str:
+        """Label, unit and direction, as the head of a column: ``Accuracy [%] ↑``."""
+        unit = f" [{self.unit}]" if self.unit else ""
+        return self.label + unit + {"higher": " ↑", "lower": " ↓", "": ""}[self.better]
+
+
+@dataclass
+class Seen:
+    """What a classifier answered for one batch."""
+
+    labels: "Tensor"
+    """Classes, int64 [N]."""
+    logits: "Tensor"
+    """[N, classes]; the largest is the answer."""
+    reference: "Tensor | None" = None
+    """Logits [N, classes] of the network that it should equal."""
+    fired: "Mapping[str, Tensor] | None" = None
+    """{population: spikes of each neuron [N, ...]}, whether (bool) or how many; pools for synapses with them."""
+
+
+@dataclass
+class Subject:
+    """A classifier as meters see it."""
+
+    classes: int
+    hidden: Sequence[str] = ()
+    """Names of the hidden layers of a spiking network, in order."""
+    fan_out: "Mapping[str, Tensor] | None" = None
+    """{population: synapses that leave each of its neurons [...]}."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """Values that need no data."""
+
+
+class Meter:
+    """Adds up what is seen over the batches of a test set, and gives rows at the end."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What must be there for it: "reference", "fired", "fan_out"."""
+
+    def __init__(self, subject: Subject):
+        self.subject = subject
+
+    def update(self, seen: Seen) -> None:
+        """Add one batch."""
+        raise NotImplementedError
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield {metric, value, **dimensions}."""
+        raise NotImplementedError

@@ -1,0 +1,79 @@
+"""Synaptic operations: what spikes set off at the synapses, and what the dense ReLU network computes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ttfs.snn import SpikingNetwork
+
+METRICS = ()
+
+
+def fan_out(snn: "SpikingNetwork") -> "dict[str, Tensor]":
+    """Return {population: synapses that leave each of its neurons [...]}, in float64.
+
+    Populations are the input, the hidden layers and what their pools let pass. Synapses of weight zero and those that
+    a border cuts off do not count; each target counts once, also if reached through an average pool; a residual sum is
+    one synapse.
+    """
+    import numpy as np
+    import torch
+
+    from ttfs.snn import connectivity
+
+    counts: dict[str, np.ndarray] = {}
+    populations = []
+    for population in connectivity(snn):
+        populations.append(replace(population, projection=None))  # synapses are large; none outlives its count
+        counts[population.name] = np.zeros(int(np.prod(population.shape)))
+        if population.projection is not None:
+            for name, matrix in population.projection.matrices.items():
+                matrix.eliminate_zeros()
+                counts[name] += np.diff(matrix.indptr)
+    for population in reversed(populations):
+        if population.kind == "concatenation":
+            ends = np.cumsum([counts[source].size for source in population.sources])[:-1]
+            for source, part in zip(population.sources, np.split(counts.pop(population.name), ends), strict=True):
+                counts[source] += part
+    shapes = {p.name: p.shape for p in populations if p.kind in ("input", "fire", "pool")}
+    return {name: torch.from_numpy(counts[name]).reshape(shape) for name, shape in shapes.items()}
+
+
+def synaptic_operations(
+    fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Tensor]"
+) -> "Tensor":
+    """Return the synaptic operations [N] of each image: sum over spikes of their fan-out.
+
+    Takes which neurons spiked, `snn.fired` of the charges of `snn.charges(images, pooled=True)`, and the counts of
+    `fan_out(snn)`. Input spikes count, for their synapses work too; a spike that a pool holds back reaches no synapse.
+
+    >>> from torch import tensor
+    >>> synaptic_operations({"input": tensor([[True, False], [True, True]])}, {"input": tensor([3.0, 4.0])}).tolist()
+    [3.0, 7.0]
+    """
+    import torch
+
+    operations = torch.zeros(len(next(iter(fired.values()))), dtype=torch.float64)
+    for name, count in fan_out.items():
+        spikes = fired[name].flatten(1).double().cpu()
+        operations += spikes @ count.double().flatten()
+    return operations
+
+
+def multiply_accumulates(snn: "SpikingNetwork") -> int:
+    """Return the multiply-accumulates that an item costs the reference network: weights x positions, over all layers.
+
+    Zero weights and padding count, for a dense computation multiplies by them too.
+
+    >>> import ttfs
+    >>> from torch import nn, rand
+    >>> ann = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 10))
+    >>> multiply_accumulates(ttfs.convert(ann, rand(1, 1, 4, 4)))  # 2 * 9 weights at 16 positions, and 320
+    608
+    """
+    from ttfs.snn import synapses_of
+
+    return sum(weights[0].numel() * positions for weights, positions in synapses_of(snn))
