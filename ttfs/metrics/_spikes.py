@@ -143,20 +143,13 @@ def multiply_accumulates(snn: SpikingNetwork) -> int:
     >>> multiply_accumulates(ttfs.convert(ann, rand(1, 1, 4, 4)))  # 2 * 9 weights at 16 positions, and 320
     608
     """
-    counts: list[int] = []
-
-    def count(module: Synapses, inputs: tuple[Tensor], potential: Tensor) -> None:
-        weight = cast(Tensor, module.weights.weight)
-        counts.append(weight[0].numel() * potential.numel())
-
-    handles = [m.register_forward_hook(count) for m in snn.modules() if isinstance(m, Synapses)]
-    try:
-        parameter = next(snn.parameters())
-        snn(torch.full((1, *snn.input_shape), snn.encode.low, dtype=parameter.dtype, device=parameter.device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return sum(counts)
+    parameter = next(snn.parameters())
+    silence = torch.full((1, *snn.input_shape), snn.encode.low, dtype=parameter.dtype, device=parameter.device)
+    costs = []
+    for name, potential in snn.potentials(silence).items():
+        weight = cast(Synapses, snn.body.get_submodule(name)).weights.weight
+        costs.append(weight[0].numel() * potential.numel())
+    return sum(costs)
 
 
 def dense_energy(operations: float) -> float:
