@@ -8,9 +8,10 @@ from learning import CONFIG, by_hand, close, make_data, network, train
 from torch import Tensor, nn
 
 from ttfs.data import DataSet
-from ttfs.hardware import Hardware, deploy
+from ttfs.hardware import Hardware, deploy, quantized_relu
 from ttfs.snn import Alpha1Synapses, SpikingNetwork, convert, relu_twin
 from ttfs.training import GrowingWindows
+from ttfs.training._activity import neurons
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning and one store
 
@@ -76,6 +77,40 @@ def test_windows_keep_growth_times_ahead_of_the_largest_potential(data):
         assert later == max(now, 2.0 * potential)
     assert len(set(widths)) > 3
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in snn.modules())
+
+
+@pytest.mark.parametrize("penalty", ["activity_l1", "activity_l0"])
+@pytest.mark.parametrize("bits", [3, None])
+def test_the_control_of_a_chip_learns_to_be_sparse(data, bits: int | None, penalty: str):
+    def control() -> nn.Module:
+        return quantized_relu(spiking(network(), data), Hardware(time_bits=bits, weight_bits=6))
+
+    def activity(net: nn.Module) -> float:
+        seen: list[Tensor] = []
+        hooks = [module.register_forward_hook(lambda *call: seen.append(call[2])) for module in neurons(net)]
+        net(images_of(data))
+        for hook in hooks:
+            hook.remove()
+        assert [tuple(layer.shape[1:]) for layer in seen] == [(12,)]  # hidden neurons, not pixels
+        return (seen[0].sum() if penalty == "activity_l1" else seen[0].count_nonzero()).item()
+
+    free, sparse = control(), control()
+    train(data, free, epochs=4)
+    train(data, sparse, epochs=4, **{penalty: 0.3})
+    assert activity(sparse) < 0.7 * activity(free)
+
+
+def test_neurons_are_what_a_network_says_or_its_relus(data):
+    snn = spiking(convolutional(), data)
+    assert neurons(snn) == list(snn.layers.values())
+    assert neurons(nn.Sequential(nn.Identity(), snn)) == list(snn.layers.values())
+    twin = relu_twin(snn)
+    assert neurons(twin) == [module for module in twin.modules() if isinstance(module, nn.ReLU)]
+    relu = nn.ReLU()
+    assert neurons(nn.Sequential(relu, nn.Linear(2, 2), relu)) == [relu]
+    named = nn.Module()
+    named.neurons = nn.ReLU()  # a name, not an answer
+    assert neurons(named) == [named.neurons]
 
 
 def test_nothing_listens_before_training_starts(data):

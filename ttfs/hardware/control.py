@@ -29,9 +29,33 @@ class QuantizedReLU(nn.Module):
         return f"largest={self.largest:g}, bits={self.bits}"
 
 
+class QuantizedNetwork(nn.Module):
+    """The ReLU network of a TTFS network, with pixels and activations of 2^bits levels; of float ones if bits is None.
+
+    Maps images [N, ...] to logits [N, classes]. It takes over the modules of the TTFS network that it is made from.
+    """
+
+    def __init__(self, snn: SpikingNetwork, bits: int | None):
+        super().__init__()
+        self.encode, self.body = snn.encode, snn.body
+        self.pixels = nn.Identity() if bits is None else QuantizedReLU(1.0, bits)
+        self._layers = list(snn.layers)
+        if bits is not None:
+            for name, fire in snn.layers.items():
+                self.body.set_submodule(name, QuantizedReLU(fire.width, bits))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits [N, classes] of images [N, ...]."""
+        return self.body(self.pixels(self.encode(images)))
+
+    def neurons(self) -> list[nn.Module]:
+        """Return the hidden layers, whose outputs a penalty on activity is about."""
+        return [self.body.get_submodule(name) for name in self._layers]
+
+
 def quantized_relu(
     snn: SpikingNetwork, hardware: Hardware, calibration: Tensor | Iterable[Tensor] | None = None
-) -> nn.Module:
+) -> "QuantizedNetwork":
     """Return the ReLU network of a TTFS network with as few bits as the chip has: what the spike code is held against.
 
     Weights are those of the chip (`weight_bits`), activations and pixels have 2^time_bits levels, up to the width of
@@ -46,9 +70,4 @@ def quantized_relu(
         ),
         calibration,
     )
-    relu: list[nn.Module] = [chip.encode]
-    if hardware.time_bits is not None:
-        relu.append(QuantizedReLU(1.0, hardware.time_bits))
-        for name, fire in chip.layers.items():
-            chip.body.set_submodule(name, QuantizedReLU(fire.width, hardware.time_bits))
-    return nn.Sequential(*relu, chip.body)
+    return QuantizedNetwork(chip, hardware.time_bits)

@@ -1,14 +1,13 @@
 """The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, fx, nn
 
 from ttfs.snn.b1 import Fire
 from ttfs.snn.encode import Encode
+from ttfs.snn.graph import module_of, run
 from ttfs.snn.pools import EarliestSpike
+from ttfs.snn.synapses import Synapses
 
 INPUT, OUTPUT = "input", "output"
 
@@ -76,13 +75,14 @@ class SpikingNetwork(nn.Module):
         Charges are those of the neurons, before pooling; with `pooled`, what each pool lets pass comes too.
         """
         self._check(images)
-        kinds = (Fire, EarliestSpike) if pooled else (Fire,)
-        listened = {name: module for name, module in self.body.named_modules() if isinstance(module, kinds)}
         spikes = self.encode(images)
-        found = {INPUT: spikes}
-        with _listen(listened, found):
-            logits = self.body(spikes)
-        return logits, found
+        logits, seen = self._observe(spikes, (Fire, EarliestSpike) if pooled else (Fire,))
+        return logits, {INPUT: spikes, **seen}
+
+    def potentials(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the potentials [N, ...] that each convolution or linear map gives, by the name of its synapses."""
+        self._check(images)
+        return self._observe(self.encode(images), (Synapses,))[1]
 
     def read_out(self, images: Tensor, time: float) -> Tensor:
         """Return the potentials of the output layer [N, classes] at a time in tau_c: the logits at `latency` or later.
@@ -90,20 +90,17 @@ class SpikingNetwork(nn.Module):
         What has not spiked by then counts for nothing, what has counts for the time since: D + sum w (time - t)+, and
         for no longer than its window.
         """
-        windows, layers = self.windows, self.layers
-        early = {name: windows[name][1] - time for name in self._sources[OUTPUT] if windows[name][1] > time}
-        modules = {name: self.encode if name == INPUT else layers[name] for name in early}
-        handles = [
-            module.register_forward_hook(
-                lambda module, inputs, charges, left=early[name]: (charges - left).clamp(min=0.0)
-            )
-            for name, module in modules.items()
-        ]
-        try:
-            return self(images)
-        finally:
-            for handle in handles:
-                handle.remove()
+        self._check(images)
+        windows = self.windows
+        left = {name: windows[name][1] - time for name in self._sources[OUTPUT] if windows[name][1] > time}
+
+        def cut(name: str, charges: Tensor) -> Tensor:
+            return (charges - left[name]).clamp(min=0.0) if name in left else charges
+
+        def watch(node: fx.Node, value: Tensor) -> Tensor:
+            return cut(str(node.target), value) if isinstance(module_of(self.body, node), Fire) else value
+
+        return run(self.body, cut(INPUT, self.encode(images)), watch)
 
     def spike_times(self, images: Tensor) -> dict[str, Tensor]:
         """Return {layer: absolute spike times [N, ...]} in float64 and tau_c, infinity where a neuron stays silent."""
@@ -112,27 +109,29 @@ class SpikingNetwork(nn.Module):
         times = {name: windows[name][1] - s.double() for name, s in charges.items()}
         return {name: torch.where(self.fired(charges[name]), t, torch.inf) for name, t in times.items()}
 
+    def neurons(self) -> list[Fire]:
+        """Return the hidden layers, whose outputs a penalty on activity is about."""
+        return list(self.layers.values())
+
     def fired(self, charges: Tensor) -> Tensor:
         """Return which neurons spiked, given their charges: those that left one, and all in an α1 network."""
         return charges > 0 if self.neuron == "b1" else torch.ones_like(charges, dtype=torch.bool)
+
+    def _observe(self, spikes: Tensor, kinds: tuple[type[nn.Module], ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the logits and the values of all modules of the kinds, by name and in order."""
+        seen: dict[str, Tensor] = {}
+
+        def watch(node: fx.Node, value: Tensor) -> Tensor:
+            if isinstance(module_of(self.body, node), kinds):
+                seen[str(node.target)] = value
+            return value
+
+        return run(self.body, spikes, watch), seen
 
     def _check(self, images: Tensor) -> None:
         if tuple(images.shape[1:]) != self.input_shape:
             expected = ["N", *self.input_shape]
             raise ValueError(f"images have shape {list(images.shape)}, this network takes {expected}".replace("'", ""))
-
-
-@contextmanager
-def _listen(modules: Mapping[str, nn.Module], found: dict[str, Tensor]) -> Iterator[None]:
-    def keep(name: str):
-        return lambda module, inputs, output: found.__setitem__(name, output)
-
-    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _spiking_sources(body: fx.GraphModule) -> dict[str, tuple[str, ...]]:
@@ -146,7 +145,7 @@ def _spiking_sources(body: fx.GraphModule) -> dict[str, tuple[str, ...]]:
             reach[node] = frozenset({INPUT})
         elif node.op == "output":
             sources[OUTPUT] = tuple(sorted(incoming))
-        elif node.op == "call_module" and isinstance(body.get_submodule(node.target), Fire):
+        elif isinstance(module_of(body, node), Fire):
             sources[node.target] = tuple(sorted(incoming))
             reach[node] = frozenset({node.target})
     return sources

@@ -1,12 +1,11 @@
 """What hidden neurons emit while a network learns, and what it costs in the loss."""
 
-from collections.abc import Iterator
+import inspect
 
 import torch
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
-from ttfs.snn import Fire
 
 KNEE = 0.2
 """Activation at which half a spike is counted, as a share of the mean activation of the layer's active neurons."""
@@ -26,21 +25,37 @@ def smooth_count(activity: Tensor) -> Tensor:
     return activity.numel() - knee * (activity + knee).reciprocal().sum()  # a / (a + knee) takes twice as long
 
 
+def neurons(network: nn.Module) -> list[nn.Module]:
+    """Return the modules whose outputs are the activations a >= 0 of a network's hidden neurons.
+
+    A module with a method `neurons()` says so itself; of any other they are the nn.ReLU modules.
+
+    >>> neurons(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)))
+    [ReLU()]
+    """
+    if inspect.ismethod(own := getattr(network, "neurons", None)):
+        return list(own())
+    if isinstance(network, nn.ReLU):
+        return [network]
+    found = [neuron for child in network.children() for neuron in neurons(child)]
+    return list(dict.fromkeys(found))  # a module may be in several places
+
+
 class ActivityPenalty:
     """l1 * sum of a + l0 * smooth count of a > 0, over all hidden neurons, mean over images.
 
     A spiking neuron's activation a is its charge t_max - t, so both push spikes towards silence.
-    Raises UserError if the network has no nn.ReLU or Fire to listen to.
+    The modules that `neurons` names report the activations. Raises UserError if there are none.
     """
 
     def __init__(self, network: nn.Module, l1: float, l0: float):
         self.l1, self.l0 = l1, l0
         self._heard: list[Tensor] = []
-        neurons = list(_neurons(network)) if l1 > 0 or l0 > 0 else []
-        if not neurons and (l1 > 0 or l0 > 0):
+        modules = neurons(network) if l1 > 0 or l0 > 0 else []
+        if not modules and (l1 > 0 or l0 > 0):
             name = "activity_l1" if l1 > 0 else "activity_l0"
             raise UserError(f"train.{name} finds no nn.ReLU module to listen to; set it to 0 or use modules")
-        self._hooks = [module.register_forward_hook(self._listen) for module in neurons]
+        self._hooks = [module.register_forward_hook(self._listen) for module in modules]
 
     def take(self) -> Tensor | float:
         """Return the penalty of the last forward pass, and forget the pass."""
@@ -63,7 +78,3 @@ class ActivityPenalty:
 
     def _listen(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._heard.append(output)
-
-
-def _neurons(network: nn.Module) -> Iterator[nn.Module]:
-    return (module for module in network.modules() if isinstance(module, nn.ReLU | Fire))

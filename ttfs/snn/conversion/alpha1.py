@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ttfs.errors import ConversionError
 from ttfs.snn.alpha1 import Alpha1Synapses
 from ttfs.snn.b1 import Fire
+from ttfs.snn.graph import module_of
 from ttfs.snn.network import SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.synapses import Reshape, Synapses, scale_columns
@@ -59,7 +60,7 @@ def _chain(snn: SpikingNetwork) -> dict[str, nn.Module]:
     chain: dict[str, nn.Module] = {}
     due: type[nn.Module] = Synapses
     for node in snn.body.graph.nodes:
-        module = snn.body.get_submodule(str(node.target)) if node.op == "call_module" else None
+        module = module_of(snn.body, node)
         known = isinstance(module, due | EarliestSpike | Reshape) or node.op == "placeholder"
         if node.op == "output":
             node, known = node.all_input_nodes[0], due is Fire

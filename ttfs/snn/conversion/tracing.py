@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from ttfs.errors import ConversionError
+from ttfs.snn.graph import run
 
 
 class Add(nn.Module):
@@ -64,19 +65,15 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 
 
-class Recorder(fx.Interpreter):
-    """Run a graph and keep the value of each node as it was when computed."""
+def record(graph: fx.GraphModule, inputs: Tensor) -> tuple[Any, dict[str, Any]]:
+    """Run a graph; return its output and the value of each node as it was when computed, by name."""
+    values: dict[str, Any] = {}
 
-    def __init__(self, graph: fx.GraphModule):
-        super().__init__(graph)
-        self.extra_traceback = False  # errors keep their own words
-        self.values: dict[str, Any] = {}
-
-    def run_node(self, node: fx.Node) -> Any:
-        """Compute a node and keep a copy of its value, which a later in-place call would change."""
-        value = super().run_node(node)
-        self.values[node.name] = value.clone() if isinstance(value, Tensor) else value
+    def watch(node: fx.Node, value: Any) -> Any:
+        values[node.name] = value.clone() if isinstance(value, Tensor) else value  # later calls may be in place
         return value
+
+    return run(graph, inputs, watch), values
 
 
 @torch.no_grad()
@@ -93,16 +90,15 @@ def trace(ann: nn.Module, example: Tensor) -> fx.GraphModule:
     inputs = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
     if len(inputs) != 1:
         raise ConversionError(f"{type(ann).__name__}: takes {len(inputs)} inputs ({', '.join(inputs)}), expected one")
-    recorder = Recorder(graph)
     try:
-        recorder.run(torch.cat([example, example]))  # two images, to see what mixes them up
+        _, values = record(graph, torch.cat([example, example]))  # two images, to see what mixes them up
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ConversionError(
             f"{type(ann).__name__}: fails on {example.dtype} images of shape {list(example.shape[1:])}: {reason}"
         ) from error
     for node in graph.graph.nodes:
-        node.meta["value"] = recorder.values[node.name]
+        node.meta["value"] = values[node.name]
     return graph
 
 

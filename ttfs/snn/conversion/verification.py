@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-from ttfs.snn.conversion.tracing import Recorder, operation, trace
+from ttfs.snn.conversion.tracing import operation, record, trace
 from ttfs.snn.network import OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 
@@ -25,16 +25,16 @@ def layer_differences(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> di
     In the order of the network: the first large one is where a conversion goes wrong.
     """
     graph = trace(ann, images[:1])
-    reference, converted = Recorder(graph), Recorder(snn.body)
-    logits, spiking_logits = reference.run(images.clone()), converted.run(snn.encode(images))
+    logits, reference = record(graph, images.clone())
+    spiking_logits, converted = record(snn.body, snn.encode(images))
     neurons = {node.name: node for node in snn.body.graph.nodes if node.target in snn.layers}
     result = {}
     for node in graph.graph.nodes:
         if node.name in neurons and isinstance(operation(node, graph), nn.ReLU):
             carrier = neurons[node.name]
-            while (pool := _pool_after(carrier, snn)) and pool.name not in reference.values:
+            while (pool := _pool_after(carrier, snn)) and pool.name not in reference:
                 carrier = pool  # the ReLU network pooled before this ReLU
-            result[node.name] = relative_difference(converted.values[carrier.name], reference.values[node.name])
+            result[node.name] = relative_difference(converted[carrier.name], reference[node.name])
     return result | {OUTPUT: relative_difference(spiking_logits, logits)}
 
 

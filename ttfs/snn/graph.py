@@ -1,0 +1,41 @@
+"""Run a graph of modules node by node, and see the values on the way."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+
+def run(graph: fx.GraphModule, inputs: Tensor, watch: Callable[[fx.Node, Any], Any]) -> Any:
+    """Return what the graph makes of its one input, by the operations of its `forward` in order.
+
+    `watch(node, value)` sees the value of each node and returns the value to go on with. A value
+    is let go of after its last use. Nothing is written to the modules, so that any
+    number of threads may run one graph.
+    """
+    values: dict[fx.Node, Any] = {}
+    for node in graph.graph.nodes:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        if node.op == "placeholder":
+            value = inputs
+        elif node.op == "output":
+            return watch(node, args[0])
+        elif node.op == "call_module":
+            value = graph.get_submodule(node.target)(*args, **kwargs)
+        elif node.op == "call_function":
+            value = node.target(*args, **kwargs)
+        elif node.op == "call_method":
+            value = getattr(args[0], node.target)(*args[1:], **kwargs)
+        else:
+            value = operator.attrgetter(node.target)(graph)
+        values[node] = watch(node, value)
+        for source in node.all_input_nodes:
+            if next(reversed(source.users)) is node:
+                del values[source]
+    raise ValueError("the graph has no output")
+
+
+def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """Return the module that a node calls; None where it calls a function or holds a value."""
+    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
