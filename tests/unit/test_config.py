@@ -126,7 +126,7 @@ def test_a_schema_that_refers_to_another_takes_its_rules_and_defaults(read):
 
 def test_defaults_of_keys_that_do_not_apply_stay_out(read):
     assert "batch_norm" in read(MODEL, "model")
-    assert set(read("title: T\ntorchvision: resnet18\n", "model")) == {"id", "title", "torchvision", "arguments"}
+    assert set(read("title: T\ntorchvision: resnet18\n", "model")) == {"id", "title", "torchvision"}
 
 
 def test_filling_in_defaults_leaves_the_schema_alone(read):
@@ -159,10 +159,10 @@ def test_filling_in_defaults_leaves_the_schema_alone(read):
         ("dataset", DATASET + "on: 1\n", "key 'on' is no text"),
         ("dataset", DATASET.replace("digits", "digit"), "key 'source.bundled' is 'digit'; did you mean 'digits'?"),
         ("dataset", DATASET.replace("{bundled: digits}", "{}"), "key 'source': {} should be non-empty"),
-        ("dataset", DATASET.replace("[1, 8, 8]", "[8, 8]"), "key 'shape': [8, 8] is too short"),
+        ("dataset", DATASET.replace("[1, 8, 8]", "[1, 1, 8, 8]"), "key 'shape': [1, 1, 8, 8] is too long"),
         ("model", "title: T\n", "give exactly one of the keys 'layers' and 'torchvision'"),
         ("model", MODEL + "torchvision: vgg11\n", "give exactly one of the keys 'layers' and 'torchvision'"),
-        ("model", MODEL + "arguments: {}\n", "key 'arguments' needs key 'torchvision'"),
+        ("model", MODEL + "arguments: {}\n", "key 'arguments' needs key 'module'"),
         ("model", MODEL + "batch_norm: befor\n", "key 'batch_norm' is 'befor'; did you mean 'before'?"),
         ("method", METHOD.replace("adam", "adm"), "key 'train.optimizer' is 'adm'; did you mean 'adam'?"),
         ("method", METHOD.replace("0.001", "1e-3"), "key 'train.learning_rate': '1e-3' is text in YAML"),

@@ -1,9 +1,15 @@
+import importlib
+import itertools
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import ttfs
 from ttfs.config import CONFIGS, read_yaml
 from ttfs.errors import UserError
 from ttfs.models import build, parse
@@ -16,7 +22,7 @@ GRAY, COLOR = (1, 28, 28), (3, 32, 32)
 def model(tmp_path: Path):
     """Return a function that builds a network from the lines of a YAML file, through its schema."""
 
-    def make(lines: str, shape: tuple[int, int, int] = GRAY, classes: int = 10) -> nn.Module:
+    def make(lines: str, shape: tuple[int, ...] = GRAY, classes: int = 10) -> nn.Module:
         path = tmp_path / "mine.yaml"
         path.write_text(f"title: Mine\n{lines}\n")
         return build(read_yaml(path, "model"), shape, classes)
@@ -24,7 +30,7 @@ def model(tmp_path: Path):
     return make
 
 
-def shipped(name: str, shape: tuple[int, int, int], classes: int = 10) -> nn.Module:
+def shipped(name: str, shape: tuple[int, ...], classes: int = 10) -> nn.Module:
     return build(read_yaml(SHIPPED[name], "model"), shape, classes)
 
 
@@ -126,7 +132,7 @@ def test_no_bias_where_the_norm_that_follows_has_one(model):
         ("vgg16", COLOR, 14_991_946),  # trainable ones; its Keras original has as many
     ],
 )
-def test_parameter_counts(name: str, shape: tuple[int, int, int], count: int):
+def test_parameter_counts(name: str, shape: tuple[int, ...], count: int):
     assert parameters(shipped(name, shape)) == count
 
 
@@ -181,7 +187,7 @@ def test_initialization_is_uniform_within_its_bound(model, initialization: str, 
         ("0C3", "token 1 '0C3' is not a layer"),
         ("10-0", "token 2 '0' is not a layer"),
         ("16C5s0", "token 1 '16C5s0' is not a layer"),
-        ("16C5-P2-100-P2", "token 4 'P2' needs an image, but token 3 '100' is a dense layer"),
+        ("16C5-P2-100-P2", "token 4 'P2' needs an image or a sequence, but token 3 '100' is a dense layer"),
         ("16C5-P2p2", "token 2 'P2p2' pads by 2, but a pooling window of 2 takes at most 1"),
     ],
 )
@@ -192,10 +198,10 @@ def test_a_wrong_notation_names_token_and_position(notation: str, said: str):
 
 
 def test_a_network_too_deep_for_the_image_names_layer_and_shape(model):
-    said = r"token 4 'P2' \(pool3\) got images of 8×1×1 \(channels×height×width\), smaller than its window of 2"
+    said = r"token 4 'P2' \(pool3\) got inputs of 8×1×1 \(channels×height×width\), smaller than its window of 2"
     with pytest.raises(UserError, match=f"^model 'mine', key 'layers': {said}"):
         model("layers: 8C3p1-P2-P2-P2-10", shape=(1, 4, 4))
-    with pytest.raises(UserError, match=r"token 1 '8C5' \(conv1\) got images of 1×4×9"):
+    with pytest.raises(UserError, match=r"token 1 '8C5' \(conv1\) got inputs of 1×4×9"):
         model("layers: 8C5", shape=(1, 4, 9))
 
 
@@ -209,7 +215,7 @@ def test_same_padding_of_an_even_kernel_is_refused(model):
     [
         ("torchvision: resnet19", COLOR, "key 'torchvision': no network 'resnet19'; near it are .*resnet18"),
         ("torchvision: resnet18", GRAY, "resnet18 takes images of 3 channels, these are 1×28×28 "),
-        ("torchvision: vgg11", (3, 8, 8), "vgg11 does not take images of 3×8×8 .*; take larger ones"),
+        ("torchvision: vgg11", (3, 8, 8), "vgg11 does not take inputs of 3×8×8 "),
         (
             "torchvision: resnet18\narguments: {depth: 3}",
             COLOR,
@@ -222,7 +228,7 @@ def test_same_padding_of_an_even_kernel_is_refused(model):
         ),
     ],
 )
-def test_errors_of_torchvision_models(model, lines: str, shape: tuple[int, int, int], said: str):
+def test_errors_of_torchvision_models(model, lines: str, shape: tuple[int, ...], said: str):
     with pytest.raises(UserError, match=f"^model 'mine'.*{said}") as raised:
         model(lines, shape)
     assert "\n" not in str(raised.value)
@@ -233,6 +239,193 @@ def test_arguments_reach_torchvision(model):
     assert not network.layer1[0].bn2.weight.any()
 
 
+def test_a_sequence_gets_the_same_layers_in_one_dimension(model):
+    network = model("layers: 4C5s2p2-P3s2p1-8C3-A2-G-20\nbatch_norm: before", shape=(2, 64), classes=7)
+    assert [f"{name} {type(module).__name__}" for name, module in network.named_children()] == [
+        "conv1 Conv1d",
+        "norm1 BatchNorm1d",
+        "relu1 ReLU",
+        "pool1 MaxPool1d",
+        "conv2 Conv1d",
+        "norm2 BatchNorm1d",
+        "relu2 ReLU",
+        "pool2 AvgPool1d",
+        "pool3 AdaptiveAvgPool1d",
+        "flatten Flatten",
+        "linear3 Linear",
+        "norm3 BatchNorm1d",
+        "relu3 ReLU",
+        "output Linear",
+    ]
+    sizes = shapes(network, torch.rand(3, 2, 64))
+    wanted = {"conv1": (4, 32), "pool1": (4, 16), "conv2": (8, 14), "pool2": (8, 7), "pool3": (8, 1), "output": (7,)}
+    assert wanted.items() <= sizes.items()
+
+
+def test_a_sequence_is_an_image_of_one_row(model):
+    """The same weights along the middle row of a kernel give the same logits."""
+    notation = "layers: 4C3-8C3-20\npadding: same"
+    line, plane = model(notation, (2, 31)), model(notation, (2, 1, 31))
+    for flat, square in zip(line.parameters(), plane.parameters(), strict=True):
+        with torch.no_grad():
+            if flat.dim() == 3:
+                square.zero_()
+                square[:, :, 1] = flat
+            else:
+                square.copy_(flat)
+    sequences = torch.rand(5, 2, 31)
+    assert torch.allclose(line(sequences), plane(sequences[:, :, None]), atol=1e-6)
+
+
+def test_a_vector_goes_into_dense_layers(model):
+    network = model("layers: 30-20\nbatch_norm: after\ndropout: 0.1", shape=(4,), classes=3)
+    names = "linear1 relu1 norm1 dropout1 linear2 relu2 norm2 dropout2 output"
+    assert " ".join(name for name, _ in network.named_children()) == names
+    assert network(torch.rand(5, 4)).shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("notation", "shape", "said"),
+    [
+        ("16C5-10", (4,), r"token 1 '16C5' needs images or sequences, but inputs are 4 \(features\)"),
+        ("P2-10", (4,), "token 1 'P2' needs images or sequences"),
+        ("G", (4,), "token 1 'G' needs images or sequences"),
+        ("8C5-P4", (2, 6), r"token 2 'P4' \(pool1\) got inputs of 8×2 \(channels×length\), smaller than its window"),
+    ],
+)
+def test_layers_that_inputs_do_not_fit(model, notation: str, shape: tuple[int, ...], said: str):
+    with pytest.raises(UserError, match=f"^model 'mine', key 'layers': {said}") as raised:
+        model(f"layers: {notation}", shape)
+    assert "\n" not in str(raised.value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("lines", "shape"),
+    [
+        ("layers: 30-20\nbatch_norm: before", (4,)),
+        ("layers: 6C5s2-P2-8C3-G-20\nbatch_norm: after\npadding: same", (2, 40)),
+    ],
+    ids=["vector", "sequence"],
+)
+def test_networks_of_vectors_and_sequences_are_mapped_exactly(model, lines: str, shape: tuple[int, ...]):
+    torch.manual_seed(0)
+    network = model(lines, shape, classes=5).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2.0)
+            module.weight.normal_(1, 0.3)
+            module.bias.normal_(0, 0.1)
+    inputs = 4 * torch.rand(20, *shape) - 1
+    snn = ttfs.convert(network, inputs, input_range=(-1.0, 3.0))
+    logits = network(inputs)
+    assert (snn(inputs) - logits).abs().max() <= 1e-5 * logits.abs().max()
+    assert (ttfs.simulate(snn, inputs[:2]).logits - logits[:2]).abs().max() <= 1e-5 * logits.abs().max()
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Return a function that writes a module into the working directory, and gives its name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+
+    def write(code: str) -> str:
+        name = f"nets{next(NUMBERS)}"
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / f"{name}.py").write_text(f"import torch\nfrom torch import nn\n\n{code}\n")
+        importlib.invalidate_caches()
+        return f"mine.{name}"
+
+    return write
+
+
+NUMBERS = itertools.count()
+NET = """
+class Net(nn.Sequential):
+    def __init__(self, shape, classes, width=8):
+        features = torch.Size(shape).numel()
+        super().__init__(nn.Flatten(), nn.Linear(features, width), nn.ReLU(), nn.Linear(width, classes))
+"""
+
+
+@pytest.mark.parametrize("shape", [GRAY, (2, 9), (4,)], ids=["image", "sequence", "vector"])
+def test_an_imported_module_gets_shape_classes_and_arguments(model, nets, shape: tuple[int, ...]):
+    network = model(f"module: {nets(NET)}:Net\narguments: {{width: 5}}", shape, classes=7)
+    assert network[1].weight.shape == (5, torch.Size(shape).numel())
+    assert network[3].weight.shape == (7, 5)
+    assert network.training
+
+
+def test_a_function_may_make_the_network(model, nets):
+    place = nets("def make(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, classes))")
+    assert model(f"module: {place}:make", (4,), classes=3)[1].out_features == 3
+
+
+def test_only_making_an_imported_module_draws_random_numbers(model, nets):
+    place = nets(NET + NOISY)
+    torch.manual_seed(1)
+    network, after = model(f"module: {place}:Noisy", (4,)), torch.rand(3)
+    torch.manual_seed(1)
+    alone, wanted = sys.modules[place].Noisy((4,), 10), torch.rand(3)
+    assert torch.equal(after, wanted)
+    for one, other in zip(network.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+NOISY = """
+class Noisy(Net):
+    def forward(self, inputs):
+        return super().forward(inputs + torch.rand_like(inputs))
+"""
+
+
+def test_a_module_keeps_the_modes_that_it_chose(model, nets):
+    frozen = """
+class Frozen(Net):
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.append(nn.BatchNorm1d(classes).eval())
+"""
+    network = model(f"module: {nets(NET + frozen)}:Frozen", (4,))
+    assert network.training
+    assert not network[4].training
+    assert not network[4].running_mean.any()
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "lines", "said"),
+    [
+        (NET, "Nte", "", "has no class 'Nte'; it has Net$"),
+        ("", "Net", "", "has no class 'Net'; it has no network at all$"),
+        (NET + "Net2 = 3", "Net2", "", "has no class 'Net2'; it has Net$"),
+        (NET, "Net", "arguments: {depth: 3}", r"does not take \(shape, classes, depth\): .*'depth'.*key 'arguments'"),
+        (NET, "Net", "arguments: {classes: 3}", r"key 'arguments\.classes': remove it; the data set gives it$"),
+        (NET, "Net", "arguments: {width: wide}", "fails when it is made: TypeError: "),
+        (NET.replace(", classes)", ", 4)"), "Net", "", r"maps 2 inputs of 4 \(features\) to \[2, 4\]; .* \[2, 10\]"),
+        (NET.replace("(features, width)", "(features + 1, width)"), "Net", "", r"does not take inputs of 4 \(features\): .*mat1 and mat2"),
+        (NET + "    def forward(self, x):\n        return (x,)", "Net", "", "to tuple; its logits must be"),
+        ("def Net(shape, classes):\n    return None", "Net", "", "gives NoneType; it must give a torch.nn.Module$"),
+        ("import nothing_of_the_kind", "Net", "", "importing it fails: ModuleNotFoundError: .*'nothing_of_the_kind'"),
+        ("1 / 0", "Net", "", "importing it fails: ZeroDivisionError: division by zero$"),
+        ("def (", "Net", "", "importing it fails: SyntaxError: "),
+    ],
+)
+def test_what_is_wrong_with_an_imported_module(model, nets, code: str, name: str, lines: str, said: str):
+    place = nets(code)
+    with pytest.raises(UserError, match=f"^model 'mine', key 'module': {place}:{name}.*{said}") as raised:
+        model(f"module: {place}:{name}\n{lines}", (4,))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("place", ["nowhere:Net", "mine.nowhere:Net", "mine.nowhere.at_all:Net"])
+def test_a_module_that_is_not_there(model, nets, place: str):
+    nets(NET)
+    with pytest.raises(UserError, match=f"key 'module': {place}: there is no such module in "):
+        model(f"module: {place}", (4,))
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -240,6 +433,10 @@ def test_arguments_reach_torchvision(model):
         "layers: 10\ntorchvision: resnet18",
         "torchvision: resnet18\nbatch_norm: after",
         "layers: 10\narguments: {}",
+        "layers: 10\nmodule: nets:Net",
+        "module: nets:Net\nbatch_norm: after",
+        "module: nets",
+        "module: nets.Net()",
         "layers: 10\nbatch_norm: between",
         "layers: 10\ndropout: 1.0",
         "layers: 10\nlayer: 10",
@@ -249,3 +446,12 @@ def test_arguments_reach_torchvision(model):
 def test_the_schema_refuses(model, lines: str):
     with pytest.raises(UserError, match=r"mine\.yaml: "):
         model(lines)
+
+
+def test_the_network_of_the_documentation_can_be_imported(model, nets):
+    page = (CONFIGS.parent / "docs/add-a-model.md").read_text()
+    [code] = re.findall(r"```python\n(from math.*?)```", page, re.DOTALL)
+    [lines] = re.findall(r"```yaml\ntitle: My network\n(.*?)```", page, re.DOTALL)
+    network = model(lines.replace("mypackage.nets", nets(code)), (2, 9), classes=3)
+    assert network(torch.rand(5, 2, 9)).shape == (5, 3)
+    assert network[1].out_features == 64

@@ -56,5 +56,9 @@ class Augment:
 def _windows(images: Tensor, pad: int, mode: str, corner: Tensor) -> Tensor:
     """Pad the images and cut out of each a window of the old size: all windows are views, one index picks them."""
     height, width = images.shape[2:]
-    windows = functional.pad(images, (pad, pad, pad, pad), mode=mode).unfold(2, height, 1).unfold(3, width, 1)
+    windows = (
+        functional.pad(images, (pad, pad, pad, pad), mode=mode)
+        .unfold(2, height, 1)
+        .unfold(3, width, 1)
+    )
     return windows[torch.arange(len(images), device=images.device), :, corner[:, 0], corner[:, 1]]

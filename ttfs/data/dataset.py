@@ -3,27 +3,31 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
 
 from ttfs.data.augment import Augment
-from ttfs.data.images import Labelled, OnDisk, Shape
+from ttfs.data.image_files import ImageFiles
+from ttfs.data.inputs import Format, Labeled, Shape
 from ttfs.data.sources import read
 from ttfs.data.splits import Normalize, Split, hold_out
 from ttfs.errors import UserError
 from ttfs.seeds import seed
 
 IN_MEMORY = 2**30
+"""Bytes up to which image files are decoded once and kept, as uint8."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set in three splits. The test split is the canonical one, or one made from the data set's id alone.
+    """A data set in three splits. The test split is the canonical one, or one made from the id alone.
 
-    shape: (C, H, W) of an image. input_range: what values an input can take: (0, 1), or the ends that the
-    normalization maps them to. digest: first 16 hex digits of SHA-256 over images and labels of all three splits:
-    their bytes where they live in memory, the names and sizes of the files where they are read from disk.
+    shape: of one input, (C, H, W) of an image, (C, L) of a sequence, (F,) of a vector.
+    input_range: lowest and highest value that an input can take, after normalization.
+    digest: first 16 hex digits of SHA-256 over inputs and labels of all three splits: their bytes where
+        they live in memory, the names and sizes of the files where they are read from disk.
     """
 
     train: Split
@@ -38,35 +42,70 @@ class DataSet:
 def load(config: Mapping[str, Any], where: str = "") -> DataSet:
     """Load the data set that a checked file of `configs/datasets` describes; `where` names it in messages.
 
-    Images that fit into 1 GiB as uint8 live in memory; larger sets of files are read from disk batch by batch.
+    Image files that fit into 1 GiB as uint8 live in memory; larger sets are read from disk batch by batch.
     Raises UserError for data that are missing, damaged, or not what the configuration says.
     """
     where = where or f"data set {config['id']!r}"
-    shape: Shape = tuple(config["shape"])
-    augment = Augment(**(config.get("augment") or {}))
-    if max(augment.shift, augment.crop) >= min(shape[1:]):
-        raise UserError(
-            f"{where}: key 'augment', or that of the grid or method: moves of {augment.shift} and {augment.crop} "
-            f"pixels leave nothing of {shape}"
-        )
+    wanted = Format(tuple(config["shape"]), config["classes"], _range(config, where))
+    augment = _augment(config, where)
     normalize = _normalize(config, where)
-    train, test = read(config, where)
+    parts = _three(config, wanted, where)
+    if sum(len(part.labels) for part in parts) * prod(wanted.shape) <= IN_MEMORY:
+        parts = [_in_memory(part) for part in parts]
+    train, validation, test = (Split(*part, augment, normalize) for part in parts)
+    return DataSet(
+        train=train,
+        validation=validation,
+        test=test,
+        shape=wanted.shape,
+        classes=wanted.classes,
+        input_range=normalize.range(*wanted.range) if normalize else wanted.range,
+        digest=_digest(parts),
+    )
+
+
+def _three(config: Mapping[str, Any], wanted: Format, where: str) -> list[Labeled]:
+    """Read train, validation and test; take out of train what the source does not have."""
+    train, validation, test = read(config["source"], wanted, where)
     if test is None:
         train, test = _take_out(train, "test", config, where)
     elif "test" in config:
-        raise UserError(f"{where}: key 'test': this source has a test set of its own; delete the key")
-    train, validation = _take_out(train, "validation", config, where)
-    if (len(train.labels) + len(validation.labels) + len(test.labels)) * torch.Size(shape).numel() <= IN_MEMORY:
-        train, validation, test = _in_memory(train), _in_memory(validation), _in_memory(test)
-    return DataSet(
-        train=Split(*train, augment, normalize),
-        validation=Split(*validation, augment, normalize),
-        test=Split(*test, augment, normalize),
-        shape=shape,
-        classes=config["classes"],
-        input_range=normalize.input_range if normalize else (0.0, 1.0),
-        digest=_digest(train, validation, test),
-    )
+        raise UserError(f"{where}: key 'test': this source has a test set already; delete the key")
+    if validation is None:
+        train, validation = _take_out(train, "validation", config, where)
+    elif "validation" in config:
+        raise UserError(
+            f"{where}: key 'validation': this source has a validation set already; delete the key"
+        )
+    return [train, validation, test]
+
+
+def _range(config: Mapping[str, Any], where: str) -> tuple[float, float]:
+    """The ends of key `range` as float32 holds them, because inputs are float32."""
+    ends = torch.tensor(config.get("range", (0.0, 1.0)), dtype=torch.float64).float()
+    low, high = ends.tolist()
+    if not (low < high and ends.isfinite().all()):
+        raise UserError(
+            f"{where}: key 'range': {config['range']} is no range of float32; give [lowest, highest]"
+        )
+    return low, high
+
+
+def _augment(config: Mapping[str, Any], where: str) -> Augment:
+    chosen = config.get("augment")
+    augment = Augment(**({} if chosen in (None, "none") else chosen))
+    if augment == Augment():
+        return augment
+    key = f"{where}: key 'augment', or that of the grid or method"
+    if len(config["shape"]) != 3:
+        raise UserError(
+            f"{key}: only images [C, H, W] can be moved, inputs are {config['shape']}; set 'augment: none'"
+        )
+    if max(augment.shift, augment.crop) >= min(config["shape"][1:]):
+        raise UserError(
+            f"{key}: moves of {augment.shift} and {augment.crop} pixels leave nothing of {config['shape']}"
+        )
+    return augment
 
 
 def _normalize(config: Mapping[str, Any], where: str) -> Normalize | None:
@@ -76,35 +115,44 @@ def _normalize(config: Mapping[str, Any], where: str) -> Normalize | None:
     for key, values in config["normalize"].items():
         if len(values) != channels:
             raise UserError(
-                f"{where}: key 'normalize.{key}': {len(values)} values for {channels} channels; give one a channel"
+                f"{where}: key 'normalize.{key}': {len(values)} values for {channels} channels; "
+                "give one a channel"
             )
-    return Normalize(*(torch.tensor(config["normalize"][key], dtype=torch.float32) for key in ("mean", "std")))
+    mean, std = (
+        torch.tensor(config["normalize"][key], dtype=torch.float32) for key in ("mean", "std")
+    )
+    return Normalize(mean, std)
 
 
-def _take_out(data: Labelled, part: str, config: Mapping[str, Any], where: str) -> tuple[Labelled, Labelled]:
+def _take_out(
+    data: Labeled, part: str, config: Mapping[str, Any], where: str
+) -> tuple[Labeled, Labeled]:
     """Split data into (the rest, the part), the same for every seed of a run."""
     if part not in config:
         raise UserError(
-            f"{where}: missing key '{part}': this source has no {part} set; say how many images to take, or what share"
+            f"{where}: missing key '{part}': this source has no {part} set; give the number of inputs to take "
+            "out of train, or their share"
         )
     size, total = config[part], len(data.labels)
     count = round(size * total) if size < 1 else size
     if count != int(count) or not 0 < count < total:
         raise UserError(
-            f"{where}: key '{part}': cannot take {size} out of {total} images; give a share below 1, or a count"
+            f"{where}: key '{part}': cannot take {size} out of {total} inputs; give a share below 1, or a count"
         )
     rest, taken = hold_out(data.labels, int(count), seed(config["id"], part))
     return data.subset(rest), data.subset(taken)
 
 
-def _in_memory(part: Labelled) -> Labelled:
-    return Labelled(part.images.in_memory(), part.labels) if isinstance(part.images, OnDisk) else part
+def _in_memory(part: Labeled) -> Labeled:
+    if isinstance(part.inputs, ImageFiles):
+        return Labeled(part.inputs.in_memory(), part.labels)
+    return part
 
 
-def _digest(*parts: Labelled) -> str:
+def _digest(parts: list[Labeled]) -> str:
     digest = hashlib.sha256()
-    for images, labels in parts:
-        for content in images.fingerprint():
+    for inputs, labels in parts:
+        for content in inputs.fingerprint():
             digest.update(content)
         digest.update(labels.numpy().data)
     return digest.hexdigest()[:16]

@@ -22,7 +22,9 @@ def places() -> list[Path]:
     """Return the folders to look in, in their order: TTFS_DATA (only ever read) where it is set, then data/."""
     at_hand = os.environ.get("TTFS_DATA")
     if at_hand and not Path(at_hand).is_dir():
-        raise UserError(f"TTFS_DATA={at_hand}: no such folder; name the one that holds the data, or unset it")
+        raise UserError(
+            f"TTFS_DATA={at_hand}: no such folder; name the one that holds the data, or unset it"
+        )
     return [Path(at_hand), DATA] if at_hand else [DATA]
 
 
@@ -55,7 +57,9 @@ def find_folder(name: str, where: str) -> Path:
                 with staged(base) as staging, tarfile.open(archive) as tar:
                     tar.extractall(staging / base, filter="data")
             except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-                raise UserError(f"{archive}: cannot be unpacked: {reason(error)}; get it again") from None
+                raise UserError(
+                    f"{archive}: cannot be unpacked: {reason(error)}; get it again"
+                ) from None
     return target
 
 

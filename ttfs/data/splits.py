@@ -7,33 +7,34 @@ import torch
 from torch import Tensor
 
 from ttfs.data.augment import Augment
-from ttfs.data.images import Images
+from ttfs.data.inputs import Inputs
 
 
 @dataclass(frozen=True)
 class Normalize:
-    """y = (x − mean) / std for each channel, x in [0, 1]."""
+    """y = (x − mean) / std for each channel, or each feature of a vector."""
 
     mean: Tensor
     std: Tensor
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Normalize float32 images [N, C, H, W] in place."""
-        mean, std = (value.to(images.device).view(-1, 1, 1) for value in (self.mean, self.std))
-        return images.sub_(mean).div_(std)
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Normalize float32 inputs [N, C, ...] in place."""
+        column = (-1, *[1] * (inputs.ndim - 2))
+        mean, std = (value.to(inputs.device).view(column) for value in (self.mean, self.std))
+        return inputs.sub_(mean).div_(std)
 
-    @property
-    def input_range(self) -> tuple[float, float]:
-        """Smallest and largest value an input can take, over all channels."""
-        black, white = (self(torch.full((len(self.mean), 1, 1), value)) for value in (0.0, 1.0))
-        return float(black.min()), float(white.max())
+    def range(self, low: float, high: float) -> tuple[float, float]:
+        """Return the smallest and the largest y for x in [low, high], over all channels."""
+        ends = (self(torch.full((1, len(self.mean)), value)) for value in (low, high))
+        smallest, largest = ends
+        return float(smallest.min()), float(largest.max())
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels (int64 [N]): the training, validation or test part of a data set."""
+    """Inputs and their labels (int64 [N]): the training, validation or test part of a data set."""
 
-    images: Images
+    inputs: Inputs
     labels: Tensor
     augment: Augment
     normalize: Normalize | None
@@ -48,13 +49,16 @@ class Split:
         augment: bool = False,
         device: str | torch.device = "cpu",
     ) -> "Batches":
-        """Return the batches of an epoch: (images float32 [n, C, H, W], labels int64 [n]) on the device.
+        """Return the batches of an epoch: (inputs float32 [n, *shape], labels int64 [n]).
 
-        With a generator (of the CPU) the images are shuffled and, where asked, augmented; the same state gives the
-        same batches on every device, however many workers read. Each epoch draws an order and one seed from it, so
-        the orders are the same with and without augmentation, and whether or not an epoch is run to its end.
-        Without a generator the images come in order. The last batch may be small; no image is dropped. Where shuffled,
-        for training, a last image alone joins the batch before it: batch norm cannot learn from one image.
+        With a generator (of the CPU) the inputs are shuffled and, where asked, augmented. The same
+        state gives the same batches on every device, however many workers read. Each epoch draws an
+        order and one seed from the generator, so the orders are the same with and without
+        augmentation, and whether or not an epoch is run to its end.
+
+        Without a generator the inputs come in order. The last batch may be small; no input is
+        dropped. Where shuffled, for training, a last input alone joins the batch before it, because
+        batch norm cannot learn from one input.
         """
         if augment and generator is None:
             raise ValueError("augmentation is drawn from a generator: give one")
@@ -90,9 +94,9 @@ class Batches:
             order = torch.randperm(len(split), generator=self.generator)
             moves.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
         labels = split.labels[order].to(self.device).split(self._sizes)
-        images = split.images.batches(order.split(self._sizes), self.device)
-        for pixels, classes in zip(images, labels, strict=True):
-            values = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
+        inputs = split.inputs.batches(order.split(self._sizes), self.device)
+        for stored, classes in zip(inputs, labels, strict=True):
+            values = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
             if self.augment:
                 values = split.augment(values, moves)
             if split.normalize is not None:

@@ -23,8 +23,14 @@ def open_sets(source: Mapping[str, Any], where: str) -> Opened:
 
     name = source["name"]
     if not hasattr(datasets, name):
-        raise UserError(f"{where}: key 'source.torchvision.name': torchvision.datasets has no class {name!r}")
-    parts = [partial(getattr(datasets, name), **source[part]) for part in ("train", "test") if part in source]
+        raise UserError(
+            f"{where}: key 'source.torchvision.name': torchvision.datasets has no class {name!r}"
+        )
+    parts = [
+        partial(getattr(datasets, name), **source[part])
+        for part in ("train", "test")
+        if part in source
+    ]
     for part in parts:
         _check_arguments(part, name, where)
     found, reasons = _look(parts)
@@ -53,14 +59,18 @@ def _look(parts: Sequence[partial]) -> tuple[Opened, dict[Path, str]]:
     for place in places():
         try:
             return _open_in(place, parts), {}
-        except Exception as error:  # torchvision has none of its own: damaged files raise whatever reads them
+        except (
+            Exception
+        ) as error:  # torchvision has none of its own: damaged files raise whatever reads them
             reasons[place] = reason(error).split(". ")[0]
     return [], reasons
 
 
 def _open_in(root: Path, parts: Sequence[partial], **download: bool) -> Opened:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about old pickles inside the data: nothing a user could mend
+        warnings.simplefilter(
+            "ignore"
+        )  # about old pickles inside the data: nothing a user could mend
         return [(root, part(root, **download)) for part in parts]
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from ttfs.errors import UserError
 
 VALID = (
-    "16C5 (convolution, 16 filters 5×5), P2 (max pooling), A2 (average pooling), G (global average pooling), "
+    "16C5 (convolution, 16 filters of side 5), P2 (max pooling), A2 (average pooling), G (global average pooling), "
     "128 (hidden dense layer); after C, P and A also a stride s2 and a padding p1, as in 16C5s2p1"
 )
 TOKEN = re.compile(
@@ -29,18 +29,18 @@ class Layer:
     width: int = 0
     """Filters of a convolution, neurons of a dense layer."""
     window: int = 0
-    """Side of the kernel or of the pooling window, in pixels."""
+    """Side of the kernel or of the pooling window, in pixels or steps of the sequence."""
     stride: int = 1
     padding: int | None = None
-    """Border on each side, in pixels; None where the token leaves it open."""
+    """Border on each side, in the same unit; None where the token leaves it open."""
 
 
 def parse(notation: str | int, model: str) -> list[Layer]:
     """Return the hidden layers that `notation` lists; the output layer is implied.
 
     A pooling window moves by its own side where no stride is given. Raises UserError, naming `model`, the
-    token and its position, where a token is unknown, padding exceeds half a pooling window, or an image is
-    expected after a dense layer.
+    token and its position, where a token is unknown, padding exceeds half a pooling window, or a convolution or
+    pooling comes after a dense layer.
 
     >>> [(layer.kind, layer.width, layer.window, layer.stride) for layer in parse("16C5-P2-128", "tiny")]
     [('conv', 16, 5, 1), ('max', 0, 2, 2), ('dense', 128, 0, 1)]
@@ -50,20 +50,21 @@ def parse(notation: str | int, model: str) -> list[Layer]:
         layer = _read(token, position, model)
         if layers and layers[-1].kind == "dense" and layer.kind != "dense":
             raise UserError(
-                f"model '{model}', key 'layers': {layer.place} needs an image, but {layers[-1].place} is a "
-                "dense layer, which leaves none; put dense layers last"
+                f"model '{model}', key 'layers': {layer.place} needs an image or a sequence, but {layers[-1].place} "
+                "is a dense layer, which leaves a vector; put dense layers last"
             )
         layers.append(layer)
     return layers
 
 
 def size_of(shape: Sequence[int]) -> str:
-    """Return the shape of an image for messages.
+    """Return the shape of an input for messages.
 
-    >>> size_of((3, 32, 32))
-    '3×32×32 (channels×height×width)'
+    >>> size_of((3, 32, 32)), size_of((2, 100)), size_of((4,))
+    ('3×32×32 (channels×height×width)', '2×100 (channels×length)', '4 (features)')
     """
-    return "×".join(map(str, shape)) + " (channels×height×width)"
+    names = {1: "features", 2: "channels×length", 3: "channels×height×width"}
+    return f"{'×'.join(map(str, shape))} ({names[len(shape)]})"
 
 
 def _read(token: str, position: int, model: str) -> Layer:

@@ -4,46 +4,42 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from torchvision import models
 
 from ttfs.errors import UserError
 from ttfs.models.notation import size_of
+from ttfs.models.trial import try_out
 
 
-def build_by_name(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
+def build_by_name(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return torchvision's network `config["torchvision"]` with random weights; see `ttfs.models.build`.
 
     Weights are drawn as torchvision does. `config["arguments"]` go to its constructor.
     """
     name, model = config["torchvision"], f"model '{config['id']}'"
+    arguments = config.get("arguments", {})
     known = models.list_models(module=models)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=3) or ["vgg11_bn", "resnet18"]
-        raise UserError(f"{model}, key 'torchvision': no network '{name}'; near it are {', '.join(close)}")
-    forbidden = {"weights", "num_classes"} & set(config["arguments"])
+        raise UserError(
+            f"{model}, key 'torchvision': no network '{name}'; near it are {', '.join(close)}"
+        )
+    forbidden = {"weights", "num_classes"} & set(arguments)
     if forbidden:
-        raise UserError(f"{model}, key 'arguments.{min(forbidden)}': remove it; weights are random and classes given")
-    if shape[0] != 3:
+        raise UserError(
+            f"{model}, key 'arguments.{min(forbidden)}': remove it; weights are random and classes given"
+        )
+    if len(shape) != 3 or shape[0] != 3:
         raise UserError(
             f"{model}: torchvision's {name} takes images of 3 channels, these are {size_of(shape)}; take a "
             "data set in color, or a network in the notation of key 'layers'"
         )
     try:
-        network = models.get_model(name, weights=None, num_classes=classes, **config["arguments"])
+        network = models.get_model(name, weights=None, num_classes=classes, **arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{model}, key 'arguments': torchvision's {name} refuses them: {error}") from None
-    _try(network, shape, f"{model}: torchvision's {name}")
+        raise UserError(
+            f"{model}, key 'arguments': torchvision's {name} refuses them: {error}"
+        ) from None
+    try_out(network, shape, classes, f"{model}: torchvision's {name}")
     return network
-
-
-def _try(network: nn.Module, shape: tuple[int, int, int], name: str) -> None:
-    network.eval()  # leaves the statistics of batch norm and the random numbers alone
-    try:
-        with torch.no_grad():
-            network(torch.zeros(1, *shape))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{name} does not take images of {size_of(shape)}: {reason}; take larger ones") from None
-    network.train()

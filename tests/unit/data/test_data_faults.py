@@ -33,7 +33,7 @@ def test_missing_folder_of_data_at_hand(monkeypatch):
         ({"x_train": np.zeros((40, 2, 6, 6), np.uint8)}, "2 channels"),
         ({"x_train": np.full((40, 6, 6), np.nan)}, "NaN"),
         ({"x_train": np.full((40, 6, 6), 2.0)}, "run from 2 to 2"),
-        ({"x_train": np.zeros((40, 6, 6), np.int64)}, "images are int64"),
+        ({"x_train": np.zeros((40, 6, 6), np.int64)}, "values are int64"),
         ({"y_train": np.arange(40) % 3 + 1}, "labels run from 1 to 3"),
         ({"y_train": np.arange(40) % 3 - 1}, "labels run from -1 to 1"),
         ({"y_train": np.arange(39) % 3}, "(39,)"),
@@ -85,7 +85,6 @@ def test_folders_that_do_not_fit(rng):
     assert "has train/ alone" in fault({"folder": "made"})
     write_images(rng, DATA / "made/test")
     assert "'classes: 4'" in fault({"folder": "made"}, classes=4)
-    assert "1 channel (gray) or 3 (RGB), not 2" in fault({"folder": "made"}, shape=[2, 6, 6])
     (DATA / "made/test/cat").rename(DATA / "made/test/cow")
     assert "['cat', 'cow']" in fault({"folder": "made"})
     (DATA / "made/test/cow").rename(DATA / "made/test/cat")
@@ -106,7 +105,7 @@ def test_sizes_that_do_not_fit(rng):
     assert "cannot take 40 out of 40" in fault(source, validation=40)
     assert "cannot take 1.5 out of 40" in fault(source, validation=1.5)
     assert "cannot take 0.001 out of 40" in fault(source, validation=0.001)
-    assert "test set of its own" in fault(source, test=0.2)
+    assert "has a test set already" in fault(source, test=0.2)
     assert "2 values for 1 channels" in fault(source, normalize={"mean": [0, 0], "std": [1]})
     assert "key 'augment'" in fault(source, augment={"shift": 6})
     np.savez(DATA / "one.npz", x=np.zeros((9, 6, 6)), y=np.arange(9) % 3)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from ttfs.config import CONFIGS, read_yaml
 from ttfs.data import dataset, load
-from ttfs.data.images import InMemory, decode
+from ttfs.data.image_files import decode
+from ttfs.data.inputs import InMemory
 from ttfs.data.places import DATA
 
 
@@ -50,7 +51,7 @@ def test_npz_with_one_set_is_split_three_ways(rng):
     data = load(config({"npz": "one.npz"}, test=30, validation=15))
     assert (len(data.train), len(data.validation), len(data.test)) == (45, 15, 30)
     assert data.test.labels.bincount().tolist() == [10, 10, 10]
-    assert data.train.images.pixels.dtype == torch.float32
+    assert data.train.inputs.values.dtype == torch.float32
 
 
 @pytest.mark.parametrize("size", [(40, 6, 6, 3), (40, 3, 6, 6)], ids=["channels-last", "channels-first"])
@@ -77,7 +78,7 @@ def test_folder_with_train_and_test(rng, streamed, monkeypatch):
     write_images(rng, DATA / "made/test", count=3)
     (DATA / "made/test/cat/notes.txt").write_text("no image")
     data = load(config({"folder": "made"}, shape=[3, 6, 6]))
-    assert isinstance(data.test.images, InMemory) != streamed
+    assert isinstance(data.test.inputs, InMemory) != streamed
     images, labels = everything(data.test)
     assert labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     stored = np.array(Image.open(DATA / "made/test/dog/1.png")).transpose(2, 0, 1)

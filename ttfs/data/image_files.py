@@ -1,0 +1,98 @@
+"""Image files: decoded when they are needed, brought to one size."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ttfs.data.inputs import InMemory, Shape
+from ttfs.data.places import reason
+from ttfs.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageFiles(Dataset):
+    """Image files, decoded by as many worker processes as torch may use threads.
+
+    An image is brought to `shape` by resizing its shorter side and cutting out the center, and to
+    gray or RGB. The digest is over the names (relative to `root`) and sizes of the files.
+    """
+
+    root: Path
+    names: np.ndarray
+    shape: Shape
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, index: Tensor) -> "ImageFiles":
+        """Return the files at the places [n] of the index."""
+        return ImageFiles(self.root, self.names[index.numpy()], self.shape)
+
+    def batches(self, index: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
+        """Give one decoded batch for each tensor of places.
+
+        Raises UserError naming a file that is no image.
+        """
+        loader: DataLoader = DataLoader(
+            self,
+            batch_sampler=[part.tolist() for part in index],
+            collate_fn=_as_is,
+            num_workers=torch.get_num_threads(),
+            # The loader draws a seed: not from the stream that everything else uses.
+            generator=torch.Generator(),
+        )
+        for batch in loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch.to(device)
+
+    def __getitems__(self, index: list[int]) -> Tensor | UserError:
+        """Decode files into uint8 [n, C, H, W].
+
+        An error comes back as a value, because a worker process wraps what it raises.
+        """
+        try:
+            return torch.stack(
+                [decode(self.root / self.names[place], self.shape) for place in index]
+            )
+        except UserError as error:
+            return error
+
+    def in_memory(self) -> InMemory:
+        """Decode everything."""
+        index = torch.arange(len(self)).split(256)
+        return InMemory(torch.cat(list(self.batches(index, torch.device("cpu")))))
+
+    def fingerprint(self) -> Iterator[bytes | memoryview]:
+        """Give name and size of each file."""
+        for name in self.names:
+            yield f"{name}\t{(self.root / name).stat().st_size}\n".encode()
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def decode(path: Path, shape: Shape) -> Tensor:
+    """Read an image file into uint8 [C, H, W], gray or RGB as C is 1 or 3.
+
+    Raises UserError if it is no whole image.
+    """
+    from PIL import Image, ImageOps
+
+    channels, height, width = shape
+    try:
+        with Image.open(path) as image:
+            colors = image.convert("L" if channels == 1 else "RGB")
+            fitted = ImageOps.fit(colors, (width, height), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"{path}: cannot be read as an image: {reason(error)}; replace the file, or delete it"
+        ) from None
+    return torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)
