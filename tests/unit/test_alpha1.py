@@ -16,11 +16,11 @@ from ttfs.snn import (
     ConversionError,
     SpikingNetwork,
     Synapses,
-    calibrate,
+    calibrate_,
     convert,
-    relu_twin,
+    reference_network,
     stalled_neurons,
-    to_alpha1,
+    to_alpha1_,
 )
 from ttfs.snn.alpha1 import Slope
 
@@ -39,8 +39,8 @@ def hidden(snn: SpikingNetwork) -> list[Alpha1Synapses]:
 def drawn(ann: nn.Module, images: Tensor) -> SpikingNetwork:
     """The α1 network whose currents are the weights of the ReLU network as they are."""
     snn = convert(ann, images)
-    to_alpha1(snn, drawn=True)
-    calibrate(snn, [images], 0.5)
+    to_alpha1_(snn, drawn=True)
+    calibrate_(snn, [images], 0.5)
     return snn
 
 
@@ -260,8 +260,8 @@ def test_copies_and_checkpoints_keep_the_currents() -> None:
 
 
 @torch.no_grad()
-def test_the_relu_twin_has_the_same_stalled_neurons() -> None:
+def test_the_reference_network_has_the_same_stalled_neurons() -> None:
     ann, images = unbalanced(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU()), draw(IMAGE)
     snn = drawn(ann, images)
     assert stalled_neurons(snn) > 0
-    assert torch.equal(relu_twin(snn)(images), snn(images))
+    assert torch.equal(reference_network(snn)(images), snn(images))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 
-from ttfs.snn import Fire, SpikingNetwork, Synapses, connectivity, convert, relu_twin
+from ttfs.snn import Fire, SpikingNetwork, Synapses, connectivity, convert, reference_network
 
 pytestmark = pytest.mark.usefixtures("seed")
 
@@ -202,11 +202,11 @@ def test_a_network_moves_to_another_precision() -> None:
 
 
 @torch.no_grad()
-def test_the_relu_twin_is_the_network_where_no_window_clips() -> None:
+def test_the_reference_network_is_the_network_where_no_window_clips() -> None:
     images = draw(IMAGE, -1, 1)
     layers = [conv(), norm(), nn.ReLU(), norm(), nn.MaxPool2d(2), conv(4, 4), nn.ReLU(), norm()]
     snn = convert(randomise(headed(IMAGE, *layers)), images, input_range=(-1, 1))
-    twin = relu_twin(snn)
+    twin = reference_network(snn)
     assert not any(isinstance(module, Fire) for module in twin.modules())
     assert torch.equal(twin(images), snn(images))
     strong = snn.layers["_6"]

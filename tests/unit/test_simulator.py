@@ -19,7 +19,7 @@ from ttfs.snn import (
     connectivity,
     convert,
     simulate,
-    to_alpha1,
+    to_alpha1_,
 )
 
 SILENT = math.inf
@@ -35,7 +35,7 @@ def neuron(weights: list[float], bias: float, width: float, alpha1: bool = False
     ann.load_state_dict({key: torch.tensor(value).double() for key, value in state.items()})
     snn = convert(ann, torch.rand(4, len(weights)).double())
     if alpha1:
-        to_alpha1(snn, drawn=True)
+        to_alpha1_(snn, drawn=True)
     (fire,) = snn.layers.values()
     fire.width = width
     return snn

@@ -16,7 +16,7 @@ from ttfs.config import CONFIGS, read_yaml
 from ttfs.data import DataSet, load
 from ttfs.errors import UserError
 from ttfs.models import build
-from ttfs.snn import Alpha1Synapses, convert, stalled_neurons, to_alpha1
+from ttfs.snn import Alpha1Synapses, convert, stalled_neurons, to_alpha1_
 from ttfs.studies import _trajectory, draw, gradients, trajectory
 from ttfs.studies._gradients import gain, gradients_by_layer, jacobian, weights_product
 from ttfs.studies._networks import NETWORKS, Learner, four_networks
@@ -184,7 +184,7 @@ def four(seed: int, depth: int = 3, width: int = 12) -> dict[str, nn.Module]:
         nn.init.normal_(layer.bias)
     some = torch.rand(16, 1, 4, 5, dtype=torch.float64)
     b1, smart, drawn = (convert(ann, some, neuron, 99.0) for neuron in ("b1", "alpha1", "b1"))
-    to_alpha1(drawn, drawn=True)
+    to_alpha1_(drawn, drawn=True)
     for synapses in (m for m in drawn.modules() if isinstance(m, Alpha1Synapses)):
         synapses.currents.data[0].abs_().mul_(-4)
         synapses.currents.data[1:].abs_()
@@ -299,7 +299,7 @@ def test_products_of_drawn_weights_grow_by_more_than_a_decade_a_layer():
             ann = build(model("-".join(["340"] * depth), initialization="glorot-uniform"), (1, 17, 20), 10).double()
             snn = convert(ann, torch.rand(1, 1, 17, 20, dtype=torch.float64))
             assert 0.8 < gain(weights_product(snn)) < 1.25
-            to_alpha1(snn, drawn=True)
+            to_alpha1_(snn, drawn=True)
             gains.append(math.log10(gain(weights_product(snn))))
         decades[depth] = np.mean(gains)
     assert (decades[16] - decades[2]) / 14 == pytest.approx(math.log10(3e19 / 3.5e2) / 14, abs=0.2)

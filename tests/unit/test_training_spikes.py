@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ttfs.data import DataSet
 from ttfs.hardware import Hardware, deploy, quantized_relu
-from ttfs.snn import Alpha1Synapses, SpikingNetwork, convert, relu_twin
+from ttfs.snn import Alpha1Synapses, SpikingNetwork, convert, reference_network
 from ttfs.training import GrowingWindows
 from ttfs.training._activity import neurons
 
@@ -104,7 +104,7 @@ def test_neurons_are_what_a_network_says_or_its_relus(data):
     snn = spiking(convolutional(), data)
     assert neurons(snn) == list(snn.layers.values())
     assert neurons(nn.Sequential(nn.Identity(), snn)) == list(snn.layers.values())
-    twin = relu_twin(snn)
+    twin = reference_network(snn)
     assert neurons(twin) == [module for module in twin.modules() if isinstance(module, nn.ReLU)]
     relu = nn.ReLU()
     assert neurons(nn.Sequential(relu, nn.Linear(2, 2), relu)) == [relu]
@@ -126,7 +126,7 @@ def test_windows_end_as_those_of_the_kept_weights_over_the_training_images(data,
     with torch.enable_grad():
         train(data, snn, headroom=0.25, select="best", epochs=3)
     largest: list[float] = []
-    twin = relu_twin(snn)
+    twin = reference_network(snn)
     for module in twin.modules():
         if isinstance(module, nn.ReLU):
             module.register_forward_hook(lambda module, inputs, output: largest.append(output.max().item()))

@@ -17,7 +17,6 @@ from ttfs.snn import (
     SpikingNetwork,
     layer_differences,
     simulate,
-    stalled_neurons,
 )
 from ttfs.training.selection import kept_epoch
 
@@ -70,8 +69,6 @@ def measure_spiking(snn: SpikingNetwork, reference: nn.Module, job: Job) -> list
         "parameters": sum(p.numel() for p in snn.parameters()),
         **trained(job),
     }
-    if snn.neuron == "alpha1":
-        facts["stalled_neurons"] = stalled_neurons(snn)
 
     def answer(items: Tensor) -> Seen:
         logits, charges = snn.charges(items, pooled=True)

@@ -33,10 +33,10 @@ def first_items(job: Job) -> "Tensor":
 
 def train(snn: "SpikingNetwork", job: Job) -> None:
     """Train a TTFS network in place; its windows grow as it learns, and are set anew at the end."""
-    from ttfs.snn import calibrate
+    from ttfs.snn import calibrate_
     from ttfs.training import GrowingWindows
 
     growth = job.options["train"]["window_growth"]
-    learn(snn, job, [GrowingWindows(snn, growth)])
+    learn(snn.train(), job, [GrowingWindows(snn, growth)])
     items = (items for items, _ in job.data.train.batches(1000, device=job.device))
-    calibrate(snn.to(job.device).eval(), items, job.options["headroom"])
+    calibrate_(snn.to(job.device).eval(), items, job.options["headroom"])

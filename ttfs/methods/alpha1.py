@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ttfs.errors import UserError
-from ttfs.methods._job import Job
+from ttfs.methods._job import Job, Row
 from ttfs.methods.b1 import B1
 
 
@@ -33,17 +33,24 @@ class Alpha1(B1):
                 "leave one out"
             )
 
+    def evaluate(self, job: Job) -> list[Row]:
+        """Return the rows of a TTFS network, and the share of neurons without a positive slope."""
+        from ttfs.snn import stalled_neurons
+
+        stalled = stalled_neurons(self.load(job))
+        return [*super().evaluate(job), {"metric": "stalled_neurons", "value": stalled}]
+
     def _start(self, job: Job):
         if job.options["initialization"] == "mapped":
             return super()._start(job)
         from ttfs.methods._spiking import first_items
-        from ttfs.snn import calibrate, convert_to_b1, to_alpha1
+        from ttfs.snn import calibrate_, convert_to_b1, to_alpha1_
 
         headroom = job.options["train"]["window_growth"] - 1.0
         items = first_items(job)
         snn = convert_to_b1(job.draw(), items, headroom, job.data.input_range)
-        to_alpha1(snn, drawn=True)
-        calibrate(snn, [items], headroom)
+        to_alpha1_(snn, drawn=True)
+        calibrate_(snn, [items], headroom)
         return snn
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,6 +74,13 @@ def multiply_accumulates(snn: "SpikingNetwork") -> int:
     >>> multiply_accumulates(ttfs.convert(ann, rand(1, 1, 4, 4)))  # 2 * 9 weights at 16 positions, and 320
     608
     """
-    from ttfs.snn import synapses_of
+    import torch
 
-    return sum(weights[0].numel() * positions for weights, positions in synapses_of(snn))
+    parameter = next(snn.parameters())
+    silence = torch.full((1, *snn.input_shape), snn.encode.low).to(parameter)
+    costs = []
+    with torch.no_grad():
+        for name, potential in snn.potentials(silence).items():
+            weights: Any = snn.body.get_submodule(name)
+            costs.append(weights.weights.weight[0].numel() * potential.numel())
+    return sum(costs)

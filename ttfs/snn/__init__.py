@@ -6,17 +6,19 @@ from ttfs.snn.b1 import Fire
 from ttfs.snn.conversion import (
     NEURONS,
     convert,
+    convert_to_alpha1,
+    convert_to_b1,
     layer_differences,
     relative_difference,
-    relu_twin,
-    to_alpha1,
+    reference_network,
+    to_alpha1_,
 )
 from ttfs.snn.encode import Encode
 from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.simulation import Population, Projection, Simulation, connectivity, simulate
 from ttfs.snn.synapses import OneToOne, Synapses
-from ttfs.snn.windows import WindowGrowth, calibrate
+from ttfs.snn.windows import WindowGrowth, calibrate_
 
 __all__ = [
     "INPUT",
@@ -34,14 +36,16 @@ __all__ = [
     "SpikingNetwork",
     "Synapses",
     "WindowGrowth",
-    "calibrate",
+    "calibrate_",
     "connectivity",
     "convert",
+    "convert_to_alpha1",
+    "convert_to_b1",
     "layer_differences",
     "relative_difference",
-    "relu_twin",
+    "reference_network",
     "simulate",
     "slopes",
     "stalled_neurons",
-    "to_alpha1",
+    "to_alpha1_",
 ]

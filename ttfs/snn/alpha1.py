@@ -57,10 +57,15 @@ class Alpha1Synapses(Synapses):
         """The currents J that are stored and learnt."""
         return self.weights.parametrizations.weight.original
 
+    @property
+    def slopes(self) -> Tensor:
+        """The slopes B = α + Σ J [C_out] at threshold."""
+        return slopes(self.currents)
+
     def forward(self, charges: Tensor) -> Tensor:
         """Map charges [N, C, ...] to potentials [N, C', ...]."""
         potential = super().forward(charges)
-        stalled = slopes(self.currents) <= 0
+        stalled = self.slopes <= 0
         if not stalled.any():
             return potential
         return potential.masked_fill(stalled.reshape(-1, *[1] * (potential.dim() - 2)), 0.0)
@@ -80,5 +85,5 @@ def stalled_neurons(snn: SpikingNetwork) -> float:
 
     Layers weigh as many neurons as they have weights' rows: channels in a convolution.
     """
-    counts = [(slopes(m.currents) <= 0).double() for m in snn.modules() if isinstance(m, Alpha1Synapses)]
+    counts = [(m.slopes <= 0).double() for m in snn.modules() if isinstance(m, Alpha1Synapses)]
     return torch.cat(counts).mean().item() if counts else 0.0

@@ -20,6 +20,16 @@ class Synapses(nn.Module):
         self.weights = weights
         self.bias_map = None if bias_map is None else nn.Parameter(bias_map)
 
+    @property
+    def currents(self) -> Tensor:
+        """The current [C_out, ...] that a spike switches on: the weight, for neurons of constant slope."""
+        return self.weights.weight
+
+    @property
+    def slopes(self) -> Tensor | None:
+        """The slope at threshold [C_out] of each neuron that the synapses end in; None where it is 1 for all."""
+        return None
+
     def forward(self, charges: Tensor) -> Tensor:
         """Map charges [N, C, ...] to potentials [N, C', ...]."""
         potential = self.weights(charges)

@@ -12,7 +12,7 @@ from ttfs.snn.network import INPUT, SpikingNetwork
 
 
 @torch.no_grad()
-def calibrate(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) -> None:
+def calibrate_(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) -> None:
     """Give each layer the window (1 + headroom) x its largest charge over batches of images, in place.
 
     Raises ConversionError where images or activations are not finite, or images leave the network's input range.

@@ -7,7 +7,7 @@ from ttfs.metrics import kept_epoch
 from ttfs.results import tracking
 from ttfs.results.records import CURVE_COLUMNS, atomic_write
 from ttfs.seeds import seed
-from ttfs.snn import calibrate, convert, to_alpha1
+from ttfs.snn import calibrate_, convert, to_alpha1_
 from ttfs.stages._job import Job, save_weights
 from ttfs.stages._networks import load_snn
 from ttfs.stages._scoring import test_accuracy
@@ -59,6 +59,6 @@ def _start(job: Job, axes: tuple[str | int, ...]) -> nn.Module:
     if config["initialisation"] == "mapped":
         return convert(ann, images, config["neuron"], headroom, job.data.input_range)
     snn = convert(ann, images, "b1", headroom, job.data.input_range)
-    to_alpha1(snn, drawn=True)
-    calibrate(snn, [images], headroom)
+    to_alpha1_(snn, drawn=True)
+    calibrate_(snn, [images], headroom)
     return snn

@@ -24,7 +24,7 @@ from ttfs.snn import (
     SpikingNetwork,
     layer_differences,
     relative_difference,
-    relu_twin,
+    reference_network,
     simulate,
     stalled_neurons,
 )
@@ -74,7 +74,7 @@ def verify(job: Job) -> None:
 def _reference(snn: SpikingNetwork, job: Job) -> nn.Module:
     """The ReLU network that the TTFS network should equal."""
     source = job.grid.source(job.cell)
-    return load_ann(job, source) if source is not None and "convert" in job.config else relu_twin(snn)
+    return load_ann(job, source) if source is not None and "convert" in job.config else reference_network(snn)
 
 
 @dataclass

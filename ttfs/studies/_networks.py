@@ -13,7 +13,7 @@ from ttfs.data import Batches, DataSet, Split
 from ttfs.metrics import accuracy
 from ttfs.models import build
 from ttfs.seeds import seed
-from ttfs.snn import ConversionError, SpikingNetwork, WindowGrowth, calibrate, convert, to_alpha1
+from ttfs.snn import ConversionError, SpikingNetwork, WindowGrowth, calibrate_, convert, to_alpha1_
 
 NETWORKS = ("relu", "b1", "alpha1-smart", "alpha1")
 """The ReLU network, its B1 and its α1 mapping, and the α1 network whose currents J are drawn as its weights W are."""
@@ -34,9 +34,9 @@ def four_networks(
     images = next(iter(data.train.batches(1000)))[0].to(dtype)
     headroom = growth - 1.0
     b1, smart, drawn = (convert(ann, images, kind, headroom, data.input_range) for kind in ("b1", "alpha1", "b1"))
-    to_alpha1(drawn, drawn=True)
+    to_alpha1_(drawn, drawn=True)
     with suppress(ConversionError):
-        calibrate(drawn, [images], headroom)
+        calibrate_(drawn, [images], headroom)
     return dict(zip(NETWORKS, (ann, b1, smart, drawn), strict=True))
 
 

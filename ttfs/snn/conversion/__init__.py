@@ -1,14 +1,21 @@
 """Exact conversion of ReLU networks to TTFS networks, and the comparison of the two."""
 
-from ttfs.snn.conversion.alpha1 import to_alpha1
-from ttfs.snn.conversion.convert import NEURONS, convert
-from ttfs.snn.conversion.verification import layer_differences, relative_difference, relu_twin
+from ttfs.snn.conversion.alpha1 import convert_to_alpha1, to_alpha1_
+from ttfs.snn.conversion.convert import convert_to_b1
+from ttfs.snn.conversion.neurons import NEURONS, convert
+from ttfs.snn.conversion.verification import (
+    layer_differences,
+    reference_network,
+    relative_difference,
+)
 
 __all__ = [
     "NEURONS",
     "convert",
+    "convert_to_alpha1",
+    "convert_to_b1",
     "layer_differences",
+    "reference_network",
     "relative_difference",
-    "relu_twin",
-    "to_alpha1",
+    "to_alpha1_",
 ]

@@ -1,22 +1,39 @@
 """Map a B1 network to an α1 network: J = α W / (1 - Σ W), neuron by neuron (Stanojevic et al. 2023)."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.alpha1 import Alpha1Synapses
 from ttfs.snn.b1 import Fire
+from ttfs.snn.conversion.convert import map_network
 from ttfs.snn.graph import module_of
 from ttfs.snn.network import SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.synapses import Reshape, Synapses, scale_columns
+from ttfs.snn.windows import calibrate_
 
 LOWEST_SUM, HIGHEST_SUM = -10.0, 0.99
 """Bounds on a neuron's sum of ReLU weights in the mapping (Stanojevic et al. 2023); above 1 there is no slope left."""
 
 
+def convert_to_alpha1(
+    ann: nn.Module,
+    calibration: Tensor | Iterable[Tensor],
+    headroom: float = 0.5,
+    input_range: tuple[float, float] = (0.0, 1.0),
+) -> SpikingNetwork:
+    """Map a ReLU network exactly to a network of α1 neurons; see `ttfs.convert`."""
+    snn, batches = map_network(ann, calibration, headroom, input_range)
+    to_alpha1_(snn)
+    calibrate_(snn, batches, headroom)
+    return snn
+
+
 @torch.no_grad()
-def to_alpha1(snn: SpikingNetwork, drawn: bool = False) -> None:
+def to_alpha1_(snn: SpikingNetwork, drawn: bool = False) -> None:
     """Turn a B1 network into an α1 network, in place.
 
     The mapping is exact (Stanojevic et al. 2023): where a neuron's weights sum to more than 0.99 or less than -10, its

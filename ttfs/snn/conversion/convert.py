@@ -1,53 +1,35 @@
-"""Exact conversion of a trained ReLU network to a TTFS network: keep the graph, replace each ReLU by neurons."""
+"""Exact conversion of a ReLU network to B1 neurons: keep the graph, replace each ReLU by neurons."""
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
 from ttfs.errors import ConversionError
-from ttfs.snn.conversion.alpha1 import to_alpha1
 from ttfs.snn.conversion.mapping import Walk
 from ttfs.snn.conversion.tracing import trace
 from ttfs.snn.conversion.verification import layer_differences
 from ttfs.snn.network import SpikingNetwork
-from ttfs.snn.windows import calibrate, check_range
-
-NEURONS = ("b1", "alpha1")
+from ttfs.snn.windows import calibrate_, check_range
 
 
-def convert(
+def convert_to_b1(
     ann: nn.Module,
     calibration: Tensor | Iterable[Tensor],
-    neuron: str = "b1",
     headroom: float = 0.5,
     input_range: tuple[float, float] = (0.0, 1.0),
 ) -> SpikingNetwork:
-    """Map a feed-forward ReLU network exactly to a TTFS network; the ANN is left as it is.
+    """Map a ReLU network exactly to a network of B1 neurons; see `ttfs.convert`."""
+    snn, batches = map_network(ann, calibration, headroom, input_range)
+    calibrate_(snn, batches, headroom)
+    return snn
 
-    The weights of B1 neurons are the ANN's own, batch norm folded in (Stanojevic et al. 2024, Nat. Commun. 15:6793).
-    α1 neurons store currents from which these weights follow, up to a scale of each neuron (`to_alpha1`).
-    Each window is (1 + headroom) times the largest activation of its layer over the calibration images (Stanojevic et
-    al. 2023, Neural Networks, with headroom 0.5); a stronger activation is clipped to the opening of its window.
 
-    Args:
-        ann: any module that `torch.fx` can trace, made of Linear, Conv1d/2d, BatchNorm1d/2d, ReLU, MaxPool, AvgPool,
-            AdaptiveAvgPool, sums, concatenation of channels, flatten, dropout; as modules or functions, used once or
-            more. It is mapped as in `eval()`. A module used twice becomes two sets of synapses.
-        calibration: images [N, ...] as the ANN takes them, or an iterable of such batches.
-        neuron: the neuron model, "b1", or "alpha1" for a chain of convolutions, linear layers and max pools.
-        headroom: margin of the windows over the largest activation, >= 0.
-        input_range: (low, high), the range of the inputs; low stays silent, high spikes at once.
-
-    Returns:
-        A SpikingNetwork with the ANN's inputs, outputs and dtype.
-
-    Raises:
-        ConversionError: naming the module and the reason, where there is no exact counterpart or calibration fails.
-    """
-    if neuron not in NEURONS:
-        raise ConversionError(f"neuron {neuron!r} is not known; choose from: {', '.join(NEURONS)}")
+def map_network(
+    ann: nn.Module, calibration: Tensor | Iterable[Tensor], headroom: float, input_range: tuple[float, float]
+) -> tuple[SpikingNetwork, Iterator[Tensor]]:
+    """Return the network of B1 neurons, compared with the ANN, and the batches that its windows are to be measured on."""
     if not 0 <= headroom < math.inf:
         raise ConversionError(f"headroom is {headroom}; it must be 0 or more, and finite")
     low, high = input_range
@@ -63,12 +45,9 @@ def convert(
     check_range(first, low, high)
     snn = Walk(trace(ann, first[:1]), low, high).run()
     snn.to(first.device).train(ann.training)
-    calibrate(snn, [first[:8]], headroom)  # activations that are not finite are no fault of the mapping
+    calibrate_(snn, [first[:8]], headroom)  # activations that are not finite are no fault of the mapping
     _check_mapping(ann, snn, first[:8])
-    if neuron == "alpha1":
-        to_alpha1(snn)
-    calibrate(snn, itertools.chain([first], batches), headroom)
-    return snn
+    return snn, itertools.chain([first], batches)
 
 
 def _check_mapping(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> None:

@@ -10,7 +10,7 @@ from ttfs.snn.network import OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 
 
-def relu_twin(snn: SpikingNetwork) -> nn.Module:
+def reference_network(snn: SpikingNetwork) -> nn.Module:
     """Return a copy of the network with a ReLU for each layer of neurons: what a trained TTFS network should equal."""
     twin = copy.deepcopy(snn)
     for name in twin.layers:

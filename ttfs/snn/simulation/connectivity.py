@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, fx, nn
 
-from ttfs.snn.alpha1 import Alpha1Synapses, slopes
 from ttfs.snn.b1 import Fire
 from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
@@ -112,8 +111,9 @@ def _value(node: fx.Node, inputs: list, snn: SpikingNetwork) -> Population | _Li
     if isinstance(module, Reshape):
         return replace(linear, shape=module.shape)
     after = linear.map(*_matrix(module, linear.shape))
-    if isinstance(module, Alpha1Synapses):
-        after = replace(after, slope=np.repeat(_numpy(slopes(module.currents)), int(np.prod(after.shape[1:]))))
+    slopes = module.slopes if isinstance(module, Synapses) else None
+    if slopes is not None:
+        after = replace(after, slope=np.repeat(_numpy(slopes), int(np.prod(after.shape[1:]))))
     return after
 
 
@@ -145,7 +145,7 @@ def _matrix(module: Any, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, np.
     if not isinstance(module, Synapses):
         return _channelwise(module, shape)
     weights, after = module.weights, shape
-    values = module.currents if isinstance(module, Alpha1Synapses) else weights.weight
+    values = module.currents
     if isinstance(weights, nn.Linear):
         matrix, after = _dense(_numpy(values).reshape(values.shape)), (weights.out_features,)
     else:
