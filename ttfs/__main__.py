@@ -10,31 +10,35 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from ttfs.config import load_grid
 from ttfs.errors import UserError
 
 OF_A_CELL = {
-    "train": "learn a network: weights.pt, curve.csv, record.json",
-    "convert": "map a trained ReLU network exactly to a TTFS network: weights.pt",
-    "verify": "hold a TTFS network against its ReLU network and the event-driven simulator: record.json",
+    "make": "build or convert a network, and train it: made.json, weights.pt, curve.csv",
+    "evaluate": "measure a network on the whole test split, and check it: record.json",
+    "deploy": "put a network onto its hardware, as mapped or fine-tuned: record.json",
+    "study": "compare how the networks of one initial draw learn: table.csv, record.json",
 }
-SWEEP = "put a TTFS network on hardware, as mapped and fine-tuned: hardware/<id>/record.json"
 OF_A_GRID = {
-    "check": "check a grid and every file it names, and list its cells",
+    "check": "check a grid and every file that it names, and list its cells",
     "tables": "write the tables of a grid from its records",
     "figures": "draw the figures of a grid from its records",
     "publish": "make the MLflow store agree with the records of a grid",
-    "keep": "copy the records and tables of a grid to results/published/, for git",
+    "archive": "copy the records and tables of a grid to results/published/, for git",
+    "why": "say what the next run will do, and why",
 }
-STUDY = "compare how the networks of one initial draw learn: studies/<id>.csv, .svg"
 DEFAULT_GRID = Path("configs/quick.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; return the exit status: 0, 2 for what the user can mend, 1 for a fault of the program."""
+    """Run a verb; return the exit status: 0, 2 for what the user can put right, 1 for a fault of the program."""
     options = _parser().parse_args(arguments)
+    return guarded(lambda: options.run(options))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do the work and return its exit status; what the user is to read becomes one line."""
     try:
-        return options.run(options)
+        return work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ttfs", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="ttfs", description=(__doc__ or "").split("\n")[0])
     verbs = parser.add_subparsers(title="verbs", metavar="verb", required=True)
 
     def verb(name: str, help: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
@@ -52,53 +56,47 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run, verb=name)
         return added
 
+    added = verb("run", "run a grid: all that is not up to date", _run)
+    added.add_argument("grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)")
+    added.add_argument("rest", nargs=argparse.REMAINDER, help="further options of snakemake")
+    added = verb("init", "copy a grid and a data set's file to configs/, to start from", _init)
+    added.add_argument("name", nargs="?", default="my-grid", help="name of the grid (%(default)s)")
     for name, help in OF_A_CELL.items():
         added = verb(name, help, _on_cell)
         added.add_argument("grid", type=Path, help="a grid file")
-        added.add_argument("cell", help="<dataset>/<model>/seed<k>/<method>, as `check` lists them")
-    added = verb("sweep", SWEEP, _on_hardware)
-    added.add_argument("grid", type=Path, help="a grid file")
-    added.add_argument("cell", help="<dataset>/<model>/seed<k>/<method>, as `check` lists them")
-    added.add_argument("hardware", help="the id of a hardware that the grid names")
-    added = verb("study", STUDY, _on_study)
-    added.add_argument("grid", type=Path, help="a grid file")
-    added.add_argument("study", help="the id of a study that the grid names")
+        added.add_argument("cell", help="name of the cell, as `check` lists them")
     for name, help in OF_A_GRID.items():
-        added = verb(name, help, _check if name == "check" else _on_grid)
+        added = verb(name, help, _on_grid)
         added.add_argument("grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)")
+        if name == "archive":
+            added.add_argument("--mixed", action="store_true", help="also records of different code or a dirty tree")
     return parser
 
 
-def _check(options: argparse.Namespace) -> int:
-    for cell in load_grid(options.grid).cells():
-        print(cell.name)
-    return 0
-
-
 def _on_cell(options: argparse.Namespace) -> int:
-    from ttfs.stages._job import run
+    from ttfs.stages.process import supervise
 
-    return run(options.verb, _stage(options.verb), options.grid, options.cell)
-
-
-def _on_hardware(options: argparse.Namespace) -> int:
-    from ttfs.stages._job import run
-
-    return run(options.verb, _stage(options.verb), options.grid, options.cell, options.hardware)
-
-
-def _on_study(options: argparse.Namespace) -> int:
-    _stage("study")(load_grid(options.grid), options.study)
-    return 0
+    return supervise(options.verb, options.grid, options.cell)
 
 
 def _on_grid(options: argparse.Namespace) -> int:
-    _stage(options.verb)(load_grid(options.grid))
-    return 0
+    from ttfs.config import load_grid
+
+    function = getattr(import_module(f"ttfs.stages.{options.verb}"), options.verb)
+    extra = {"mixed": options.mixed} if options.verb == "archive" else {}
+    return function(load_grid(options.grid), **extra) or 0
 
 
-def _stage(verb: str) -> Callable:
-    return getattr(import_module(f"ttfs.stages.{verb}"), verb)
+def _run(options: argparse.Namespace) -> int:
+    from ttfs.stages.run import run
+
+    return run(options.grid, options.rest)
+
+
+def _init(options: argparse.Namespace) -> int:
+    from ttfs.stages.init import init
+
+    return init(options.name)
 
 
 if __name__ == "__main__":

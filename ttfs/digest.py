@@ -56,6 +56,12 @@ def code_digest(*modules: str) -> str:
     return _digest(modules, frozenset())
 
 
+def forget() -> None:
+    """Read the code anew next time: files may have changed since this process began."""
+    for function in (kind_digest, code_digest, _tree, _path):
+        function.cache_clear()
+
+
 def modules_of(package: str) -> list[str]:
     """Return the modules of a package, itself included, from its files."""
     places = [Path(place) for place in import_module(package).__path__]

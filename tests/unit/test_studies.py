@@ -38,7 +38,7 @@ def model(layers: str, **changes: Any) -> dict[str, Any]:
 def block(*models: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """The trajectory block of a study."""
     settings = {
-        "dataset": {"id": "digits"}, "models": models, "optimisers": {"adam": 3e-3, "sgd": 0.05}, "momentum": 0.9,
+        "dataset": {"id": "digits"}, "models": models, "optimizers": {"adam": 3e-3, "sgd": 0.05}, "momentum": 0.9,
         "dtypes": ["float64"], "epochs": 1, "batch_size": 64, "seed": 0, "every": 6, "window_growth": 10.0,
     }  # fmt: skip
     return settings | changes
@@ -50,7 +50,7 @@ def silent(_: str) -> None:
 
 @pytest.fixture(scope="module")
 def run(digits: DataSet) -> pd.DataFrame:
-    """Two networks, one of them deep, with both optimisers: some dozens of steps in float64."""
+    """Two networks, one of them deep, with both optimizers: some dozens of steps in float64."""
     return trajectory(block(model("60"), model(DEEP)), digits, silent)
 
 
@@ -132,7 +132,7 @@ def test_a_network_whose_loss_is_not_finite_ends_alone(digits: DataSet, monkeypa
 
     monkeypatch.setattr(_trajectory, "four_networks", spoiled)
     said: list[str] = []
-    table = trajectory(block(model("20"), optimisers={"sgd": 0.05}, batch_size=256), digits, said.append)
+    table = trajectory(block(model("20"), optimizers={"sgd": 0.05}, batch_size=256), digits, said.append)
     [ended] = of(table, network="alpha1").to_dict("records")
     assert (ended["step"], ended["status"]) == (0, "diverged")
     assert not math.isfinite(ended["loss"])

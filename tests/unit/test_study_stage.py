@@ -16,7 +16,7 @@ title: Ours
 trajectory:
   dataset: digits
   models: [little]
-  optimisers: {adam: 1.0e-3}
+  optimizers: {adam: 1.0e-3}
   batch_size: 512
 """
 GRID = "datasets: [digits]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\nstudies: [ours]\n"
@@ -53,7 +53,7 @@ def test_the_verb_writes_the_same_table_and_figure_each_time(house: Path, capsys
         ("tiny", "[ours]", "[hours]", "tiny.yaml: key 'studies': no configs/studies/hours.yaml; did you mean 'ours'?"),
         ("studies/ours", "dataset: digits", "dataset: digit", "ours.yaml: key 'trajectory.dataset': no .*digit.yaml"),
         ("studies/ours", "[little]", "[fc2, litle]", "ours.yaml: key 'trajectory.models': no .*litle.yaml; did you"),
-        ("studies/ours", "adam", "adan", "ours.yaml: unknown key 'trajectory.optimisers.adan'; did you mean 'adam'?"),
+        ("studies/ours", "adam", "adan", "ours.yaml: unknown key 'trajectory.optimizers.adan'; did you mean 'adam'?"),
         ("studies/ours", "trajectory", "gradient", "ours.yaml: unknown key 'gradient'; did you mean 'gradients'?"),
         ("studies/ours", "title: Ours", "title: Ours\ngradients: {}", "give exactly one of the keys 'trajectory' and"),
         ("models/little", "layers: 8", "layers: 8Q", "configs/models/little.yaml: "),

@@ -60,14 +60,27 @@ def read_named(noun: str, name: str, where: str) -> dict[str, Any]:
     return read_yaml(path, noun)
 
 
-def read_yaml(path: str | Path, noun: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read one file, check it against the schema of its noun (or the given one), fill in the defaults.
+def read_yaml(path: str | Path, noun: str) -> dict[str, Any]:
+    """Read one file, check it against the schema of its noun, fill in the defaults.
 
     Adds the key `id`, the file's stem. Raises UserError with the file, the key, the value and the fix.
     """
     path = Path(path)
     content = load_yaml(path)
-    return {"id": path.stem, **complete(content, schema or schema_of(noun), str(path))}
+    return {"id": path.stem, **complete(content, schema_for(noun, content, str(path)), str(path))}
+
+
+def schema_for(noun: str, content: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return the schema of a file: that of its noun, or, for a method, that of its kind."""
+    if noun != "method":
+        return schema_of(noun)
+    from ttfs.methods import kinds, method_schema
+
+    if "kind" not in content:
+        raise UserError(f"{where}: missing key 'kind'; choose from: {', '.join(kinds())}")
+    if content["kind"] not in kinds():
+        raise UserError(f"{where}: key 'kind' is {content['kind']!r}{suggest(str(content['kind']), kinds())}")
+    return method_schema(content["kind"])
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ttfs.config.read import complete, read_named, schema_of, suggest, with_defaults
+from ttfs.config.read import complete, read_named, schema_for, suggest, with_defaults
 from ttfs.errors import UserError
 
 POINT = r"[a-z0-9][a-zA-Z0-9._=+-]*"
@@ -38,7 +38,7 @@ def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[
     base_id = entry if isinstance(entry, str) else entry.get(noun, "ideal")
     base = read_named(noun, base_id, where)
     axes = {} if isinstance(entry, str) else dict(entry.get("over", {}))
-    schema = _schema(noun, base)
+    schema = schema_for(noun, base, where)
     keys = {_full_key(key, schema, f"{where}: {base_id}"): values for key, values in axes.items()}
     choices = [values if isinstance(values, list) else [values] for values in keys.values()]
     for point in itertools.product(*choices):
@@ -82,14 +82,6 @@ def text_of(value: Any) -> str:
     digits = next(f"{value:.{n}e}" for n in range(18) if float(f"{value:.{n}e}") == value)
     mantissa, exponent = digits.split("e")
     return f"{mantissa}e{int(exponent)}"
-
-
-def _schema(noun: str, base: Mapping[str, Any]) -> Mapping[str, Any]:
-    if noun == "method":
-        from ttfs.methods import method_schema
-
-        return method_schema(base["kind"])
-    return schema_of(noun)
 
 
 def leaves(schema: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

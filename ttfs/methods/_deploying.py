@@ -14,7 +14,6 @@ from ttfs.methods._measuring import answers, test_accuracy
 from ttfs.metrics import Seen, Subject, fan_out, measure
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork
-from ttfs.training import fit
 
 CALIBRATION_ITEMS = 10_000
 """Training items, the first so many, that the windows of a chip are measured on."""
@@ -92,6 +91,8 @@ def _tuned(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
 
 def _fine_tune(network: nn.Module, job: Job) -> None:
     """Train a network on its chip, in place; the draws of noise go on, so that no trial was trained on."""
+    from ttfs.training import fit  # Lightning takes seconds to import: who only maps does not pay
+
     fit(network.train(), job.data, job.config["train"], (*job.axes, "chip"), job.device)
     network.to(job.device).eval()
 

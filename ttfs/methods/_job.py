@@ -49,6 +49,13 @@ class Job:
         return slices[self.stage](self.cell)
 
     @cached_property
+    def digest(self) -> str:
+        """The digest of configuration and code of this stage, and of all that it builds on."""
+        from ttfs.results.state import Expected
+
+        return Expected(self.grid).digest(self.stage, self.cell)
+
+    @cached_property
     def options(self) -> Mapping[str, Any]:
         """The method's options, with the budget of the data set filled in."""
         return self.grid.evaluate_slice(self.cell)["method"]

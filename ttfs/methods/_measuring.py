@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from ttfs.errors import UserError
 from ttfs.methods._job import Job, Row
 from ttfs.metrics import Seen, Subject, accuracy, dense_energy, fan_out, measure, multiply_accumulates
+from ttfs.metrics.selection import kept_epoch
 from ttfs.snn import (
     OUTPUT,
     Simulation,
@@ -18,7 +19,6 @@ from ttfs.snn import (
     layer_differences,
     simulate,
 )
-from ttfs.training.selection import kept_epoch
 
 BATCH = 500
 

@@ -52,7 +52,7 @@ class Train(Options):
     augment: Any = Field(
         None,
         description="Keys that take the place of the data set's; none switches augmentation off",
-        json_schema_extra={"$ref": "augment.schema.yaml"},
+        json_schema_extra={"file": "augment"},
     )
     activity_l1: float = Field(
         0.0, ge=0, le=1e6,
@@ -129,13 +129,11 @@ def _plain(rule: Mapping[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]
     rule = {key: value for key, value in rule.items() if key != "title"}
     if len(rule.get("allOf", ())) == 1:
         rule |= rule.pop("allOf")[0]
-    file = rule.get("$ref", "")
-    if file.endswith(".schema.yaml"):
-        del rule["$ref"]
-        return schema_of(file.removesuffix(".schema.yaml")) | rule
-    if file:
-        del rule["$ref"]
-        return _block(blocks[file.rpartition("/")[2]], blocks) | rule
+    if "file" in rule:  # a schema that data sets have too
+        return schema_of(rule.pop("file")) | rule
+    if "$ref" in rule:
+        name = rule.pop("$ref").rpartition("/")[2]
+        return _block(blocks[name], blocks) | rule
     choices = rule.pop("anyOf", None)
     if choices is None:
         return rule

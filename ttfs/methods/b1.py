@@ -37,10 +37,7 @@ class B1(Kind):
         train: SpikingTrain | None = Field(
             None, description="Training in the spike-time domain; null leaves the mapping as it is"
         )
-        check: Check = Field(
-            default_factory=dict, validate_default=True,
-            description="When it counts as its ReLU network",
-        )  # fmt: skip
+        check: Check = Field(Check(), description="When it counts as its ReLU network")
 
     def starts_from(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the ReLU network, which is mapped, and, for a training that goes on, its own kind."""

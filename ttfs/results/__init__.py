@@ -1,1 +1,1 @@
-"""What runs leave behind and what is made of it: records, tables, figures, and the MLflow view of them."""
+"""The results of runs: records, tables, figures, and the MLflow view of them."""

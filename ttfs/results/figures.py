@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import pandas as pd
@@ -16,21 +16,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from ttfs.results import tables
-from ttfs.results.hardware import on_hardware
-from ttfs.results.records import METRICS, REFERENCE, Record, atomic_write, read_curve
+from ttfs.config import Cell, Grid, value_at
+from ttfs.files import atomic_write
+from ttfs.metrics import METRICS
+from ttfs.results.frame import Results, cells, chip_of, layers, on_hardware, std
+from ttfs.results.record import Record, read_curve
 from ttfs.results.sparsity import PENALTIES, trade_off
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
-"""Okabe and Ito's palette: told apart in every common kind of colour blindness."""
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
+"""Okabe and Ito's palette: told apart in every common kind of color blindness."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 DEEPEST = 15.0
 """Points below the best accuracy that figures of hardware show; what is below is off the panel."""
 MOMENTS: dict[tuple[str, bool], tuple[str, dict[str, Any]]] = {
     ("ttfs", False): ("TTFS, as mapped", {"linestyle": "--", "marker": "o", "fillstyle": "none", "linewidth": 1}),
     ("ttfs", True): ("TTFS, fine-tuned", {"linestyle": "-", "marker": "o", "linewidth": 1.4}),
-    ("relu", False): ("quantised ReLU", {"linestyle": "--", "marker": "x", "linewidth": 0.6}),
-    ("relu", True): ("quantised ReLU, fine-tuned", {"linestyle": "-", "marker": "x", "linewidth": 0.6}),
+    ("relu", False): ("quantized ReLU", {"linestyle": "--", "marker": "x", "linewidth": 0.6}),
+    ("relu", True): ("quantized ReLU, fine-tuned", {"linestyle": "-", "marker": "x", "linewidth": 0.6}),
 }
 """Of the networks on hardware: network and whether it is fine-tuned, its name and its look."""
 STYLE: dict[Any, Any] = {
@@ -46,36 +48,43 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def write(records: Sequence[Record], sweeps: Sequence[Record], folder: Path, tolerance: float) -> None:
+def write(results: Results, folder: Path) -> None:
     """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
 
-    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg`` and ``pareto.svg`` from the
-    ``sweeps``, and ``training-curves.svg`` from the ``curve.csv`` beside each record. The ``tolerance`` is that of
-    `results.sparsity.trade_off`.
+    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg`` and ``pareto.svg``, and
+    ``training-curves.svg`` from the ``curve.csv`` beside each record.
     """
-    cell_table, hardware_table = tables.cells(records), on_hardware(sweeps, records)
+    grid = results.grid
+    cell_table, hardware_table = cells(results), on_hardware(results)
+    curve = trade_off(results, grid.settings["sparsity_tolerance"])
     with matplotlib.rc_context(STYLE):
-        atomic_write(folder / "accuracy-by-spikes.svg", svg(accuracy_by_spikes(cell_table)))
-        atomic_write(folder / "spikes-by-layer.svg", svg(spikes_by_layer(tables.layers(records))))
-        atomic_write(folder / "sparsity.svg", svg(sparsity(trade_off(records, tolerance), cell_table)))
-        atomic_write(folder / "hardware.svg", svg(hardware(hardware_table)))
-        atomic_write(folder / "pareto.svg", svg(pareto(hardware_table)))
-        atomic_write(folder / "training-curves.svg", svg(training_curves(_curves(records))))
+        for name, figure in {
+            "accuracy-by-spikes": accuracy_by_spikes(cell_table, grid.reference),
+            "spikes-by-layer": spikes_by_layer(layers(results)),
+            "sparsity": sparsity(curve, cell_table, grid.reference),
+            "hardware": hardware(hardware_table, axes_of(grid)),
+            "pareto": pareto(hardware_table),
+            "training-curves": training_curves(_curves(results.of("networks"))),
+        }.items():
+            atomic_write(folder / f"{name}.svg", svg(figure))
 
 
-def accuracy_by_spikes(cell_table: pd.DataFrame) -> Figure:
-    """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std over seeds, the ANN as a line."""
+def accuracy_by_spikes(cell_table: pd.DataFrame, reference: str) -> Figure:
+    """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std, networks without spikes as lines."""
     cell_table = cell_table.reindex(columns=cell_table.columns.union(["accuracy", "spikes_per_neuron"], sort=False))
-    colour = _assign(COLOURS, cell_table["model"])
-    marker = _assign(MARKERS, cell_table.loc[cell_table["method"] != REFERENCE, "method"])
+    color = _assign(COLORS, cell_table["model"])
+    spiking = cell_table["spikes_per_neuron"].notna()
+    marker = _assign(MARKERS, cell_table.loc[spiking, "method"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for (model, method), group in panel.groupby(["model", "method"]):
-            if method == REFERENCE:
-                axes.axhline(group["accuracy"].mean(), color=colour[model], linestyle="--", linewidth=1)
+            if method not in marker:
+                if method != reference:
+                    continue
+                axes.axhline(group["accuracy"].mean(), color=color[model], linestyle="--", linewidth=1)
                 continue
             x, y = group["spikes_per_neuron"], group["accuracy"]
-            look: dict[str, Any] = {"color": colour[model], "marker": marker[method], "linestyle": "none"}
+            look: dict[str, Any] = {"color": color[model], "marker": marker[method], "linestyle": "none"}
             axes.plot(x, y, markersize=4, alpha=0.45, markeredgewidth=0, **look)
             axes.errorbar(
                 x.mean(), y.mean(), _bar(y), _bar(x), markersize=7, markeredgecolor="white", capsize=3, **look
@@ -84,33 +93,33 @@ def accuracy_by_spikes(cell_table: pd.DataFrame) -> Figure:
         axes.set_ylabel("Test accuracy [%]")
         axes.margins(0.15)
 
-    reference = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{REFERENCE} (mean)")
-    return _panels(cell_table[cell_table["status"] == "ok"], draw, [*_keys(colour, marker), reference])
+    line = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{reference} (mean)")
+    return _panels(cell_table[cell_table["status"] == "ok"], draw, [*_keys(color, marker), line])
 
 
 def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
     """Spikes per neuron of each hidden layer, a panel per data set: mean ± std over seeds."""
-    colour, marker = _assign(COLOURS, layer_table["model"]), _assign(MARKERS, layer_table["method"])
+    color, marker = _assign(COLORS, layer_table["model"]), _assign(MARKERS, layer_table["method"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for (model, method), group in panel.groupby(["model", "method"]):
             depth = range(1, len(group) + 1)
-            std = group["spikes_per_neuron_std"].fillna(0.0)
-            look: dict[str, Any] = {"color": colour[model], "marker": marker[method]}
-            axes.errorbar(depth, group["spikes_per_neuron_mean"], std, markersize=5, capsize=3, linewidth=1, **look)
+            spread = group["spikes_per_neuron_std"].fillna(0.0)
+            look: dict[str, Any] = {"color": color[model], "marker": marker[method]}
+            axes.errorbar(depth, group["spikes_per_neuron_mean"], spread, markersize=5, capsize=3, linewidth=1, **look)
         axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("Hidden layer, from the input")
         axes.set_ylabel(METRICS["spikes_per_neuron"].label)
 
-    return _panels(layer_table, draw, _keys(colour, marker))
+    return _panels(layer_table, draw, _keys(color, marker))
 
 
-def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
+def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame, reference: str) -> Figure:
     """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set; operating points ringed."""
-    colour = _assign(COLOURS, table["model"])
+    color = _assign(COLORS, table["model"])
     marker = {name: MARKERS[place] for place, name in enumerate(PENALTIES) if (table[name] > 0).any()}
-    reference = cell_table[(cell_table["method"] == REFERENCE) & (cell_table["status"] == "ok")]
+    anns = cell_table[(cell_table["method"] == reference) & (cell_table["status"] == "ok")]
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for model, of_model in panel.groupby("model"):
@@ -118,13 +127,13 @@ def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
                 curve = of_model[(of_model[[name for name in PENALTIES if name != penalty]] == 0.0).all(axis=1)]
                 x, y = curve["spikes_per_neuron_mean"], curve["accuracy_mean"]
                 bars = (curve["accuracy_std"].fillna(0.0), curve["spikes_per_neuron_std"].fillna(0.0))
-                look: dict[str, Any] = {"color": colour[model], "marker": marker.get(penalty, "o")}
+                look: dict[str, Any] = {"color": color[model], "marker": marker.get(penalty, "o")}
                 axes.errorbar(x, y, *bars, markersize=4, capsize=2, linewidth=1, **look)
             chosen = of_model[of_model["operating_point"]]
             x, y = chosen["spikes_per_neuron_mean"], chosen["accuracy_mean"]
-            axes.plot(x, y, "o", markersize=10, color=colour[model], fillstyle="none")
-            ann = reference[(reference["model"] == model) & (reference["dataset"] == panel["dataset"].iloc[0])]
-            axes.axhline(ann["accuracy"].mean(), color=colour[model], linestyle="--", linewidth=1)
+            axes.plot(x, y, "o", markersize=10, color=color[model], fillstyle="none")
+            ann = anns[(anns["model"] == model) & (anns["dataset"] == panel["dataset"].iloc[0])]
+            axes.axhline(ann["accuracy"].mean(), color=color[model], linestyle="--", linewidth=1)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter("{x:g}")
@@ -135,60 +144,83 @@ def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame) -> Figure:
 
     ring = Line2D([], [], color="0.3", marker="o", markersize=10, fillstyle="none", linestyle="none")
     ring.set_label("operating point, by validation")
-    line = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{REFERENCE} (mean)")
-    return _panels(table, draw, [*_keys(colour, {PENALTIES[name]: marker[name] for name in marker}), ring, line])
+    line = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{reference} (mean)")
+    return _panels(table, draw, [*_keys(color, {PENALTIES[name]: marker[name] for name in marker}), ring, line])
 
 
-def hardware(table: pd.DataFrame) -> Figure:
+class Axis(NamedTuple):
+    """Chips that differ in one number: its key, what they share, and {value: id of the chip} by rising value."""
+
+    key: str
+    shared: str
+    chips: dict[float, str]
+
+
+def axes_of(grid: Grid) -> list[Axis]:
+    """Return the axes of a grid's hardware: sets of two or more chips that differ in one varied number alone."""
+    chips = {chip_of(name)[0]: point.config for name, point in grid.hardware.items()}
+    found: dict[tuple[str, str], dict[float, str]] = {}
+    for key in grid.varied["hardware"]:
+        for chip, config in chips.items():
+            value = value_at(config, key)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                words = [w for w in chip.split("+") if not w.startswith(f"{key}=")]
+                found.setdefault((key, "+".join(words) or "ideal"), {})[float(value)] = chip
+    axes = [Axis(key, shared, dict(sorted(chips.items()))) for (key, shared), chips in found.items()]
+    return [axis for axis in axes if len(axis.chips) > 1]
+
+
+def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
     """Accuracy by level, a panel for each axis, four in a row, and a block of rows for each data set."""
-    swept = table[table["axis"] != ""]
-    names, datasets = sorted(set(swept["hardware"])), sorted(set(swept["dataset"]))
-    if not names:
-        return _panels(swept, lambda axes, panel: None, [])
-    colour = _assign(COLOURS, swept["model"])
-    columns = min(4, len(names))
-    rows = math.ceil(len(names) / columns)
-    keys = [*_keys(colour, {}), Line2D([], [], color="0.3", linewidth=0.8, linestyle=":", label="ideal")]
+    datasets = sorted(set(table["dataset"])) if axes_ else []
+    if not datasets:
+        return _panels(table.head(0), lambda axes, panel: None, [])
+    color = _assign(COLORS, table["model"])
+    columns = min(4, len(axes_))
+    rows = math.ceil(len(axes_) / columns)
+    keys = [*_keys(color, {}), Line2D([], [], color="0.3", linewidth=0.8, linestyle=":", label="ideal")]
     keys += [Line2D([], [], color="0.3", label=label, **look) for label, look in MOMENTS.values()]
     in_a_row = max(1, 3 * columns // 2)
     height = 2.3 * rows * len(datasets) + 0.2 * math.ceil(len(keys) / in_a_row) + 0.2
     figure = Figure(figsize=(2.9 * columns, height), layout="constrained")
     panels = figure.subplots(rows * len(datasets), columns, squeeze=False).reshape(len(datasets), -1)
     for block, dataset in zip(panels, datasets, strict=True):
-        of_dataset = swept[swept["dataset"] == dataset]
-        for axes, name in itertools.zip_longest(block, names):
-            if name is None or not (of_dataset["hardware"] == name).any():
+        of_dataset = table[table["dataset"] == dataset]
+        for axes, axis in itertools.zip_longest(block, axes_):
+            if axis is None or not of_dataset["chip"].isin(axis.chips.values()).any():
                 axes.set_axis_off()
                 continue
-            _draw_axis(axes, of_dataset[of_dataset["hardware"] == name], colour)
-            axes.set_title(f"{dataset}: {name}", loc="left", fontweight="bold")
+            _draw_axis(axes, of_dataset, axis, color)
+            axes.set_title(f"{dataset}: {axis.shared}", loc="left", fontweight="bold")
             axes.set_ylim(bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST))
         block[0].set_ylabel("Test accuracy [%]")
     figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), in_a_row))
     return figure
 
 
-def _draw_axis(axes: Axes, panel: pd.DataFrame, colour: Mapping[str, str]) -> None:
+def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, color: Mapping[str, str]) -> None:
     """Curves of the networks over the levels of an axis, with bands of ± std over seeds."""
-    levels = list(panel["level"].unique())
-    for (model, network, fine_tuned), curve in panel.groupby(["model", "network", "fine_tuned"]):
-        place = [levels.index(level) for level in curve["level"]]
-        mean, std = curve["accuracy_mean"], curve["accuracy_std"].fillna(0.0)
-        axes.plot(place, mean, color=colour[model], markersize=4, **MOMENTS[network, fine_tuned][1])
+    chips = list(axis.chips.values())
+    panel = table[table["chip"].isin(chips)]
+    for (model, _, network, tuned), curve in panel.groupby(["model", "method", "network", "tuned"]):
+        curve = curve.sort_values("chip", key=lambda names: names.map(chips.index))
+        place = [chips.index(chip) for chip in curve["chip"]]
+        mean, spread = curve["accuracy_mean"], curve["accuracy_std"].fillna(0.0)
+        axes.plot(place, mean, color=color[model], markersize=4, **MOMENTS[network, tuned][1])
         if network == "ttfs":
-            axes.fill_between(place, mean - std, mean + std, color=colour[model], alpha=0.2, linewidth=0)
+            axes.fill_between(place, mean - spread, mean + spread, color=color[model], alpha=0.2, linewidth=0)
             ideal = (mean - curve["accuracy_minus_ideal_mean"]).mean()
-            axes.axhline(ideal, color=colour[model], linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
-    axes.tick_params(axis="x", labelrotation=45 if len(levels) > 5 else 0)
-    axes.set_xlabel(panel["axis"].iloc[0] if len(panel) else "")
+            axes.axhline(ideal, color=color[model], linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(chips)), [f"{level:g}" for level in axis.chips])
+    axes.tick_params(axis="x", labelrotation=45 if len(chips) > 5 else 0)
+    axes.set_xlabel(axis.key)
 
 
 def pareto(table: pd.DataFrame) -> Figure:
-    """Accuracy by time steps until the answer, coloured by spikes per neuron; ringed is what no other one beats."""
-    points = table[
-        (table["network"] == "ttfs") & table["time_steps_mean"].notna() & table["spikes_per_neuron_mean"].notna()
-    ]
+    """Accuracy by time steps until the answer, colored by spikes per neuron; ringed is what no other one beats."""
+    table = table.reindex(columns=table.columns.union(["time_steps_mean", "spikes_per_neuron_mean"], sort=False))
+    clocked = table["time_steps_mean"].notna() & table["spikes_per_neuron_mean"].notna()
+    points = table[(table["network"] == "ttfs") & clocked]
     marker = _assign(MARKERS, points["model"])
     spikes = points["spikes_per_neuron_mean"]
     shade = Normalize(0.0, spikes.max() if len(spikes) else 1.0)
@@ -226,25 +258,23 @@ def _beaten(panel: pd.DataFrame) -> pd.Series:
 
 def training_curves(curves: pd.DataFrame) -> Figure:
     """Accuracy on the validation split by epoch, a panel per data set: a line per seed."""
-    colour, marker = _assign(COLOURS, curves["model"]), _assign(MARKERS, curves["method"])
+    color, marker = _assign(COLORS, curves["model"]), _assign(MARKERS, curves["method"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for (model, method, _), curve in panel.groupby(["model", "method", "seed"]):
-            look: dict[str, Any] = {"color": colour[model], "marker": marker[method]}
+            look: dict[str, Any] = {"color": color[model], "marker": marker[method]}
             axes.plot(curve["epoch"], curve["validation_accuracy"], markersize=2.5, linewidth=0.8, alpha=0.8, **look)
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("Validation accuracy [%]")
 
-    return _panels(curves, draw, _keys(colour, marker))
+    return _panels(curves, draw, _keys(color, marker))
 
 
 def _curves(records: Sequence[Record]) -> pd.DataFrame:
     columns = ["dataset", "model", "method", "seed", "epoch", "validation_accuracy"]
     rows = [
-        {"dataset": cell.dataset, "model": cell.model, "method": cell.method, "seed": cell.seed, **row}
-        for cell in (record.cell for record in records)
-        for row in read_curve(cell.folder)
+        {**record.ids, **row} for record in records for row in read_curve(Cell(**record.ids).folder)
     ]
     return pd.DataFrame(rows, columns=columns)
 
@@ -254,12 +284,12 @@ def _assign(looks: Sequence[str], names: pd.Series) -> dict[str, str]:
 
 
 def _bar(values: pd.Series) -> float:
-    return values.std(ddof=1) if len(values) > 1 else 0.0
+    return std(values) if len(values) > 1 else 0.0
 
 
-def _keys(colour: Mapping[str, str], marker: Mapping[str, str]) -> list[Line2D]:
-    """Legend entries: a colour for each model, a marker for each method."""
-    models = [Line2D([], [], color=colour[model], linewidth=4, label=model) for model in colour]
+def _keys(color: Mapping[str, str], marker: Mapping[str, str]) -> list[Line2D]:
+    """Legend entries: a color for each model, a marker for each method."""
+    models = [Line2D([], [], color=color[model], linewidth=4, label=model) for model in color]
     return models + [Line2D([], [], color="0.3", marker=marker[m], linestyle="none", label=m) for m in marker]
 
 

@@ -1,58 +1,60 @@
-"""What silence costs: accuracy against spikes per neuron over strengths of a penalty on what neurons emit."""
+"""The cost of silence: accuracy against spikes per neuron over strengths of a penalty on what neurons emit."""
 
-import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from ttfs.results.records import REFERENCE, Record
+from ttfs.results.frame import ROW, Results, summed
+from ttfs.results.record import Record
 
-COLUMNS = [
-    "dataset", "model", "method", "activity_l1", "activity_l0", "n", "validation_accuracy_mean", "accuracy_mean",
-    "accuracy_std", "spikes_per_neuron_mean", "spikes_per_neuron_std", "operating_point",
-]  # fmt: skip
 PENALTIES = {"activity_l1": "L1 of charge", "activity_l0": "smooth count of spikes"}
+COLUMNS = [
+    *ROW, *PENALTIES, "n", "validation_accuracy_mean", "accuracy_mean", "accuracy_std",
+    "spikes_per_neuron_mean", "spikes_per_neuron_std", "operating_point",
+]  # fmt: skip
 ORDER = ["dataset", "model", *reversed(PENALTIES), "method"]
 
 
-def trade_off(records: Sequence[Record], tolerance: float) -> pd.DataFrame:
-    """Return a row for each data set, model and trained TTFS method, by rising strength of L1, then of L0.
+def trade_off(results: Results, tolerance: float) -> pd.DataFrame:
+    """Return a row for each data set, model and trained spiking method, by rising strength of L1, then of L0.
 
     Means and sample standard deviations (divisor n - 1) over the n seeds that succeeded; accuracies in percent. The
-    `operating_point` is the method of the fewest spikes among those that raise the mean validation error of the ANN,
-    100 - accuracy, by no more than the share `tolerance`: labels of test images have no say in it.
+    `operating_point` is the method of the fewest spikes among those that raise the mean validation error of the
+    reference, 100 - accuracy, by no more than the share `tolerance`: labels of test items have no say in it.
     """
     groups: dict[tuple[str, str, str], list[Record]] = {}
-    for record in records:
+    for record in results.of("networks"):
         if record.status == "ok" and "best_validation_accuracy" in record.metrics:
-            cell = record.cell
-            groups.setdefault((cell.dataset, cell.model, cell.method), []).append(record)
+            ids = record.ids
+            groups.setdefault((ids["dataset"], ids["model"], ids["method"]), []).append(record)
     spiking = {key: group for key, group in groups.items() if "spikes_per_neuron" in group[0].metrics}
-    rows = sorted((_row(key, group) for key, group in spiking.items()), key=lambda row: [row[name] for name in ORDER])
+    rows = [_row(key, group) for key, group in spiking.items()]
+    rows.sort(key=lambda row: [row[name] for name in ORDER])
     allowed: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(rows):
         block = (row["dataset"], row["model"])
-        reference = _mean(groups.get((*block, REFERENCE), []), "best_validation_accuracy")
+        reference = _mean(groups.get((*block, results.grid.reference), []))
         if 100.0 - row["validation_accuracy_mean"] <= (100.0 - reference) * (1.0 + tolerance) + 1e-9:
             allowed.setdefault(block, []).append(place)
-    chosen = [min(places, key=lambda place: rows[place]["spikes_per_neuron_mean"]) for places in allowed.values()]
+    chosen = [
+        min(places, key=lambda place: rows[place]["spikes_per_neuron_mean"]) for places in allowed.values()
+    ]
     for place, row in enumerate(rows):
         row["operating_point"] = place in chosen
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, Any]:
-    row: dict[str, Any] = dict(zip(COLUMNS, key, strict=False))
-    row |= {name: records[0].config["train"].get(name, 0.0) for name in PENALTIES} | {"n": len(records)}
-    row["validation_accuracy_mean"] = _mean(records, "best_validation_accuracy")
+    train = records[0].config.get("method", records[0].config)["train"]
+    row: dict[str, Any] = dict(zip(ROW, key, strict=True))
+    row |= {name: train.get(name, 0.0) for name in PENALTIES} | {"n": len(records)}
+    row["validation_accuracy_mean"] = _mean(records)
     for name in ("accuracy", "spikes_per_neuron"):
-        values = [record.metrics[name] for record in records]
-        row[f"{name}_mean"] = statistics.fmean(values)
-        row[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else math.nan
+        row |= summed(name, pd.Series([record.metrics[name] for record in records]))
     return row
 
 
-def _mean(records: Sequence[Record], metric: str) -> float:
-    return statistics.fmean(record.metrics[metric] for record in records) if records else math.nan
+def _mean(records: Sequence[Record]) -> float:
+    values = pd.Series([record.metrics["best_validation_accuracy"] for record in records], dtype=float)
+    return summed("best_validation_accuracy", values)["best_validation_accuracy_mean"]

@@ -22,9 +22,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ttfs.config import RESULTS, Cell
+from ttfs.config import RESULTS, STORE, Cell
 from ttfs.errors import UserError
-from ttfs.results.records import LEVEL, Record, read_curve
+from ttfs.results.frame import Results
+from ttfs.results.record import Record, dimensions, read_curve
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, Run
@@ -65,7 +66,7 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(RESULTS / 'mlflow.db').resolve()}"
 
 
-def publish(grid: str, records: Sequence[Record]) -> Published:
+def publish(results: Results) -> Published:
     """Make the store's experiment ``ttfs/<grid>`` agree with the records of a grid and the curves beside them.
 
     Afterwards there is one run per record. A run whose record and curve did not change stays; others are made
@@ -76,13 +77,13 @@ def publish(grid: str, records: Sequence[Record]) -> Published:
     """
     with _readable_errors():
         client = _client()
-        experiment = _experiment(client, grid)
+        experiment = _experiment(client, results.grid.name)
         found = _runs_by_cell(client, experiment)
         written, surplus = 0, []
-        for record in records:
-            curve = [] if record.hardware else read_curve(record.cell.folder)
+        for record in results.records:
+            curve = [] if "hardware" in record.ids else read_curve(STORE / record.name)
             digest = hashlib.sha256((record.to_json() + json.dumps(curve)).encode()).hexdigest()
-            runs = found.pop(record.place, [])
+            runs = found.pop(record.name, [])
             current = [run for run in runs if run.data.tags.get(DIGEST) == digest][:1]
             if not current:
                 _write_run(client, experiment, record, curve, digest)
@@ -91,18 +92,18 @@ def publish(grid: str, records: Sequence[Record]) -> Published:
         surplus += [run for runs in found.values() for run in runs if run.info.status != "RUNNING"]
         for run in surplus:
             client.delete_run(run.info.run_id)
-    return Published(len(records), written, len(surplus))
+    return Published(len(results.records), written, len(surplus))
 
 
 class LiveRun:
-    """The run of a cell while it trains: ``with LiveRun(cell, config) as live: ... live.log(epoch, metrics)``.
+    """The run of a cell while it trains: ``with LiveRun(grid, cell, config) as live: ... live.log(epoch, metrics)``.
 
     Leaving the block ends the run, as FAILED if by an exception. If the store fails, training does not: one warning
     on stderr, and no further attempt; `publish` makes up for it from the record.
     """
 
-    def __init__(self, cell: Cell, config: Mapping[str, Any]) -> None:
-        self.cell, self.config = cell, config
+    def __init__(self, grid: str, cell: Cell, config: Mapping[str, Any]) -> None:
+        self.grid, self.cell, self.config = grid, cell, config
         self._works = True
 
     def __enter__(self) -> Self:
@@ -119,10 +120,10 @@ class LiveRun:
 
     def _start(self) -> None:
         self._client = _client()
-        experiment = _experiment(self._client, self.cell.grid)
+        experiment = _experiment(self._client, self.grid)
         run = self._client.create_run(experiment, tags={CELL: str(self.cell)}, run_name=self.cell.name)
         self._run = run.info.run_id
-        _log(self._client, self._run, params=_params(self.cell, self.config))
+        _log(self._client, self._run, params=_params(self.cell.ids, self.config))
 
     def _attempt(self, step: Callable[[], None]) -> None:
         if not self._works:
@@ -207,32 +208,42 @@ def _write_run(
     client: "MlflowClient", experiment: str, record: Record, curve: Sequence[Mapping[str, float]], digest: str
 ) -> None:
     """Write one whole run. The digest comes last: a run without it is not complete and will be replaced."""
-    finished = datetime.fromisoformat(record.provenance.finished).timestamp()
-    started = finished - record.provenance.wall_seconds
-    name = record.place.removeprefix(f"{record.cell.grid}/")
-    run = client.create_run(experiment, int(1000 * started), _tags(record), name).info.run_id
-    metrics = _at(0, finished, record.metrics)
-    for layer, values in record.layers.items():
-        metrics += _at(0, finished, {f"spikes_per_neuron/{layer}": values["spikes_per_neuron"]})
-    for step, values in _by_level(record.levels):
-        metrics += _at(step, finished, values)
+    finished = max(datetime.fromisoformat(part.finished).timestamp() for part in record.provenance.values())
+    started = finished - sum(part.wall_seconds for part in record.provenance.values())
+    run = client.create_run(experiment, int(1000 * started), _tags(record), record.name).info.run_id
+    metrics = _at(0, finished, dict(_values(record)))
     for row in curve:
         metrics += _at(int(row["epoch"]), finished, {name: row[name] for name in row if name != "epoch"})
-    hardware = {"hardware": {"id": record.hardware, **record.config["hardware"]}} if record.levels else {}
-    _log(client, run, metrics, _params(record.cell, {**record.config, **hardware}))
+    _log(client, run, metrics, _params(record.ids, record.config))
     client.set_terminated(run, "FINISHED" if record.status == "ok" else "FAILED", int(1000 * finished))
     client.set_tag(run, DIGEST, digest)
 
 
+def _values(record: Record) -> Iterator[tuple[str, float]]:
+    """Yield the numbers of a record under MLflow's names: the metric, then its dimensions; means over draws.
+
+    The confusion matrix stays in the record.
+    """
+    drawn: dict[str, list[float]] = defaultdict(list)
+    for row in record.rows:
+        if row["metric"] != "confusion":
+            place = {key: value for key, value in dimensions(row).items() if key != "draw"}
+            words = [str(value) if key in ("layer", "network") else f"{key}-{value}" for key, value in place.items()]
+            drawn["/".join([row["metric"], *words])].append(row["value"])
+    for name, values in drawn.items():
+        yield name, statistics.fmean(values)
+
+
 def _tags(record: Record) -> dict[str, str]:
-    provenance = record.provenance
+    provenance = list(record.provenance.values())[-1]
     tags = {
-        CELL: record.place,
+        CELL: record.name,
         "ttfs.status": record.status,
-        "ttfs.data_digest": record.data_digest,
-        "ttfs.code_digest": record.code_digest,
+        "ttfs.data_digest": record.digests.get("data"),
+        "ttfs.code_digest": record.digests.get("code"),
         "ttfs.git_dirty": provenance.git_dirty,
         "ttfs.device": provenance.device,
+        "ttfs.processor": provenance.processor,
         "mlflow.source.git.commit": provenance.git_commit,
         "mlflow.note.content": record.error,  # the description, shown at the top of the run's page
     }
@@ -240,11 +251,11 @@ def _tags(record: Record) -> dict[str, str]:
     return {name: str(value) for name, value in tags.items() if value is not None}
 
 
-def _params(cell: Cell, config: Mapping[str, Any]) -> list["Param"]:
+def _params(ids: Mapping[str, Any], config: Mapping[str, Any]) -> list["Param"]:
     from mlflow.entities import Param
 
-    ids = {"dataset": cell.dataset, "model": cell.model, "method": cell.method, "seed": str(cell.seed)}
-    return [Param(name, value) for name, value in (_flat(config) | ids).items()]
+    own = {name: str(value) for name, value in ids.items()}
+    return [Param(name, value[:6000]) for name, value in (_flat(config) | own).items()]
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -260,24 +271,6 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
     return flat
-
-
-def _by_level(levels: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, dict[str, float]]]:
-    """For each level, numbered from 0, {metric/network: mean over draws}, e.g. ``accuracy/ttfs-fine-tuned``.
-
-    >>> row = {"level": 4, "network": "ttfs", "fine_tuned": False}
-    >>> list(_by_level([{**row, "draw": 0, "accuracy": 97.0}, {**row, "draw": 1, "accuracy": 98.0}]))
-    [(0, {'accuracy/ttfs': 97.5})]
-    """
-    steps = list(dict.fromkeys(row["level"] for row in levels))
-    for step, level in enumerate(steps):
-        drawn: dict[str, list[float]] = defaultdict(list)
-        for row in levels:
-            if row["level"] == level:
-                network = row["network"] + ("-fine-tuned" if row["fine_tuned"] else "")
-                for name in set(row) - set(LEVEL):
-                    drawn[f"{name}/{network}"].append(row[name])
-        yield step, {name: statistics.fmean(values) for name, values in sorted(drawn.items())}
 
 
 def _at(step: int, seconds: float, metrics: Mapping[str, float]) -> list["Metric"]:

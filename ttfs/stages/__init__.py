@@ -1,1 +1,1 @@
-"""The stages of a run, one module and one verb of `python -m ttfs` each: read files, call the science, write files."""
+"""The stages of a run. Each is a verb of the command line; those of a cell do nothing where it is current."""

@@ -1,32 +1,30 @@
-"""study: a table and a figure on how the four networks of one initial draw learn."""
+"""study: a table of how the networks of one initial draw learn, and its summary as rows of a record."""
 
-import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-import torch
-
-from ttfs.config import Grid, kind_of
+from ttfs.config import Grid, Study, kind_of
 from ttfs.data import load
-from ttfs.errors import UserError
-from ttfs.results.records import atomic_write
-from ttfs.studies import STUDIES, draw
+from ttfs.files import atomic_write
+
+TABLE = "table.csv"
+
+Row = dict[str, Any]
 
 
-def study(grid: Grid, name: str) -> None:
-    """Write results/<grid>/studies/<name>.csv and .svg; the figure is made from the table alone.
+def study(grid: Grid, cell: Study, say: Callable[[str], None]) -> tuple[list[Row], str, list[str]]:
+    """Write table.csv of a study; return the rows of its record, the digest of its data, and the files' names.
 
-    A study runs on the CPU, whatever the grid's device: it is about the last digits.
+    A study runs on the CPU: it is about the last digits.
     """
-    if name not in grid.studies:
-        raise UserError(f"grid {grid.name} has no study {name!r}; its own are: {', '.join(grid.studies) or 'none'}")
-    torch.set_num_threads(grid.settings["threads"])
-    torch.set_flush_denormal(True)  # moments of idle weights sink below 1e-38, where processors are many times slower
-    kind = kind_of(grid.studies[name])
-    config, place = grid.studies[name][kind], grid.folder / "studies" / name
-    data = load(config["dataset"] | {"augment": None}, f"configs/datasets/{config['dataset']['id']}.yaml")
-
-    def say(text: str) -> None:
-        print(f"[{grid.name}/{name}] {text}", file=sys.stderr, flush=True)
-
-    table = STUDIES[kind](config, data, say).to_csv(index=False, float_format="%.8g", lineterminator="\n")
-    atomic_write(place.with_suffix(".csv"), table)
-    atomic_write(place.with_suffix(".svg"), draw(kind, grid.studies[name]["title"], table))
+    content = grid.studies[cell.study]
+    kind = kind_of(content)
+    config = content[kind]
+    where = f"configs/datasets/{config['dataset']['id']}.yaml"
+    data = load(config["dataset"] | {"augment": None}, where)
+    module = import_module(f"ttfs.studies.{kind}")
+    table = getattr(module, kind)(config, data, say)
+    text = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+    atomic_write(cell.folder / TABLE, text)
+    return list(module.summary(table)), data.digest, [TABLE]

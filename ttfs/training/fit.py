@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from ttfs.data import DataSet
+from ttfs.metrics.selection import score
 from ttfs.seeds import seed
 from ttfs.training.classifier import Classifier
-from ttfs.training.selection import score
 
 SAVE_EVERY = 2.0
 """Seconds, at least, from one checkpoint to the next."""

@@ -1,0 +1,278 @@
+"""From the records of a grid to tables of numbers: one way to gather them, one way to sum them up over seeds."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from ttfs.config import Cell, Grid, Study
+from ttfs.errors import UserError
+from ttfs.metrics import METRICS, Metric
+from ttfs.results.record import FAILURE, RECORD, Record, dimensions, read
+from ttfs.results.state import State
+
+BLOCK = ["dataset", "model"]
+ROW = [*BLOCK, "method"]
+GAIN = "accuracy_minus_reference"
+TO_IDEAL = "accuracy_minus_ideal"
+OF_DRAWS = "accuracy_std_of_draws"
+CUT = "latency_cut"
+DERIVED = {
+    GAIN: Metric(GAIN, "Difference to {reference}", "points", "+z.2f"),
+    TO_IDEAL: Metric(TO_IDEAL, "Difference to ideal", "points", "+z.2f"),
+    OF_DRAWS: Metric(OF_DRAWS, "Std of draws", "%", ".2f"),
+    CUT: Metric(CUT, "Latency, times shorter", "", ".1f"),
+}
+"""Columns that are computed from others."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The records of a grid's cells, and what is said beside them."""
+
+    grid: Grid
+    records: Sequence[Record]
+    """Of networks, then of networks on hardware, then of studies; success before failure."""
+    stale: dict[str, str] = field(default_factory=dict)
+    """{cell: why} of records that are not of today's configuration, code and data."""
+
+    def of(self, kind: str) -> list[Record]:
+        """Return the records of "networks", "hardware" or "studies"."""
+        names = {"networks": self.grid.cells, "hardware": self.grid.deployments}
+        wanted = {cell.name for cell in names.get(kind, self.grid.study_cells)}
+        return [record for record in self.records if record.name in wanted]
+
+    @property
+    def failures(self) -> list[Record]:
+        """Return the records of failures."""
+        return [record for record in self.records if record.status == "failed"]
+
+
+def collect(grid: Grid) -> Results:
+    """Read the records of a grid. Raises UserError if there is none, or if one cannot be read."""
+    cells: list[Cell | Study] = [*grid.cells, *grid.deployments, *grid.study_cells]
+    found = []
+    for cell in cells:
+        paths = (cell.folder / name for name in (RECORD, FAILURE))
+        path = next((path for path in paths if path.exists()), None)
+        if path is not None:
+            found.append(read(path, cell.name))
+    if not found:
+        raise UserError(f"grid {grid.name}: no records of its cells; run the workflow first (`snakemake all`)")
+    names = {record.name for record in found if record.status == "ok"}
+    due = {cell.name: reason for (_, cell), reason in State(grid).due.items() if cell.name in names}
+    return Results(grid, found, due)
+
+
+def long(records: Sequence[Record]) -> pd.DataFrame:
+    """Return a row for each row of the records that succeeded: ids, metric, value, and each dimension that occurs."""
+    rows = [
+        {**record.ids, **row} for record in records if record.status == "ok" for row in record.rows
+    ]
+    return pd.DataFrame(rows, columns=None if rows else [*ROW, "seed", "metric", "value"])
+
+
+def wide(records: Sequence[Record], dims: Sequence[str] = ()) -> pd.DataFrame:
+    """Return a row for each record and value of the dimensions, with a column for each metric.
+
+    Only rows with exactly these dimensions are taken, in the order of the records.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for record in records:
+        if record.status != "ok":
+            continue
+        for row in record.rows:
+            place = dimensions(row)
+            if set(place) == set(dims):
+                key = (*record.ids.values(), *(place[name] for name in dims))
+                ids = {**record.ids, **{name: place[name] for name in dims}}
+                found.setdefault(key, ids)[row["metric"]] = row["value"]
+    return pd.DataFrame(list(found.values()))
+
+
+def over_seeds(table: pd.DataFrame, keys: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+    """Sum up over seeds: `n`, and for each metric mean and sample standard deviation, or the largest value.
+
+    A metric that one of the n seeds lacks gives nothing. Exact sums make the same bytes with each version of pandas.
+    """
+    rows = []
+    for key, group in table.groupby(list(keys), sort=False, dropna=False):
+        row: dict[str, Any] = dict(zip(keys, key, strict=True)) | {"n": len(group)}
+        for name in metrics:
+            row |= summed(name, group[name] if name in group else pd.Series(dtype=float))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=None if rows else [*keys, "n"])
+
+
+def summed(name: str, values: pd.Series) -> dict[str, float]:
+    """Return {name_mean, name_std}, or {name_max}, of the values of seeds."""
+    nothing = values.empty or values.isna().any()
+    if metric(name).over_seeds == "max":
+        return {f"{name}_max": math.nan if nothing else values.max()}
+    return {
+        f"{name}_mean": math.nan if nothing else statistics.fmean(values),
+        f"{name}_std": math.nan if nothing else std(values),
+    }
+
+
+def std(values: Sequence[float] | pd.Series) -> float:
+    """Return the sample standard deviation (divisor n - 1); NaN for a single value."""
+    return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def metric(name: str) -> Metric:
+    """Return what is known of a column's metric."""
+    return DERIVED.get(name) or METRICS[name]
+
+
+def metrics_of(table: pd.DataFrame) -> list[str]:
+    """Return the metrics that a table has columns for, in the order of the tables."""
+    return [name for name in METRICS if name in table]
+
+
+def cells(results: Results) -> pd.DataFrame:
+    """One row a network: its ids, what varies, status, every metric that any has, error; the reference first."""
+    grid = results.grid
+    networks = sorted(results.of("networks"), key=lambda record: _order(record, grid.reference))
+    values = wide(networks)
+    names = metrics_of(values)
+    rows = []
+    for record in networks:
+        cell = Cell(**record.ids)
+        row = {**record.ids, **_columns(grid, cell), "status": record.status}
+        row |= {name: record.metrics.get(name, math.nan) for name in names}
+        rows.append(row | {"error": " ".join((record.error or "").split())})
+    return pd.DataFrame(rows, columns=None if rows else [*ROW, "seed", "status", "error"])
+
+
+def summary(results: Results, cell_table: pd.DataFrame) -> pd.DataFrame:
+    """One row per data set, model and method, over the seeds that succeeded.
+
+    ``n`` of ``seeds`` cells succeeded, where ``seeds`` counts all seeds seen in the block of that data set and model.
+    ``accuracy_minus_reference`` is the difference to the same seed's reference, in percentage points.
+    """
+    grid = results.grid
+    varied = [name for name in _column_names(grid) if name in cell_table]
+    names = [*metrics_of(cell_table), GAIN]
+    values = cell_table.assign(**{GAIN: _gain(cell_table, grid.reference)})
+    seeds = values.groupby(BLOCK)["seed"].nunique()
+    rows = []
+    for key, group in values.groupby(ROW, sort=False):
+        good = group[group["status"] == "ok"]
+        row: dict[str, Any] = dict(zip(ROW, key, strict=True))
+        row |= {name: group[name].iloc[0] for name in varied}
+        row |= {"n": len(good), "seeds": seeds[key[:2]]}
+        for name in names:
+            row |= summed(name, good[name])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def layers(results: Results) -> pd.DataFrame:
+    """One row per hidden layer of a spiking network, in order of depth, over the seeds that succeeded."""
+    table = wide(sorted(results.of("networks"), key=_plain_order), ["layer"])
+    if table.empty:
+        return pd.DataFrame(columns=[*ROW, "layer", "n", "neurons_mean", "spikes_per_neuron_mean"])
+    if "t_min" in table:
+        table = table.sort_values([*ROW, "seed", "t_min"], kind="stable")
+    return over_seeds(table, [*ROW, "layer"], metrics_of(table))
+
+
+def classes(results: Results) -> pd.DataFrame:
+    """One row per class: the share of its test items that are answered right, over the seeds that succeeded."""
+    table = wide(sorted(results.of("networks"), key=_plain_order), ["class"])
+    if table.empty:
+        return pd.DataFrame(columns=[*ROW, "class", "n", "accuracy_mean", "accuracy_std"])
+    return over_seeds(table, [*ROW, "class"], ["accuracy"])
+
+
+def on_hardware(results: Results) -> pd.DataFrame:
+    """One row for each network, chip, and kind of network on it ("ttfs", "relu"), over the seeds that succeeded.
+
+    A seed's accuracy is its mean over draws, `accuracy_std_of_draws` the sample standard deviation within a seed.
+    `accuracy_minus_ideal` is the difference to the same seed's ideal network, in points; `latency_cut` is the ideal
+    latency / latency.
+    """
+    grid, records = results.grid, results.of("hardware")
+    ideal = {record.name: record.metrics for record in results.of("networks") if record.status == "ok"}
+    drawn = wide(sorted(records, key=_plain_order), ["network", "draw"])
+    keys = [*ROW, "hardware", "network"]
+    if drawn.empty:
+        return pd.DataFrame(columns=[*keys, "chip", "tuned", "n", "draws"])
+    seeds = []
+    for key, group in drawn.groupby([*keys, "seed"], sort=False):
+        seed = dict(group.iloc[0])
+        own = ideal.get(Cell(**{name: seed[name] for name in (*ROW, "seed")}).name, {})
+        accuracies = list(group["accuracy"])
+        seed |= {"draws": len(group), "accuracy": statistics.fmean(accuracies), OF_DRAWS: std(accuracies)}
+        seed[TO_IDEAL] = seed["accuracy"] - own.get("accuracy", math.nan)
+        seed[CUT] = own.get("latency", math.nan) / seed.get("latency", math.nan)
+        seeds.append(seed)
+        del key
+    table = pd.DataFrame(seeds)
+    names = [*metrics_of(table), TO_IDEAL, OF_DRAWS, CUT]
+    found = over_seeds(table, keys, names)
+    draws = [table.loc[_same(table, row, keys), "draws"].iloc[0] for row in found.to_dict("records")]
+    chips = [chip_of(name) for name in found["hardware"]]
+    place = 1 + found.columns.get_loc("n")
+    found.insert(place, "draws", draws)
+    found.insert(keys.index("network"), "chip", [chip for chip, _ in chips])
+    found.insert(keys.index("network") + 1, "tuned", [tuned for _, tuned in chips])
+    for name in _column_names(grid, "hardware"):
+        values = [_hardware_columns(grid, hardware)[name] for hardware in found["hardware"]]
+        found.insert(keys.index("network") + 2, name, values)
+    return found
+
+
+def chip_of(hardware: str) -> tuple[str, bool]:
+    """Return the id of the chip, and whether networks are fine-tuned there, of the id of a point.
+
+    >>> chip_of("clocked+time_bits=4+tuning.epochs=30"), chip_of("tuning")
+    (('clocked+time_bits=4', True), ('ideal', True))
+    """
+    words = hardware.split("+")
+    chip = [word for word in words if word.split(".")[0] != "tuning"]
+    return "+".join(chip) or "ideal", len(chip) < len(words)
+
+
+def _same(table: pd.DataFrame, row: dict[str, Any], keys: Sequence[str]) -> pd.Series:
+    return (table[list(keys)] == [row[key] for key in keys]).all(axis=1)
+
+
+def _column_names(grid: Grid, *nouns: str) -> list[str]:
+    from ttfs.config import column
+
+    chosen = nouns or ("dataset", "method")
+    return [column(key) for noun in chosen for key in grid.varied[noun] if not key.startswith("tuning")]
+
+
+def _columns(grid: Grid, cell: Cell) -> dict[str, str]:
+    found = grid.columns(cell)
+    return {name: found[name] for name in _column_names(grid)}
+
+
+def _hardware_columns(grid: Grid, hardware: str) -> dict[str, str]:
+    cell = next(cell for cell in grid.deployments if cell.hardware == hardware)
+    return grid.columns(cell)
+
+
+def _order(record: Record, reference: str) -> tuple[Any, ...]:
+    ids = record.ids
+    return ids["dataset"], ids["model"], ids["method"] != reference, ids["method"], ids["seed"]
+
+
+def _plain_order(record: Record) -> tuple[Any, ...]:
+    return tuple(record.ids.values())
+
+
+def _gain(cell_table: pd.DataFrame, reference: str) -> pd.Series:
+    """Accuracy of each cell minus that of its seed's reference; nothing for the reference itself."""
+    if "accuracy" not in cell_table or not reference:
+        return pd.Series(math.nan, index=cell_table.index)
+    is_reference = cell_table["method"] == reference
+    of_reference = cell_table[is_reference].set_index([*BLOCK, "seed"])["accuracy"]
+    own = pd.MultiIndex.from_frame(cell_table[[*BLOCK, "seed"]])
+    return (cell_table["accuracy"] - of_reference.reindex(own).to_numpy()).mask(is_reference)

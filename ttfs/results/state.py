@@ -1,0 +1,236 @@
+"""What of a grid is up to date: records against configuration, code and data as they are now.
+
+A cell is current if its files are whole and their digests are those that its stages would write today. Nothing else is
+asked: neither what a workflow engine remembers, nor the times of files.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from ttfs.config import Cell, Grid, Study, kind_of
+from ttfs.digest import code_digest, digest_of, file_digest, kind_digest, modules_of
+from ttfs.errors import UserError
+from ttfs.results.record import RECORD, WEIGHTS, Made, Record, damaged, read, read_made
+
+Stage = Literal["make", "evaluate", "deploy", "study"]
+DATA = ("ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
+"""What every stage gets from its job."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """A stage that is to run, and why, in words."""
+
+    stage: Stage
+    reason: str
+
+
+class Expected:
+    """The digests that the stages of a grid's cells would write now."""
+
+    def __init__(self, grid: Grid):
+        self.grid = grid
+        self._made: dict[Cell, str] = {}
+        self._stamps: dict[str, str | None] = {}
+
+    def code(self, stage: Stage, cell: Cell | Study) -> str:
+        """Return the digest of the code behind a stage of a cell, that of an imported model included."""
+        if isinstance(cell, Study):
+            kind = kind_of(self.grid.studies[cell.study])
+            return code_digest(f"ttfs.studies.{kind}", *DATA)
+        kind = self.grid.methods[cell.method].config["kind"]
+        rooms = (*DATA, *(modules_of("ttfs.metrics") if stage in ("evaluate", "deploy") else ()))
+        digest = kind_digest(stage, kind, *rooms)
+        model = self.grid.models.get(cell.model)
+        file = _module_file(model.config["module"]) if model and "module" in model.config else None
+        return digest if file is None else digest_of({}, digest, file_digest(file))
+
+    def digest(self, stage: Stage, cell: Cell | Study) -> str:
+        """Return the digest of configuration and code of a stage, and of all stages that it builds on."""
+        if isinstance(cell, Study):
+            return digest_of(self.grid.study_slice(cell), self.code("study", cell))
+        if stage == "make":
+            return self._make(cell)
+        slices = {"evaluate": self.grid.evaluate_slice, "deploy": self.grid.deploy_slice}
+        return digest_of(slices[stage](cell), self.code(stage, cell), self._make(cell.network))
+
+    def stamp(self, cell: Cell | Study) -> str | None:
+        """Return the digest of names, sizes and times of the files of the cell's data set."""
+        from ttfs.data.stamp import data_stamp
+
+        if isinstance(cell, Study):
+            content = self.grid.studies[cell.study]
+            config = content[kind_of(content)]["dataset"]
+        else:
+            config = self.grid.datasets[cell.dataset].config
+        if config["id"] not in self._stamps:
+            self._stamps[config["id"]] = data_stamp(config)
+        return self._stamps[config["id"]]
+
+    def _make(self, cell: Cell) -> str:
+        if cell not in self._made:
+            source = self.grid.source(cell)
+            parts = [self.code("make", cell)] + ([] if source is None else [self._make(source)])
+            self._made[cell] = digest_of(self.grid.make_slice(cell), *parts)
+        return self._made[cell]
+
+
+class State:
+    """What of a grid is due, from a look at its files."""
+
+    def __init__(self, grid: Grid):
+        self.grid = grid
+        self.expected = Expected(grid)
+        self._makes: dict[Cell, str | None] = {}
+
+    @cached_property
+    def due(self) -> dict[tuple[Stage, Cell | Study], str]:
+        """{(stage, cell): why} of all that is to run, in the order of the grid."""
+        found: dict[tuple[Stage, Cell | Study], str] = {}
+        for cell in self.grid.cells:
+            if reason := self.make_reason(cell):
+                found["make", cell] = reason
+            if reason := self.evaluate_reason(cell):
+                found["evaluate", cell] = reason
+        for cell in self.grid.deployments:
+            if reason := self.deploy_reason(cell):
+                found["deploy", cell] = reason
+        for study in self.grid.study_cells:
+            if reason := self.study_reason(study):
+                found["study", study] = reason
+        return found
+
+    def reason(self, stage: Stage, cell: Any) -> str | None:
+        """Return why a stage of a cell is to run, None if it is current."""
+        reasons = {
+            "make": self.make_reason,
+            "evaluate": self.evaluate_reason,
+            "deploy": self.deploy_reason,
+            "study": self.study_reason,
+        }
+        return reasons[stage](cell)
+
+    def make_reason(self, cell: Cell) -> str | None:
+        """Return why the network of a cell is to be made."""
+        if cell not in self._makes:
+            self._makes[cell] = self._make_reason(cell)
+        return self._makes[cell]
+
+    def evaluate_reason(self, cell: Cell) -> str | None:
+        """Return why the network of a cell is to be evaluated."""
+        if self.make_reason(cell):
+            return "its network is made"
+        return self._record_reason("evaluate", cell, read_made(cell.folder))
+
+    def deploy_reason(self, cell: Cell) -> str | None:
+        """Return why the network of a cell is to go onto its hardware."""
+        if self.make_reason(cell.network):
+            return "its network is made"
+        return self._record_reason("deploy", cell, read_made(cell.network.folder))
+
+    def study_reason(self, study: Study) -> str | None:
+        """Return why a study is to run."""
+        record = _record(study)
+        if isinstance(record, str):
+            return record
+        if record.digests.get("stage") != self.expected.digest("study", study):
+            return difference(record.config, self.grid.study_slice(study))
+        stamp = self.expected.stamp(study)
+        if stamp is not None and record.digests.get("stamp") not in (None, stamp):
+            return "the files of its data set changed"
+        return damaged(study.folder, record.digests.get("files", {}))
+
+    def _make_reason(self, cell: Cell) -> str | None:
+        source = self.grid.source(cell)
+        if source is not None and self.make_reason(source):
+            return "its source is made"
+        try:
+            made = read_made(cell.folder)
+        except UserError as error:
+            return _short(error)
+        if made.digest != self.expected.digest("make", cell):
+            return difference(made.config, self.grid.make_slice(cell))
+        stamp = self.expected.stamp(cell)
+        if stamp is not None and made.stamp not in (None, stamp):
+            return "the files of its data set changed"
+        if source is not None and made.source != _weights(source):
+            return "its source is another network than it was"
+        return damaged(cell.folder, made.files)
+
+    def _record_reason(self, stage: Stage, cell: Cell, made: Made) -> str | None:
+        record = _record(cell)
+        if isinstance(record, str):
+            return record
+        if record.digests.get("weights") != made.files.get(WEIGHTS, {}).get("sha256"):
+            return "its record is of another network"
+        if record.digests.get("stage") != self.expected.digest(stage, cell):
+            slices = {"evaluate": self.grid.evaluate_slice, "deploy": self.grid.deploy_slice}
+            return difference(record.config, slices[stage](cell))
+        return None
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Return in words what changed from a configuration to another.
+
+    >>> difference({"dataset": {"epochs": 4}}, {"dataset": {"epochs": 6}})
+    'dataset.epochs 4 → 6'
+    >>> difference({}, {})
+    'its code changed'
+    """
+    before, after = dict(_flat(old)), dict(_flat(new))
+    changes = []
+    for key in sorted({*before, *after}):
+        if before.get(key) != after.get(key):
+            changes.append(f"{key} {_word(before, key)} → {_word(after, key)}")
+    more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return ", ".join(changes[:3]) + more if changes else "its code changed"
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _word(flat: Mapping[str, Any], key: str) -> str:
+    return json.dumps(flat[key], ensure_ascii=False)[:40] if key in flat else "nothing"
+
+
+def _record(cell: Cell | Study) -> Record | str:
+    """The record of a cell, or why there is none."""
+    path = cell.folder / RECORD
+    if not path.exists():
+        return "it failed" if (cell.folder / "failure.json").exists() else "it has no record"
+    try:
+        return read(path, cell.name)
+    except UserError as error:
+        return _short(error)
+
+
+def _weights(cell: Cell) -> str | None:
+    try:
+        return read_made(cell.folder).files[WEIGHTS]["sha256"]
+    except (UserError, KeyError):
+        return None
+
+
+def _short(error: UserError) -> str:
+    reason = str(error)
+    return "it is not made yet" if "No such file" in reason else reason.rpartition("; ")[0]
+
+
+def _module_file(name: str) -> Path | None:
+    """The file of a model's own module, looked for in the working directory and where Python looks."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(name.partition(":")[0])
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None

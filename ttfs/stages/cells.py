@@ -1,0 +1,189 @@
+"""The stages of one cell: make, evaluate, deploy, study. Each leaves a record, of success or of failure."""
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from ttfs import digest
+from ttfs.config import Cell, Study, load_grid
+from ttfs.errors import UserError
+from ttfs.files import atomic_write, locked
+from ttfs.methods import Job
+from ttfs.results.provenance import Provenance
+from ttfs.results.record import MADE, WEIGHTS, Made, Record, damaged, file_entry, read_made, write
+from ttfs.results.state import Expected, Stage, State
+
+LOCK = ".lock"
+
+
+def run(stage: Stage, grid_file: Path, name: str) -> int:
+    """Run a stage on the cell of a name, unless it is current; a failure leaves a record too.
+
+    Returns the exit status: 0, 2 where the user can put it right, 1 where the code is at fault.
+    """
+    grid = load_grid(grid_file)
+    cell = grid.find(name)
+    _check_stage(stage, cell)
+    with locked(cell.folder / LOCK):
+        state = State(grid)
+        reason = state.reason(stage, cell)
+        if reason is None:
+            return 0
+        job = Job(stage, grid, cell)
+        job.say(f"{stage}: {reason}")
+        return attempt(lambda: _STAGES[stage](job, state.expected), job, state.expected, grid_file)
+
+
+def attempt(work: Callable[[], "Record | Made"], job: Job, expected: Expected, grid_file: Path) -> int:
+    """Do the work and write what it returns, if that is still wanted; or write the failure."""
+    try:
+        _prepare(job)
+        wanted = expected.digest(job.stage, job.cell)
+        result = work()
+        _still_wanted(job, wanted, grid_file)
+        if isinstance(result, Made):
+            atomic_write(job.folder / MADE, result.to_json())
+        else:
+            write(result, job.folder)
+    except UserError as error:
+        job.say(f"error: {error}")
+        _fail(job, expected, f"{job.stage}: {error}")
+        return 2
+    except Exception as error:
+        traceback.print_exc()
+        _fail(job, expected, f"{job.stage}: {type(error).__name__}: {' '.join(str(error).split())}")
+        return 1
+    return 0
+
+
+def record_death(stage: Stage, grid_file: Path, name: str, cause: str) -> None:
+    """Write the failure record of a stage whose process died. Called by its parent, without torch."""
+    grid = load_grid(grid_file)
+    job = Job(stage, grid, grid.find(name))
+    job.say(f"error: {cause}")
+    _fail(job, Expected(grid), f"{stage}: {cause}")
+
+
+def _make(job: Job, expected: Expected) -> Made:
+    """Make the network, or find that only the times of its data's files changed."""
+    source = None
+    if job.source is not None:
+        made = read_made(job.source.folder)
+        reason = damaged(job.source.folder, made.files, closely=True)
+        if reason is not None:
+            raise UserError(f"{job.source.folder}: {reason}; run the workflow again, which makes it anew")
+        source = made.files[WEIGHTS]["sha256"]
+    before = _before(job, source)
+    if before is None:
+        job.kind.make(job)
+        files = {name: file_entry(job.folder / name) for name in job.files}
+        provenance = _provenance(job)
+    else:
+        files, provenance = before.files, before.provenance
+    return Made(
+        ids=job.cell.ids,
+        digest=job.digest,
+        code=expected.code("make", job.cell),
+        config=job.config,
+        data=job.data.digest,
+        stamp=expected.stamp(job.cell),
+        source=source,
+        files=files,
+        provenance=provenance,
+    )
+
+
+def _before(job: Job, source: str | None) -> Made | None:
+    """What was made before, if it is what would be made now."""
+    try:
+        made = read_made(job.folder)
+    except UserError:
+        return None
+    same = (made.digest, made.source, made.data) == (job.digest, source, job.data.digest)
+    return made if same and damaged(job.folder, made.files, closely=True) is None else None
+
+
+def _measure(job: Job, expected: Expected) -> Record:
+    """Evaluate a network, or put it onto hardware."""
+    network = job.cell.network
+    made = read_made(network.folder)
+    reason = damaged(network.folder, made.files, closely=True)
+    if reason is not None:
+        raise UserError(f"{network.folder}: {reason}; run the workflow again, which makes it anew")
+    if job.data.digest != made.data:
+        raise UserError(f"{network.folder}: made with other data than there are now; run the workflow again")
+    rows = job.kind.evaluate(job) if job.stage == "evaluate" else job.kind.deploy(job)
+    digests = {
+        "stage": job.digest,
+        "code": expected.code(job.stage, job.cell),
+        "data": made.data,
+        "weights": made.files.get(WEIGHTS, {}).get("sha256"),
+        "files": {name: file_entry(job.folder / name) for name in job.files},
+    }
+    provenance = {"make": made.provenance, job.stage: _provenance(job)}
+    return Record(job.cell.ids, provenance, rows, config=job.config, digests=digests)
+
+
+def _study(job: Job, expected: Expected) -> Record:
+    from ttfs.stages.study import study
+
+    rows, data, files = study(job.grid, job.cell, job.say)
+    digests = {
+        "stage": job.digest,
+        "code": expected.code("study", job.cell),
+        "data": data,
+        "stamp": expected.stamp(job.cell),
+        "files": {name: file_entry(job.folder / name) for name in files},
+    }
+    config = job.grid.study_slice(job.cell)
+    return Record(job.cell.ids, {"study": _provenance(job)}, rows, config=config, digests=digests)
+
+
+_STAGES: dict[str, Callable[[Job, Expected], Record | Made]] = {
+    "make": _make,
+    "evaluate": _measure,
+    "deploy": _measure,
+    "study": _study,
+}
+
+
+def _prepare(job: Job) -> None:
+    import torch
+
+    torch.set_num_threads(_threads(job))
+    torch.set_flush_denormal(True)  # moments of idle weights sink below 1e-38, where processors are many times slower
+
+
+def _still_wanted(job: Job, wanted: str, grid_file: Path) -> None:
+    """Raise UserError if configuration or code changed while the job ran: what it made is of yesterday."""
+    digest.forget()
+    grid = load_grid(grid_file)
+    names = {cell.name for cell in (*grid.cells, *grid.deployments, *grid.study_cells)}
+    if job.cell.name not in names or Expected(grid).digest(job.stage, job.cell) != wanted:
+        raise UserError("its configuration or code changed while it ran; the next run makes it as it is now")
+
+
+def _fail(job: Job, expected: Expected, error: str) -> None:
+    digests = {"stage": expected.digest(job.stage, job.cell), "code": expected.code(job.stage, job.cell)}
+    config = job.grid.study_slice(job.cell) if isinstance(job.cell, Study) else job.config
+    provenance = {job.stage: _provenance(job)}
+    write(Record(job.cell.ids, provenance, error=error, config=config, digests=digests), job.folder)
+
+
+def _provenance(job: Job) -> Provenance:
+    device = "cpu" if isinstance(job.cell, Study) else str(job.options.get("device", "cpu"))
+    device = "cuda" if vars(job).get("device") == "cuda" else device.replace("auto", "cpu")
+    return Provenance.now(device, _threads(job), time.monotonic() - job.started)
+
+
+def _threads(job: Job) -> int:
+    if isinstance(job.cell, Study):
+        return int(job.grid.studies[job.cell.study]["threads"])
+    return int(job.options.get("threads", 1))
+
+
+def _check_stage(stage: Stage, cell: Cell | Study) -> None:
+    own = ("study",) if isinstance(cell, Study) else ("deploy",) if cell.hardware else ("make", "evaluate")
+    if stage not in own:
+        raise UserError(f"{stage}: {cell.name} has no such stage; its stages are: {' and '.join(own)}")

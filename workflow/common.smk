@@ -1,0 +1,130 @@
+"""The grid, what of it is due, and the helpers that all rules share.
+
+What is due is decided here, from records, configuration, code and data (`ttfs.results.state`), not from what Snakemake
+remembers or from times of files. A job's output is a marker below results/<grid>/.jobs/ whose name holds the state that
+the job starts from: it never exists before the job ran, and Snakemake never touches a result.
+"""
+
+import fcntl
+import hashlib
+import os
+import sys
+from pathlib import Path
+from shlex import quote
+
+from ttfs.config import POINT, Study, kind_of, load_grid
+from ttfs.digest import code_digest, digest_of
+from ttfs.errors import UserError
+from ttfs.results.state import State
+from ttfs.stages.process import RUN
+
+os.environ.setdefault(RUN, str(os.getpid()))
+TTFS = f"OMP_NUM_THREADS={{threads}} {quote(sys.executable)} -m ttfs"
+
+
+def read_grid():
+    unknown = sorted(set(config) - {"grid"})
+    if unknown:
+        raise UserError(
+            f"--config {unknown[0]}: the workflow takes only grid=<file>; settings belong in that file"
+        )
+    path = str(config.get("grid", "configs/quick.yaml"))
+    grid = load_grid(path)
+    for folder in (grid.folder.parent, grid.folder, Path("results/cells")):
+        if folder.is_file():
+            raise UserError(f"{folder}: a file is where the results go; move it away")
+    return path, grid
+
+
+try:
+    GRID_FILE, GRID = read_grid()
+    STATE = State(GRID)
+    DUE = STATE.due
+except UserError as error:
+    sys.exit(f"error: {error}")
+
+FIGURES = ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "training-curves")
+STUDY_FIGURES = {f"study-{name}": kind_of(study) for name, study in GRID.studies.items()}
+JOBS = f"{GRID.folder}/.jobs"
+LOGS = f"{GRID.folder}/logs"
+
+
+wildcard_constraints:
+    cell=f"({POINT}/)+{POINT}",
+    token="[0-9a-f]{12}",
+
+
+def token(stage, cell):
+    """A name for the state that a job starts from: what is wanted, and the record that is there."""
+    path = cell.folder / ("made.json" if stage == "make" else "record.json")
+    found = f"{path.stat().st_mtime_ns} {path.stat().st_size}" if path.exists() else "nothing"
+    text = f"{STATE.expected.digest(stage, cell)} {found}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def marker(stage, cell):
+    """The output of a job that is due; nothing for one that is not."""
+    return [f"{JOBS}/{stage}/{cell.name}/{token(stage, cell)}"] if (stage, cell) in DUE else []
+
+
+def source_marker(wildcards):
+    """The marker of the network that a cell starts from."""
+    source = GRID.source(cell_of(wildcards))
+    return [] if source is None else marker("make", source)
+
+
+def cell_of(wildcards):
+    return GRID.find(wildcards.cell)
+
+
+def all_jobs():
+    return [marker(stage, cell) for stage, cell in DUE]
+
+
+def records():
+    """The records of what is not due: views are made anew when one is newer than they are."""
+    cells = (*GRID.cells, *GRID.deployments, *GRID.study_cells)
+    due = {cell for _, cell in DUE}
+    return [cell.folder / "record.json" for cell in cells if cell not in due]
+
+
+def view_marker(name, *modules):
+    """The file that says of which code and configuration a view is."""
+    cells = (*GRID.cells, *GRID.deployments, *GRID.study_cells)
+    parts = [cell.name for cell in cells]
+    content = {"settings": GRID.settings, "published": GRID.published}
+    return f"{GRID.folder}/.views/{name}-{digest_of(content, code_digest(*modules), *parts)}"
+
+
+def threads_of(wildcards):
+    """The threads of a job, which its method or study sets."""
+    cell = cell_of(wildcards)
+    if isinstance(cell, Study):
+        return GRID.studies[cell.study]["threads"]
+    return GRID.methods[cell.method].config.get("threads", 1)
+
+
+LOCK = None
+
+
+def lock_results():
+    """Let one run at a time write to a grid's results. The lock ends with the process, however that ends."""
+    global LOCK
+    try:
+        GRID.folder.mkdir(parents=True, exist_ok=True)
+        LOCK = open(GRID.folder / ".lock", "w")
+        fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"error: {GRID.folder}: another run writes there; wait for it or stop it")
+    except OSError as error:
+        sys.exit(f"error: {GRID.folder}: cannot be written ({error.strerror}); make the folder writable")
+
+
+onstart:
+    lock_results()
+
+
+# What did succeed is worth a table, and what did not is shown in it.
+onerror:
+    for verb in ("tables", "figures", "publish"):
+        shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} || true")

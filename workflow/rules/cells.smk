@@ -1,0 +1,25 @@
+"""The networks of the grid, and other classifiers: made, then evaluated."""
+
+
+rule make:
+    input:
+        lambda wildcards: source_marker(wildcards),
+    output:
+        temp(touch(f"{JOBS}/make/{{cell}}/{{token}}")),
+    threads: threads_of
+    log:
+        f"{LOGS}/{{cell}}/make-{{token}}.log",
+    shell:
+        TTFS + " make {GRID_FILE:q} {wildcards.cell:q} 2>&1 | tee {log:q}"
+
+
+rule evaluate:
+    input:
+        lambda wildcards: marker("make", cell_of(wildcards)),
+    output:
+        temp(touch(f"{JOBS}/evaluate/{{cell}}/{{token}}")),
+    threads: threads_of
+    log:
+        f"{LOGS}/{{cell}}/evaluate-{{token}}.log",
+    shell:
+        TTFS + " evaluate {GRID_FILE:q} {wildcards.cell:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,51 @@
+"""What is made from records: tables, figures, and the MLflow store."""
+
+
+rule tables:
+    input:
+        all_jobs(),
+        records(),
+    output:
+        [
+            report(f"{GRID.folder}/tables/{name}.csv", caption=f"../report/{name}.rst", category="Tables")
+            for name in ("summary", "layers", "classes", "sparsity", "hardware", "published")
+        ],
+        [f"{GRID.folder}/tables/{name}.md" for name in ("summary", "hardware", "published")],
+        f"{GRID.folder}/tables/cells.csv",
+        touch(view_marker("tables", "ttfs.results.tables", "ttfs.results.frame")),
+    log:
+        f"{LOGS}/tables.log",
+    shell:
+        TTFS + " tables {GRID_FILE:q} 2>&1 | tee {log:q}"
+
+
+rule figures:
+    input:
+        all_jobs(),
+        records(),
+    output:
+        [
+            report(f"{GRID.folder}/figures/{name}.svg", caption=f"../report/{name}.rst", category="Figures")
+            for name in FIGURES
+        ],
+        [
+            report(f"{GRID.folder}/figures/{name}.svg", caption=f"../report/{kind}.rst", category="Studies")
+            for name, kind in STUDY_FIGURES.items()
+        ],
+        touch(view_marker("figures", "ttfs.results.figures", "ttfs.studies.figures", "ttfs.results.frame")),
+    log:
+        f"{LOGS}/figures.log",
+    shell:
+        TTFS + " figures {GRID_FILE:q} 2>&1 | tee {log:q}"
+
+
+rule publish:
+    input:
+        all_jobs(),
+        records(),
+    output:
+        touch(view_marker("publish", "ttfs.results.tracking")),
+    log:
+        f"{LOGS}/publish.log",
+    shell:
+        TTFS + " publish {GRID_FILE:q} 2>&1 | tee {log:q}"
