@@ -4,7 +4,6 @@ from ttfs.errors import ConversionError
 from ttfs.snn.alpha1 import Alpha1Synapses, slopes, stalled_neurons
 from ttfs.snn.b1 import Fire
 from ttfs.snn.conversion import (
-    NEURONS,
     convert,
     layer_differences,
     relative_difference,
@@ -12,7 +11,7 @@ from ttfs.snn.conversion import (
     to_alpha1,
 )
 from ttfs.snn.encode import Encode
-from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
+from ttfs.snn.network import INPUT, NEURONS, OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.simulation import Population, Projection, Simulation, connectivity, simulate
 from ttfs.snn.synapses import OneToOne, Synapses

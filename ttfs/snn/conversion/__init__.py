@@ -1,11 +1,10 @@
 """Exact conversion of ReLU networks to TTFS networks, and the comparison of the two."""
 
 from ttfs.snn.conversion.alpha1 import to_alpha1
-from ttfs.snn.conversion.convert import NEURONS, convert
+from ttfs.snn.conversion.convert import convert
 from ttfs.snn.conversion.verification import layer_differences, relative_difference, relu_twin
 
 __all__ = [
-    "NEURONS",
     "convert",
     "layer_differences",
     "relative_difference",

@@ -11,10 +11,8 @@ from ttfs.snn.conversion.alpha1 import to_alpha1
 from ttfs.snn.conversion.mapping import Walk
 from ttfs.snn.conversion.tracing import trace
 from ttfs.snn.conversion.verification import layer_differences
-from ttfs.snn.network import SpikingNetwork
+from ttfs.snn.network import NEURONS, SpikingNetwork
 from ttfs.snn.windows import calibrate, check_range
-
-NEURONS = ("b1", "alpha1")
 
 
 def convert(
