@@ -4,7 +4,6 @@ from ttfs.errors import ConversionError
 from ttfs.snn.alpha1 import Alpha1Synapses, slopes, stalled_neurons
 from ttfs.snn.b1 import Fire
 from ttfs.snn.conversion import (
-    NEURONS,
     convert,
     convert_to_alpha1,
     convert_to_b1,
@@ -14,7 +13,7 @@ from ttfs.snn.conversion import (
     to_alpha1_,
 )
 from ttfs.snn.encode import Encode
-from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
+from ttfs.snn.network import INPUT, NEURONS, OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.simulation import Population, Projection, Simulation, connectivity, simulate
 from ttfs.snn.synapses import OneToOne, Synapses

@@ -5,10 +5,12 @@ All modules of a TTFS network pass on charges s = t_max - t >= 0, with 0 for a s
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from ttfs.snn.state import Numbers
 
 
-class Encode(nn.Module):
+class Encode(Numbers):
     """Turn pixels on [low, high] into spikes of the input window [0, 1].
 
     A pixel x spikes at t = 1 - (x - low) / (high - low); its charge is s = 1 - t. The lowest value stays silent.
@@ -18,15 +20,28 @@ class Encode(nn.Module):
     emission: Any = None
     """What a chip does to the spikes (`ttfs.hardware`); None in an ideal network."""
 
+    input_range: Tensor
+
     def __init__(self, low: float, high: float):
         super().__init__()
-        self.low, self.high = low, high
+        self.register_number("input_range", (low, high))
+
+    @property
+    def low(self) -> float:
+        """The pixel value that stays silent."""
+        return self.input_range[0].item()
+
+    @property
+    def high(self) -> float:
+        """The pixel value that spikes at once."""
+        return self.input_range[1].item()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, ...] to charges [N, ...] on [0, 1]."""
-        if (self.low, self.high) == (0.0, 1.0):
+        low, high = self.input_range.tolist()
+        if (low, high) == (0.0, 1.0):
             return images.clamp(0.0, 1.0)
-        return ((images - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+        return ((images - low) / (high - low)).clamp(0.0, 1.0)
 
     def extra_repr(self) -> str:
         """Show the range."""

@@ -1,18 +1,26 @@
 """The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
+from ttfs.errors import UserError
 from ttfs.snn.b1 import Fire
 from ttfs.snn.encode import Encode
 from ttfs.snn.graph import module_of, run
 from ttfs.snn.pools import EarliestSpike
+from ttfs.snn.state import Numbers
 from ttfs.snn.synapses import Synapses
 
 INPUT, OUTPUT = "input", "output"
 
+NEURONS = ("b1", "alpha1")
+"""Neuron models. A checkpoint holds the position in this list, so new ones come last."""
 
-class SpikingNetwork(nn.Module):
+
+class SpikingNetwork(Numbers):
     """A feed-forward network of TTFS neurons, with the inputs and outputs of the ReLU network it came from.
 
     Layers are named after the ReLUs they replace. `windows` gives each layer's (t_min, t_max) in units of the
@@ -20,11 +28,11 @@ class SpikingNetwork(nn.Module):
     Make one with `ttfs.convert`; call it, train it, save its `state_dict` as any module.
     """
 
-    neuron = "b1"
-    """The neuron model: "b1", or "alpha1", where every neuron spikes: silence is a spike at t_max."""
+    neuron_kind: Tensor
 
     def __init__(self, body: fx.GraphModule, input_range: tuple[float, float], input_shape: tuple[int, ...]):
         super().__init__()
+        self.register_number("neuron_kind", float(NEURONS.index("b1")))
         self.encode = Encode(*input_range)
         self.body = body
         self.input_shape = input_shape
@@ -34,6 +42,15 @@ class SpikingNetwork(nn.Module):
         """Return the logits [N, classes] of images [N, ...]: the potentials of the output layer at its t_min."""
         self._check(images)
         return self.body(self.encode(images))
+
+    @property
+    def neuron(self) -> str:
+        """The neuron model: "b1", or "alpha1", where every neuron spikes: silence is a spike at t_max."""
+        return _model(self.neuron_kind)
+
+    @neuron.setter
+    def neuron(self, model: str) -> None:
+        self.neuron_kind.fill_(NEURONS.index(model))
 
     @property
     def layers(self) -> dict[str, Fire]:
@@ -128,10 +145,25 @@ class SpikingNetwork(nn.Module):
 
         return run(self.body, spikes, watch), seen
 
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
+        """Refuse the checkpoint of another neuron model, whose weights would mean something else."""
+        stored = state_dict.get(f"{prefix}neuron_kind", self.neuron_kind)
+        if (model := _model(stored)) != self.neuron:
+            raise UserError(
+                f"the checkpoint is of {model} neurons, this network of {self.neuron} neurons; "
+                f"load it into a network of {model} neurons: convert(..., neuron={model!r})"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
     def _check(self, images: Tensor) -> None:
         if tuple(images.shape[1:]) != self.input_shape:
             expected = ["N", *self.input_shape]
             raise ValueError(f"images have shape {list(images.shape)}, this network takes {expected}".replace("'", ""))
+
+
+def _model(kind: Tensor) -> str:
+    position = round(kind.item())
+    return NEURONS[position] if 0 <= position < len(NEURONS) else f"unknown (number {position})"
 
 
 def _spiking_sources(body: fx.GraphModule) -> dict[str, tuple[str, ...]]:

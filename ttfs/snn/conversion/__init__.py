@@ -2,7 +2,7 @@
 
 from ttfs.snn.conversion.alpha1 import convert_to_alpha1, to_alpha1_
 from ttfs.snn.conversion.convert import convert_to_b1
-from ttfs.snn.conversion.neurons import NEURONS, convert
+from ttfs.snn.conversion.neurons import convert
 from ttfs.snn.conversion.verification import (
     layer_differences,
     reference_network,
@@ -10,7 +10,6 @@ from ttfs.snn.conversion.verification import (
 )
 
 __all__ = [
-    "NEURONS",
     "convert",
     "convert_to_alpha1",
     "convert_to_b1",

@@ -9,7 +9,7 @@ from ttfs.snn.conversion.alpha1 import convert_to_alpha1
 from ttfs.snn.conversion.convert import convert_to_b1
 from ttfs.snn.network import SpikingNetwork
 
-NEURONS = {"b1": convert_to_b1, "alpha1": convert_to_alpha1}
+_MAPPINGS = {"b1": convert_to_b1, "alpha1": convert_to_alpha1}
 """The mapping to each neuron model."""
 
 
@@ -42,6 +42,6 @@ def convert(
     Raises:
         ConversionError: naming the module and the reason, where there is no exact counterpart or calibration fails.
     """
-    if neuron not in NEURONS:
-        raise ConversionError(f"neuron {neuron!r} is not known; choose from: {', '.join(NEURONS)}")
-    return NEURONS[neuron](ann, calibration, headroom, input_range)
+    if neuron not in _MAPPINGS:
+        raise ConversionError(f"neuron {neuron!r} is not known; choose from: {', '.join(_MAPPINGS)}")
+    return _MAPPINGS[neuron](ann, calibration, headroom, input_range)
