@@ -81,7 +81,7 @@ def at_hand(
     elif name == "cifar10-jpeg":
         data_at_hand(f"{name}.tar.xz")
         monkeypatch.chdir(tmp_path)  # it is unpacked below the working directory
-    elif kind != "bundled" and not Path(os.environ.get("TTFS_DATA", "data"), name).is_dir():
+    elif kind not in ("bundled", "generated") and not Path(os.environ.get("TTFS_DATA", "data"), name).is_dir():
         pytest.skip(f"no {name} in the folder that TTFS_DATA names")
     return settings
 

@@ -404,7 +404,12 @@ class Frozen(Net):
         (NET, "Net", "arguments: {classes: 3}", r"key 'arguments\.classes': remove it; the data set gives it$"),
         (NET, "Net", "arguments: {width: wide}", "fails when it is made: TypeError: "),
         (NET.replace(", classes)", ", 4)"), "Net", "", r"maps 2 inputs of 4 \(features\) to \[2, 4\]; .* \[2, 10\]"),
-        (NET.replace("(features, width)", "(features + 1, width)"), "Net", "", r"does not take inputs of 4 \(features\): .*mat1 and mat2"),
+        (
+            NET.replace("(features, width)", "(features + 1, width)"),
+            "Net",
+            "",
+            r"does not take inputs of 4 \(features\): .*mat1 and mat2",
+        ),
         (NET + "    def forward(self, x):\n        return (x,)", "Net", "", "to tuple; its logits must be"),
         ("def Net(shape, classes):\n    return None", "Net", "", "gives NoneType; it must give a torch.nn.Module$"),
         ("import nothing_of_the_kind", "Net", "", "importing it fails: ModuleNotFoundError: .*'nothing_of_the_kind'"),

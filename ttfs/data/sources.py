@@ -14,6 +14,7 @@ from ttfs.data.image_files import ImageFiles
 from ttfs.data.inputs import Format, Labeled
 from ttfs.data.places import find, find_folder, listed, reason
 from ttfs.data.torchvision_sets import open_sets
+from ttfs.data.yin_yang import SIZES, yin_yang
 from ttfs.errors import UserError
 
 IMAGE_FILES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -49,6 +50,11 @@ def _bundled(name: str, wanted: Format, where: str) -> Parts:
     table = np.loadtxt(file, dtype=np.uint8, delimiter=",")
     images = table[:, :-1].reshape(-1, 8, 8) / np.float32(16)
     return Parts(from_arrays(images, table[:, -1], wanted, where))
+
+
+def _generated(name: str, wanted: Format, where: str) -> Parts:
+    """Yin-Yang, the one generated set: three parts of points in the unit square."""
+    return Parts(*(from_arrays(*yin_yang(part), wanted, f"{where}: {name}") for part in SIZES))
 
 
 def _npz(name: str, wanted: Format, where: str) -> Parts:
@@ -153,6 +159,7 @@ def _torchvision(source: Mapping[str, Any], wanted: Format, where: str) -> Parts
 
 SOURCES: dict[str, Callable[[Any, Format, str], Parts]] = {
     "bundled": _bundled,
+    "generated": _generated,
     "npz": _npz,
     "folder": _folder,
     "torchvision": _torchvision,

@@ -1,9 +1,12 @@
 """What each fault of data or configuration is called."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from making import config, everything, fault, write_images, write_mnist, write_npz
 
+from ttfs.config import read_yaml
 from ttfs.data import dataset, load
 from ttfs.data.places import DATA
 from ttfs.errors import UserError
@@ -133,3 +136,13 @@ def test_torchvision_faults(rng, monkeypatch):
 
 def _no_network(self):
     raise OSError("no route to host")
+
+
+@pytest.mark.parametrize("source", ["{bundled: digits}", "{npz: a.npz}", "{folder: a}"])
+def test_the_schema_asks_for_validation_where_the_source_has_none(source):
+    lines = f"title: M\nsource: {source}\nshape: [1, 6, 6]\nclasses: 3\nepochs: 2\nbatch_size: 8\ncitation: me\n"
+    Path("made.yaml").write_text(lines)
+    with pytest.raises(UserError, match="missing key 'validation'"):
+        read_yaml("made.yaml", "dataset")
+    Path("made.yaml").write_text(lines.replace(source, "{generated: yin-yang}"))
+    assert "validation" not in read_yaml("made.yaml", "dataset")
