@@ -45,6 +45,7 @@ except UserError as error:
 
 FIGURES = ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "training-curves")
 STUDY_FIGURES = {f"study-{name}": kind_of(study) for name, study in GRID.studies.items()}
+TABLES = ("ttfs.results.tables", "ttfs.results.frame")
 JOBS = f"{GRID.folder}/.jobs"
 LOGS = f"{GRID.folder}/logs"
 

@@ -18,7 +18,6 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        all_jobs(),
         rules.tables.output,
         rules.figures.output,
         rules.publish.output,

@@ -9,6 +9,7 @@ same id in each grid.
 
 import copy
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 from ttfs.config.read import complete, read_named, schema_for, suggest, with_defaults
 from ttfs.errors import UserError
 
-POINT = r"[a-z0-9][a-zA-Z0-9._=+-]*"
+POINT = r"[a-z0-9][a-zA-Z0-9._=+~-]*"
 """Pattern of the ids of points."""
+LONGEST = 180
+"""Characters of an id, which names a folder."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,12 @@ def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[
             _set(content, key, None if value == "none" and _takes_null(key, schema) else value)
         place = f"{where}: {base_id} with " + ", ".join(f"{k}: {v}" for k, v in zip(keys, point, strict=True))
         config = {"id": base_id, **complete(content, schema, place if axes else where)}
-        yield Variant(_id(base, config, schema), config, tuple(keys))
+        name = _id(base, config, schema)
+        if not re.fullmatch(POINT, name) or len(name) > LONGEST:
+            raise UserError(
+                f"{place}: the id {name[:80]!r} is no name of a folder; give the values a file of their own"
+            )
+        yield Variant(name, config, tuple(keys))
 
 
 def value_at(config: Mapping[str, Any], key: str) -> Any:
@@ -74,7 +82,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, list):
         return "-".join(text_of(part) for part in value)
     if not isinstance(value, float):
-        return str(value)
+        return str(value).replace("+", "~")  # the id of a point, inside that of another
     if value.is_integer() and abs(value) < 1e6:
         return str(int(value))
     if 0.01 <= abs(value) < 1e6:

@@ -12,7 +12,7 @@ rule tables:
         ],
         [f"{GRID.folder}/tables/{name}.md" for name in ("summary", "hardware", "published")],
         f"{GRID.folder}/tables/cells.csv",
-        touch(view_marker("tables", "ttfs.results.tables", "ttfs.results.frame")),
+        touch(view_marker("tables", *TABLES)),
     log:
         f"{LOGS}/tables.log",
     shell:
@@ -21,7 +21,7 @@ rule tables:
 
 rule figures:
     input:
-        all_jobs(),
+        view_marker("tables", *TABLES),
         records(),
     output:
         [
@@ -41,7 +41,7 @@ rule figures:
 
 rule publish:
     input:
-        all_jobs(),
+        view_marker("tables", *TABLES),
         records(),
     output:
         touch(view_marker("publish", "ttfs.results.tracking")),
