@@ -4,11 +4,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ttfs.config import Cell, Grid, Study
+from ttfs.config import STORE, Cell, Grid, Study
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS, Metric
 from ttfs.results.record import FAILURE, RECORD, Record, dimensions, read
@@ -51,17 +52,22 @@ class Results:
         return [record for record in self.records if record.status == "failed"]
 
 
-def collect(grid: Grid) -> Results:
-    """Read the records of a grid. Raises UserError if there is none, or if one cannot be read."""
+def collect(grid: Grid, store: Path = STORE) -> Results:
+    """Read the records of a grid from a store; those of the store of runs are compared with what is wanted today.
+
+    Raises UserError if there is none, or if one cannot be read.
+    """
     cells: list[Cell | Study] = [*grid.cells, *grid.deployments, *grid.study_cells]
     found = []
     for cell in cells:
-        paths = (cell.folder / name for name in (RECORD, FAILURE))
+        paths = (store / cell.name / name for name in (RECORD, FAILURE))
         path = next((path for path in paths if path.exists()), None)
         if path is not None:
             found.append(read(path, cell.name))
     if not found:
         raise UserError(f"grid {grid.name}: no records of its cells; run the workflow first (`snakemake all`)")
+    if store != STORE:
+        return Results(grid, found)
     names = {record.name for record in found if record.status == "ok"}
     due = {cell.name: reason for (_, cell), reason in State(grid).due.items() if cell.name in names}
     return Results(grid, found, due)

@@ -1,0 +1,75 @@
+"""archive: the records and tables of a grid, as small text files that git keeps."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from ttfs.config import RESULTS, STORE, Grid
+from ttfs.errors import UserError
+from ttfs.files import atomic_write
+from ttfs.results import tables
+from ttfs.results.frame import Results, collect
+from ttfs.results.record import RECORD, Record, keep_history, read
+from ttfs.stages.study import TABLE
+
+PUBLISHED = RESULTS / "published"
+
+
+def archive(grid: Grid, mixed: bool = False) -> None:
+    """Copy the records of a grid to results/published/cells/ and write its tables beside them.
+
+    An archived record that differs moves to its cell's history/. Nothing is removed before all is checked.
+
+    Raises UserError where a cell has no record, or one that is not of today, and, unless `mixed`, where seeds of one
+    group come from different code, or a record from files that differ from their commit.
+    """
+    results = collect(grid)
+    _check_complete(grid, results)
+    if not mixed:
+        _check_versions(results)
+    for record in results.records:
+        _copy(record, PUBLISHED / "cells" / record.name)
+    tables.write(Results(grid, results.records), PUBLISHED / grid.name / "tables")
+    print(f"{PUBLISHED}: {len(results.records)} records; {PUBLISHED / grid.name / 'tables'}")
+
+
+def _copy(record: Record, goal: Path) -> None:
+    if (goal / RECORD).exists() and read(goal / RECORD) != record:
+        keep_history(goal)
+    atomic_write(goal / RECORD, record.to_json())
+    if "study" in record.ids:
+        atomic_write(goal / TABLE, (STORE / record.name / TABLE).read_bytes())
+
+
+def _check_complete(grid: Grid, results: Results) -> None:
+    cells = (*grid.cells, *grid.deployments, *grid.study_cells)
+    good = {record.name for record in results.records if record.status == "ok"}
+    missing = [cell.name for cell in cells if cell.name not in good]
+    if missing:
+        raise UserError(
+            f"grid {grid.name}: {len(missing)} cells have no record, {missing[0]} is the first; run the workflow first"
+        )
+    if results.stale:
+        name, reason = next(iter(results.stale.items()))
+        raise UserError(
+            f"{name}: its record is not of today's configuration, code and data ({reason}); run the workflow first"
+        )
+
+
+def _check_versions(results: Results) -> None:
+    """Seeds are only to be averaged where the same code made them, and code only to be told by its commit."""
+    groups: dict[str, dict[str, str]] = defaultdict(dict)
+    for record in results.records:
+        for stage, part in record.provenance.items():
+            if part.git_dirty or part.git_commit is None:
+                state = "files that differ from their commit" if part.git_dirty else "code outside git"
+                raise UserError(
+                    f"{record.name}: {stage} ran with {state}; commit and run again, or archive --mixed"
+                )
+        group = {key: value for key, value in record.ids.items() if key != "seed"}
+        groups["/".join(map(str, group.values()))][record.name] = str(record.digests.get("code"))
+    for group, versions in groups.items():
+        if len(set(versions.values())) > 1:
+            raise UserError(
+                f"{group}: its seeds come from {len(set(versions.values()))} versions of the code; "
+                "run them with one, or archive --mixed"
+            )
