@@ -45,8 +45,9 @@ def closure(verb: str) -> set[str]:
 
 
 def modules(*folders: str) -> set[str]:
-    """The modules of a package's folders but for their `__init__`, which only gathers names."""
-    return {f"ttfs.{f}.{path.stem}" for f in folders for path in (HOUSE / f).glob("*.py") if path.stem != "__init__"}
+    """The modules of a package's folders but for `__init__`, which only gathers names, and stamps, for the workflow."""
+    paths = [path for folder in folders for path in (HOUSE / folder).glob("*.py")]
+    return {f"ttfs.{path.parent.name}.{path.stem}" for path in paths if path.stem not in ("__init__", "stamp")}
 
 
 def test_each_stage_depends_on_what_makes_its_numbers():

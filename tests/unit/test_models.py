@@ -13,6 +13,7 @@ import ttfs
 from ttfs.config import CONFIGS, read_yaml
 from ttfs.errors import UserError
 from ttfs.models import build, parse
+from ttfs.models.stamp import model_stamp
 
 SHIPPED = {path.stem: path for path in sorted((CONFIGS / "models").glob("*.yaml"))}
 GRAY, COLOR = (1, 28, 28), (3, 32, 32)
@@ -460,3 +461,34 @@ def test_the_network_of_the_documentation_can_be_imported(model, nets):
     network = model(lines.replace("mypackage.nets", nets(code)), (2, 9), classes=3)
     assert network(torch.rand(5, 2, 9)).shape == (5, 3)
     assert network[1].out_features == 64
+
+
+def test_the_stamp_of_an_imported_module_is_that_of_its_code(nets, tmp_path: Path):
+    place = nets(NET)
+    config = {"id": "mine", "module": f"{place}:Net"}
+    first = model_stamp(config)
+    assert first is not None
+    assert model_stamp({"module": f"{place}:Other"}) == first
+    assert place not in sys.modules
+    (tmp_path / "mine" / "helper.py").write_text("WIDTH = 3\n")
+    second = model_stamp(config)
+    (tmp_path / "mine" / "helper.py").write_text("WIDTH = 4\n")
+    assert len({first, second, model_stamp(config)}) == 3
+    (tmp_path / "mine" / "helper.py").unlink()
+    assert model_stamp(config) == first
+
+
+def test_the_stamp_of_a_single_file_is_that_of_its_code(nets, tmp_path: Path):
+    (tmp_path / "lonely_nets.py").write_text(NET)
+    first = model_stamp({"module": "lonely_nets:Net"})
+    (tmp_path / "other_nets.py").write_text(NET)
+    assert model_stamp({"module": "lonely_nets:Net"}) == first
+    (tmp_path / "lonely_nets.py").write_text(NET + "# more")
+    assert first is not None
+    assert model_stamp({"module": "lonely_nets:Net"}) != first
+
+
+def test_models_without_code_have_no_stamp(nets):
+    assert model_stamp({"layers": "10"}) is None
+    assert model_stamp({"torchvision": "resnet18"}) is None
+    assert model_stamp({"module": "not_there_at_all:Net"}) is None

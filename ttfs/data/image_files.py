@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ttfs.data.arrival import reason
 from ttfs.data.inputs import InMemory, Shape
-from ttfs.data.places import reason
 from ttfs.errors import UserError
 
 

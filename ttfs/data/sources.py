@@ -3,16 +3,16 @@
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ttfs.data.arrays import check_labels, from_arrays
+from ttfs.data.arrival import find_folder, reason
 from ttfs.data.image_files import ImageFiles
 from ttfs.data.inputs import Format, Labeled
-from ttfs.data.places import find, find_folder, listed, reason
+from ttfs.data.places import find, find_bundled, listed
 from ttfs.data.torchvision_sets import open_sets
 from ttfs.data.yin_yang import SIZES, yin_yang
 from ttfs.errors import UserError
@@ -40,13 +40,11 @@ def read(source: Mapping[str, Any], wanted: Format, where: str) -> Parts:
 
 def _bundled(name: str, wanted: Format, where: str) -> Parts:
     """The UCI digits out of the scikit-learn wheel, 1,797 images, values 0 … 16."""
-    # Importing scikit-learn to call load_digits takes as long as importing torch.
-    package = find_spec("sklearn")
-    if package is None or not package.submodule_search_locations:
+    file = find_bundled(name)
+    if file is None:
         raise UserError(
             f"{where}: key 'source.bundled': {name!r} comes with scikit-learn; install that"
         )
-    file = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     table = np.loadtxt(file, dtype=np.uint8, delimiter=",")
     images = table[:, :-1].reshape(-1, 8, 8) / np.float32(16)
     return Parts(from_arrays(images, table[:, -1], wanted, where))

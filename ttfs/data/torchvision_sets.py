@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ttfs.data.places import DATA, alone, listed, places, reason, staged
+from ttfs.data.arrival import alone, reason, staged
+from ttfs.data.places import DATA, listed, places
 from ttfs.errors import UserError
 
 Opened = list[tuple[Path, Any]]

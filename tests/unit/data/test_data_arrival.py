@@ -8,7 +8,8 @@ import pytest
 from making import config, fault
 
 from ttfs.data import load
-from ttfs.data.places import DATA, staged
+from ttfs.data.arrival import staged
+from ttfs.data.places import DATA
 
 
 class Fetched:

@@ -1,0 +1,91 @@
+"""The one way in which new data arrive in data/: once, and whole or not at all."""
+
+import lzma
+import shutil
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from ttfs.data.listing import Unpacked, describe
+from ttfs.data.places import DATA, find, find_archive, listed
+from ttfs.errors import UserError
+
+
+def find_folder(name: str, where: str) -> Path:
+    """Return the folder of that name; where there is only an archive of it, unpack that into data/ first."""
+    folder, archive, base = find(name), find_archive(name), Path(name).name
+    if folder and folder.is_dir():
+        unpacked = Unpacked.read(folder)
+        if unpacked and archive and not unpacked.came_from(archive):
+            raise UserError(
+                f"{folder}: unpacked from another {archive.name} than there is now; delete the folder, "
+                "and the new one is unpacked"
+            )
+        return folder
+    if archive is None:
+        raise UserError(
+            f"{where}: key 'source.folder': no folder {name!r}; put it, or its contents packed as "
+            f"{base}.tar.xz, into {listed()}"
+        )
+    with alone(base):
+        if not (DATA / base).is_dir():
+            print(f"unpacking {archive} into {DATA / base}", file=sys.stderr)
+            _unpack(archive, base)
+    return DATA / base
+
+
+def reason(error: BaseException) -> str:
+    """Return what an error of a library says as one line, or its name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Hold the lock of what is about to arrive in data/: of several jobs that need it, one fetches it."""
+    lock = FileLock(DATA / f".{name}.lock")
+    try:
+        DATA.mkdir(exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"{DATA.absolute()}: cannot be written ({error.strerror}); make it writable, or set TTFS_DATA"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def staged(name: str) -> Iterator[Path]:
+    """Give an empty folder inside data/, and move its contents into data/ when the block ends without an error.
+
+    torchvision takes a folder that exists for a complete one. So what a kill or a lost connection
+    leaves behind must lie where nobody looks for data, until the next attempt clears it away.
+    """
+    staging = DATA / f".{name}.partial"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+        for entry in staging.iterdir():
+            goal = DATA / entry.name
+            if goal.is_dir():
+                shutil.rmtree(goal)
+            entry.replace(goal)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _unpack(archive: Path, base: str) -> None:
+    try:
+        with staged(base) as staging, tarfile.open(archive) as tar:
+            tar.extractall(staging / base, filter="data")
+            Unpacked(describe(archive), describe(staging / base)).write(staging / base)
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
+        raise UserError(f"{archive}: cannot be unpacked: {reason(error)}; get it again") from None
