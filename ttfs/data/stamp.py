@@ -1,0 +1,103 @@
+"""A cheap stamp of the files behind a data set, which changes when they are replaced.
+
+It takes names, sizes and times of change, and reads no data; `DataSet.digest`, which is of the contents,
+is for records. Imports the standard library alone, because the workflow takes stamps at each start.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ttfs.data.listing import Unpacked, describe
+from ttfs.data.places import find, find_archive, find_bundled, places
+from ttfs.errors import UserError
+
+TORCHVISION_FILES = {
+    "CIFAR10": r"cifar-10-(batches-py|python\.tar\.gz)",
+    "CIFAR100": r"cifar-100-python(\.tar\.gz)?",
+    "CLEVRClassification": r"clevr",
+    "ImageNet": r"train|val|meta\.bin|ilsvrc2012_.*",
+    "INaturalist": r"\d{4}_(train|valid).*",
+    "LFWPeople": r"lfw-py",
+    "Places365": r"(data|val)_(256|large).*|places365_.*|categories_places365\.txt",
+    "SVHN": r"(train|test|extra)_32x32\.mat",
+}
+"""Patterns of what torchvision keeps the sets in whose files are not those that begin with their name."""
+
+
+def data_stamp(config: Mapping[str, Any]) -> str | None:
+    """Return 16 hex digits for the data that a checked file of `configs/datasets` names; None if there are none yet.
+
+    They change when the files that `ttfs.data.load` would read get another name, size or time of
+    change. The archive of a folder and what it was unpacked to have the same stamp. A bundled set is
+    stamped by its content, a generated one by its name. Raises UserError where files cannot be listed.
+    """
+    [(kind, value)] = config["source"].items()
+    try:
+        content = CONTENTS[kind](value)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); make it readable") from None
+    return (
+        None
+        if content is None
+        else hashlib.sha256(f"{kind}\n{content}".encode(errors="surrogateescape")).hexdigest()[:16]
+    )
+
+
+def _bundled(name: str) -> str | None:
+    file = find_bundled(name)
+    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _generated(name: str) -> str:
+    return name
+
+
+def _npz(name: str) -> str | None:
+    file = find(name)
+    return None if file is None else describe(file)
+
+
+def _folder(name: str) -> str | None:
+    folder, archive = find(name), find_archive(name)
+    if folder is None or not folder.is_dir():
+        return None if archive is None else describe(archive)
+    unpacked = Unpacked.read(folder)
+    if unpacked and archive and not unpacked.came_from(archive):
+        return describe(archive)  # `load` asks to delete the folder
+    listing = describe(folder)
+    return unpacked.archive if unpacked and unpacked.folder == listing else listing
+
+
+def _torchvision(source: Mapping[str, Any]) -> str | None:
+    """What lies in the first place that has a folder of the set's name, or files that begin with it."""
+    name = source["name"]
+    for place in places():
+        found = [place / name] if (place / name).is_dir() else _named(name, place)
+        if found:
+            return "\n".join(f"{path.name} {describe(path)}" for path in found)
+    return None
+
+
+def _named(name: str, place: Path) -> list[Path]:
+    if not place.is_dir():
+        return []
+    if name in TORCHVISION_FILES:
+        fits = re.compile(TORCHVISION_FILES[name]).fullmatch
+        return sorted(path for path in place.iterdir() if fits(path.name.lower()))
+    return sorted(path for path in place.iterdir() if _plain(path.name).startswith(_plain(name)))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+CONTENTS: dict[str, Callable[[Any], str | None]] = {
+    "bundled": _bundled,
+    "generated": _generated,
+    "npz": _npz,
+    "folder": _folder,
+    "torchvision": _torchvision,
+}
