@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("run", "run a grid: all that is not up to date", _run)
     added.add_argument("grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)")
     added.add_argument("rest", nargs=argparse.REMAINDER, help="further options of snakemake")
+    added = verb("serve", "keep torch imported for the stages of a run; the workflow starts one", _serve)
+    added.add_argument("socket", help="path of the socket")
+    added.add_argument("process", type=int, help="process of the run, with which it ends")
     added = verb("init", "copy a grid and a data set's file to configs/, to start from", _init)
     added.add_argument("name", nargs="?", default="my-grid", help="name of the grid (%(default)s)")
     for name, help in OF_A_CELL.items():
@@ -91,6 +94,13 @@ def _run(options: argparse.Namespace) -> int:
     from ttfs.stages.run import run
 
     return run(options.grid, options.rest)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from ttfs.stages.server import serve
+
+    serve(options.socket, options.process)
+    return 0
 
 
 def _init(options: argparse.Namespace) -> int:

@@ -69,11 +69,6 @@ def modules_of(package: str) -> list[str]:
     return [package, *(f"{package}.{name}" for name in names)]
 
 
-def file_digest(path: Path) -> str:
-    """Return 16 hex digits of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
 def _digest(roots: Iterable[str], hidden: frozenset[str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(_closure(tuple(roots), hidden)):
@@ -144,7 +139,12 @@ def _tree(name: str) -> ast.Module:
     path = _path(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name}")
-    return _WithoutText().visit(ast.parse(path.read_text(encoding="utf-8")))
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _parsed(text: str) -> ast.Module:
+    return _WithoutText().visit(ast.parse(text))
 
 
 class _WithoutText(ast.NodeTransformer):

@@ -8,7 +8,9 @@ the job starts from: it never exists before the job ran, and Snakemake never tou
 import fcntl
 import hashlib
 import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from shlex import quote
 
@@ -17,6 +19,7 @@ from ttfs.digest import code_digest, digest_of
 from ttfs.errors import UserError
 from ttfs.results.state import State
 from ttfs.stages.process import RUN
+from ttfs.stages.server import SERVER
 
 os.environ.setdefault(RUN, str(os.getpid()))
 TTFS = f"OMP_NUM_THREADS={{threads}} {quote(sys.executable)} -m ttfs"
@@ -121,8 +124,22 @@ def lock_results():
         sys.exit(f"error: {GRID.folder}: cannot be written ({error.strerror}); make the folder writable")
 
 
+def start_server():
+    """Start the process that imports torch once for all jobs here; jobs elsewhere, on a cluster, do without."""
+    path = Path(tempfile.mkdtemp(prefix="ttfs-"), "socket")
+    os.environ[SERVER] = str(path)
+    log = (GRID.folder / "logs" / "server.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.Popen(
+        [sys.executable, "-m", "ttfs", "serve", str(path), str(os.getpid())],
+        stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True,
+    )
+
+
 onstart:
     lock_results()
+    if DUE:
+        start_server()
 
 
 # What did succeed is worth a table, and what did not is shown in it.

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttfs.config.read import known, read_named, read_yaml, suggest
+from ttfs.config.read import grid_path, known, read_named, read_yaml, suggest
 from ttfs.config.variants import Variant, text_of, value_at, variants
 from ttfs.errors import UserError
 
@@ -205,23 +205,18 @@ class Grid:
 
     def deploy_slice(self, cell: Cell) -> dict[str, Any]:
         """Return the part of the configuration that the numbers of a network on a chip depend on."""
+        chip = _without((*WORDS, "id"), self.hardware[cell.hardware].config)
+        tuning = chip.pop("tuning")
+        own = {key: self._method(cell)[key] for key in ("threads", "device")}
+        content = self._common(cell) | own | {"hardware": chip, "tuned": tuning is not None}
+        if tuning is None:
+            return content
         trained: Cell | None = cell.network
         while trained is not None and not self.methods[trained.method].config.get("train"):
             trained = self.source(trained)
         if trained is None:
-            raise UserError(
-                f"{cell.name}: no method that it comes from was trained, so its tuning has no data budget"
-            )
-        chip = _without(WORDS, self.hardware[cell.hardware].config)
-        tuning = chip.pop("tuning")
-        del chip["id"]
-        train = self._method(trained)["train"]
-        if tuning is None:
-            train = {"augment": train["augment"]}
-        else:
-            train = train | FINE_TUNING | tuning
-        own = {key: self._method(cell)[key] for key in ("threads", "device")}
-        return self._common(cell) | own | {"train": train, "hardware": chip, "tuned": tuning is not None}
+            raise UserError(f"{cell.name}: nothing that it comes from was trained, so no budget is known")
+        return content | {"train": self._method(trained)["train"] | FINE_TUNING | tuning}
 
     def study_slice(self, study: Study) -> dict[str, Any]:
         """Return the part of the configuration that the numbers of a study depend on."""
@@ -275,7 +270,7 @@ def load_grid(path: str | Path) -> Grid:
 
     The name of the grid is the file's stem.
     """
-    path = Path(path)
+    path = grid_path(path)
     settings = read_yaml(path, "grid")
     if settings["id"] in RESERVED:
         raise UserError(

@@ -60,6 +60,20 @@ def read_named(noun: str, name: str, where: str) -> dict[str, Any]:
     return read_yaml(path, noun)
 
 
+def grid_path(path: str | Path) -> Path:
+    """Return the file of a grid: the path itself, or else the shipped grid of that name."""
+    path = Path(path)
+    if path.exists() or path.is_absolute():
+        return path
+    own = Path("configs", f"{path.name}.yaml")
+    shipped = SHIPPED / "configs" / path.with_suffix(".yaml").name
+    named = path.suffix == "" and len(path.parts) == 1
+    if named and own.exists():
+        return own
+    asked_for = named or path.parent == Path("configs")
+    return shipped if asked_for and shipped.is_file() else path
+
+
 def read_yaml(path: str | Path, noun: str) -> dict[str, Any]:
     """Read one file, check it against the schema of its noun, fill in the defaults.
 

@@ -26,17 +26,31 @@ def deploy_spiking(snn: SpikingNetwork, job: Job) -> list[Row]:
     As mapped, each draw is a chip of its own. Fine-tuned is the first of them, and each draw is a trial on it.
     """
     snn = snn.to(job.device).eval()
-    settings = dict(job.config["hardware"])
-    draws, read_out = settings.pop("draws"), settings.pop("read_out")
-    cut = settings.pop("latency_cut")
-    if cut is not None:
-        settings["window_quantile"] = _quantile(snn, snn.latency / cut, job)
+    settings, draws, read_out = _settings(snn, job)
     rows: list[Row] = []
     for row in _on_chip(snn, settings, draws, read_out, job):
         rows.append(row)
         if row["metric"] == "accuracy" and "class" not in row:
             job.say(f"{row['network']} network, draw {row['draw']}: accuracy {row['value']:.2f} %")
     return rows
+
+
+def deployed(snn: SpikingNetwork, job: Job) -> SpikingNetwork:
+    """Return the network on the first of the job's chips; with the weights of its fine-tuning, if it had one."""
+    settings, _, _ = _settings(snn, job)
+    chip = _deploy(snn, Hardware(**settings, seed=seed(job.cell.seed, "chip", 0)), job)
+    if job.config["tuned"]:
+        chip.load_state_dict(job.saved(job.folder))
+    return chip
+
+
+def _settings(snn: SpikingNetwork, job: Job) -> tuple[dict[str, Any], int, float]:
+    """The properties of the chip, its draws, and the share of the latency after which it is read."""
+    settings = dict(job.config["hardware"])
+    draws, read_out, cut = (settings.pop(key) for key in ("draws", "read_out", "latency_cut"))
+    if cut is not None:
+        settings["window_quantile"] = _quantile(snn, snn.latency / cut, job)
+    return settings, draws, read_out
 
 
 def _on_chip(

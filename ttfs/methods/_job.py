@@ -31,7 +31,9 @@ class Job:
     cell: Cell
     started: float = field(default_factory=time.monotonic)
     files: list[str] = field(default_factory=list)
-    """Names of the files that `make` has written."""
+    """Names of the files that the stage has written."""
+    place: Path | None = None
+    """The folder of the cell, where that is not its place in the store of the working directory."""
 
     @property
     def kind(self) -> "Kind":
@@ -63,7 +65,12 @@ class Job:
     @property
     def folder(self) -> Path:
         """Where the results of the cell go."""
-        return self.cell.folder
+        return self.place or self.cell.folder
+
+    @property
+    def network_folder(self) -> Path:
+        """Where the results of the cell's network are."""
+        return self.folder.parents[1] if self.cell.hardware else self.folder
 
     @property
     def axes(self) -> tuple[str | int, ...]:
@@ -132,11 +139,14 @@ class Job:
         torch.save(state, buffer)
         self.write("weights.pt", buffer.getvalue())
 
-    def saved(self) -> Any:
-        """Return what `save` wrote. Raises UserError where the file is missing or damaged."""
+    def saved(self, folder: Path | None = None) -> Any:
+        """Return what `save` wrote, for the network itself or in another folder.
+
+        Raises UserError where the file is missing or damaged.
+        """
         import torch
 
-        path = self.cell.network.folder / "weights.pt"
+        path = (folder or self.network_folder) / "weights.pt"
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
@@ -155,7 +165,7 @@ class Job:
             if isinstance(error, UserError):
                 raise
             reason = " ".join(str(error).split())[:200]
-            path = self.cell.network.folder / "weights.pt"
+            path = self.network_folder / "weights.pt"
             raise UserError(
                 f"{path}: not of this network ({reason}); run the workflow again, which makes it anew"
             ) from None
@@ -170,4 +180,4 @@ class Job:
         """Return the rows of the cell's curve.csv, one an epoch; empty where nothing was trained."""
         from ttfs.results.record import read_curve
 
-        return read_curve(self.cell.network.folder)
+        return read_curve(self.network_folder)

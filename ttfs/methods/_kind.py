@@ -50,3 +50,7 @@ class Kind:
     def deploy(self, job: "Job") -> list["Row"]:
         """Return the rows of the record of its network on the job's hardware."""
         raise NotImplementedError
+
+    def on_hardware(self, job: "Job") -> Any:
+        """Return its network as `deploy` measured it on the job's hardware."""
+        raise NotImplementedError

@@ -82,6 +82,12 @@ class B1(Kind):
 
         return deploy_spiking(self.load(job), job)
 
+    def on_hardware(self, job: Job):
+        """Return the network on its chip, fine-tuned there if that is how it was measured."""
+        from ttfs.methods._deploying import deployed
+
+        return deployed(self.load(job), job)
+
     def _start(self, job: Job):
         """The network before any training."""
         from ttfs.methods._spiking import calibration, first_items

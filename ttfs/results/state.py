@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from ttfs.config import Cell, Grid, Study, kind_of
-from ttfs.digest import code_digest, digest_of, file_digest, kind_digest, modules_of
+from ttfs.data.stamp import data_stamp
+from ttfs.digest import code_digest, digest_of, kind_digest, modules_of
 from ttfs.errors import UserError
+from ttfs.models.stamp import model_stamp
 from ttfs.results.record import RECORD, WEIGHTS, Made, Record, damaged, read, read_made
 
 Stage = Literal["make", "evaluate", "deploy", "study"]
@@ -46,8 +47,8 @@ class Expected:
         rooms = (*DATA, *(modules_of("ttfs.metrics") if stage in ("evaluate", "deploy") else ()))
         digest = kind_digest(stage, kind, *rooms)
         model = self.grid.models.get(cell.model)
-        file = _module_file(model.config["module"]) if model and "module" in model.config else None
-        return digest if file is None else digest_of({}, digest, file_digest(file))
+        own = model_stamp(model.config) if model else None
+        return digest if own is None else digest_of({}, digest, own)
 
     def digest(self, stage: Stage, cell: Cell | Study) -> str:
         """Return the digest of configuration and code of a stage, and of all stages that it builds on."""
@@ -60,8 +61,6 @@ class Expected:
 
     def stamp(self, cell: Cell | Study) -> str | None:
         """Return the digest of names, sizes and times of the files of the cell's data set."""
-        from ttfs.data.stamp import data_stamp
-
         if isinstance(cell, Study):
             content = self.grid.studies[cell.study]
             config = content[kind_of(content)]["dataset"]
@@ -223,14 +222,3 @@ def _weights(cell: Cell) -> str | None:
 def _short(error: UserError) -> str:
     reason = str(error)
     return "it is not made yet" if "No such file" in reason else reason.rpartition("; ")[0]
-
-
-def _module_file(name: str) -> Path | None:
-    """The file of a model's own module, looked for in the working directory and where Python looks."""
-    from importlib.util import find_spec
-
-    try:
-        spec = find_spec(name.partition(":")[0])
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin else None

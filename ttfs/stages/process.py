@@ -1,51 +1,63 @@
-"""A stage of a cell in a process of its own, whose parent tells of its death and ends it with the run."""
+"""A stage of a cell in a process of its own, whose parent tells of its death and ends it with the run.
+
+The process is forked off a server that has imported torch and Lightning once, where the run has one; else off the
+command itself.
+"""
 
 import contextlib
+import ctypes
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ttfs.results.state import Stage
-
 RUN = "TTFS_RUN"
 """Environment variable: the process of the run that wants the cell; the cell ends with it."""
-POLL = 0.1
+POLL = 0.05
+"""Seconds between two looks at a child."""
 
 
-def supervise(stage: Stage, grid_file: Path, name: str) -> int:
+def supervise(stage: str, grid_file: Path, name: str) -> int:
     """Run a stage in a child process and return its exit status.
 
     A child that a signal ends leaves a failure record, written here. SIGTERM and SIGINT are handed on. If the run that
     asked for the cell is gone, the child is ended.
     """
-    child = os.fork()
-    if child == 0:
-        _exit_with(lambda: _run(stage, grid_file, name))
-    status = _wait(child, _run_process())
+    from ttfs.stages.server import ask
+
+    status = ask(stage, grid_file, name)
+    if status is None:
+        child = os.fork()
+        if child == 0:
+            exit_with(lambda: run_stage(stage, grid_file, name))
+        status = wait(child, lambda number: os.kill(child, number))
     if os.WIFSIGNALED(status):
         from ttfs.stages.cells import record_death
 
         number = os.WTERMSIG(status)
-        cause = f"its process was ended by {signal.Signals(number).name}"
         hint = " (out of memory, perhaps)" if number == signal.SIGKILL else ""
-        record_death(stage, grid_file, name, cause + hint)
+        record_death(stage, grid_file, name, f"its process was ended by {signal.Signals(number).name}{hint}")
         return 1
     return os.WEXITSTATUS(status)
 
 
-def _run(stage: Stage, grid_file: Path, name: str) -> int:
+def run_stage(stage: str, grid_file: Path, name: str) -> int:
+    """Run a stage here."""
     from ttfs.stages.cells import run
 
-    return run(stage, grid_file, name)
+    return run(stage, grid_file, name)  # type: ignore[arg-type]
 
 
-def _exit_with(work: Callable[[], int]) -> None:
-    """End this process, a forked child, with the status of the work; nothing of the parent's runs on in it."""
+def exit_with(work: Callable[[], int]) -> None:
+    """End this process, a forked child, with the status of the work; nothing of the parent's goes on in it."""
     from ttfs.__main__ import guarded
 
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    die_with_parent()
     status = 1
     try:
         status = guarded(work)
@@ -55,31 +67,50 @@ def _exit_with(work: Callable[[], int]) -> None:
         os._exit(status)
 
 
-def _run_process() -> int | None:
-    text = os.environ.get(RUN, "")
-    return int(text) if text.isdigit() else None
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, on Linux."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _wait(child: int, run: int | None) -> int:
-    """Wait for the child; end it where the run is gone, or where this process is told to end."""
+def wait(child: int, end: Callable[[int], None]) -> int:
+    """Wait for a child; hand signals on to it, and end it where the run or the parent of this process is gone."""
+    with handed_on(end):
+        orphaned = watch()
+        while True:
+            found, status = os.waitpid(child, os.WNOHANG)
+            if found:
+                return status
+            if orphaned():
+                end(signal.SIGKILL)
+            time.sleep(POLL)
+
+
+@contextlib.contextmanager
+def handed_on(end: Callable[[int], None]):
+    """Hand the signals that end this process on instead."""
 
     def hand_on(number: int, frame: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, number)
+        with contextlib.suppress(OSError):
+            end(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, hand_on)
-    parent = os.getppid()
-    while True:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return status
-        if os.getppid() != parent or (run is not None and not _alive(run)):
-            os.kill(child, signal.SIGKILL)
-        time.sleep(POLL)
+    before = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _alive(process: int) -> bool:
+def watch() -> Callable[[], bool]:
+    """Return a function that tells whether the parent of this process, or the run it works for, is gone."""
+    text = os.environ.get(RUN, "")
+    run, parent = int(text) if text.isdigit() else None, os.getppid()
+    return lambda: os.getppid() != parent or (run is not None and not alive(run))
+
+
+def alive(process: int) -> bool:
+    """Return whether a process exists."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -87,3 +118,14 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def connect(path: str) -> socket.socket | None:
+    """Return a connection to the server of a run, None where there is none."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        return None
+    return connection

@@ -1,0 +1,41 @@
+"""init: a grid and a data set's file to start from."""
+
+from pathlib import Path
+
+from ttfs.config import SHIPPED
+from ttfs.config.read import ID
+from ttfs.errors import UserError
+from ttfs.files import atomic_write
+
+GRID = """\
+title: A grid of my own
+datasets: [digits]                  # files of configs/datasets; {name} is yours to change and to add
+models: [fc2]
+methods:
+  - ann
+  - b1-converted
+  - {{method: b1-scratch, over: {{activity_l1: [0.0, 2.0e-3]}}}}   # a network for each value
+seeds: [0]
+hardware:
+  - {{over: {{weight_bits: [4, 2], tuning: [none, {{}}]}}}}        # as mapped, and fine-tuned on the chip
+deployed: [b1-converted]
+"""
+
+
+def init(name: str) -> int:
+    """Write configs/<name>.yaml and configs/datasets/<name>.yaml; raise UserError where one of them is there."""
+    if not ID.fullmatch(name):
+        raise UserError(f"init {name}: the name is an id and may hold only a-z, 0-9 and '-'")
+    digits = (SHIPPED / "configs" / "datasets" / "digits.yaml").read_text(encoding="utf-8")
+    files = {
+        Path("configs", f"{name}.yaml"): GRID.format(name=name),
+        Path("configs", "datasets", f"{name}.yaml"): digits,
+    }
+    for path in files:
+        if path.exists():
+            raise UserError(f"{path}: there is one already; choose another name")
+    for path, content in files.items():
+        atomic_write(path, content)
+        print(path)
+    print(f"next: ttfs run configs/{name}.yaml")
+    return 0

@@ -1,0 +1,24 @@
+"""run: a grid, from any folder, by Snakemake."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from ttfs.config import SHIPPED, load_grid
+from ttfs.errors import UserError
+
+
+def run(grid: Path, rest: Sequence[str]) -> int:
+    """Run all of a grid that is not up to date; results land in the working directory.
+
+    This process becomes Snakemake, with the shipped workflow and profile; `rest` are further options of it.
+    """
+    if find_spec("snakemake") is None:
+        raise UserError("run needs the workflow's packages; install them with: pip install 'ttfs[bench]'")
+    load_grid(grid)  # a fault is said before Snakemake starts
+    command = [sys.executable, "-m", "snakemake", "all", "--snakefile", str(SHIPPED / "workflow" / "main.smk")]
+    command += ["--workflow-profile", str(SHIPPED / "profiles" / "default"), "--config", f"grid={grid}", *rest]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)

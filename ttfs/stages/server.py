@@ -1,0 +1,168 @@
+"""A process that has imported torch and Lightning once, and forks a child for each stage of a cell.
+
+The workflow starts one, and it ends with the run. A stage connects to its socket and hands over its standard output and
+error. Where there is no server, as on a cluster, or where the code has changed since it started, a stage runs by itself.
+"""
+
+import array
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from ttfs.stages.process import POLL, alive, connect, exit_with, handed_on, run_stage, watch
+
+SERVER = "TTFS_SERVER"
+"""Environment variable: the socket of the run's server."""
+PRELOADED = ("pytorch_lightning", "torchvision", "mlflow.tracking", "sqlalchemy", "pandas", "scipy.sparse")
+KEPT = ("TTFS_DATA", "TTFS_RUN", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
+"""Environment variables of a stage that its child has too."""
+
+
+def ask(stage: str, grid_file: Path, name: str) -> int | None:
+    """Have the server run a stage; return the child's wait status, None where no server takes it."""
+    connection = connect(os.environ.get(SERVER, "/nowhere"))
+    if connection is None:
+        return None
+    environment = {key: os.environ[key] for key in KEPT if key in os.environ}
+    job = {
+        "stage": stage,
+        "grid": str(grid_file),
+        "cell": name,
+        "folder": str(Path.cwd()),
+        "environment": environment,
+        "code": code_state(),
+    }
+    with connection:
+        channels = array.array("i", [sys.stdout.fileno(), sys.stderr.fileno()])
+        message = json.dumps(job).encode() + b"\n"
+        connection.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, channels)])
+        answer = _answer(connection)
+    return None if answer in (None, "stale") else int(answer)
+
+
+def _answer(connection: socket.socket) -> str | None:
+    """Wait for the status of the child; hand signals on, and go, which ends the child, where the run is gone."""
+    orphaned, received = watch(), b""
+    with handed_on(lambda number: connection.sendall(f"{number}\n".encode())):
+        while not received.endswith(b"\n"):
+            if orphaned():
+                return str(int(signal.SIGKILL))
+            if select.select([connection], [], [], POLL)[0]:
+                part = connection.recv(64)
+                if not part:  # the server died, and its children with it; before it began, another may do it
+                    return str(int(signal.SIGKILL)) if received else None
+                received += part
+    return received.decode().split()[-1]
+
+
+def serve(path: str, run: int) -> None:
+    """Listen on a socket until the run ends."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)  # first: stages that come while it imports wait
+        listener.listen(128)
+        listener.settimeout(0.5)
+        code = code_state()
+        _preload()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the run decides
+        while alive(run):
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                if os.fork() == 0:
+                    listener.close()
+                    _keep(connection, code)
+                connection.close()
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+    Path(path).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        Path(path).parent.rmdir()
+
+
+def _preload() -> None:
+    import importlib
+
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    for room in ("stages.cells", "training", "methods._measuring", "methods._deploying"):
+        importlib.import_module(f"ttfs.{room}")
+
+
+def _keep(connection: socket.socket, code: str) -> None:
+    """Run the stage that a client asks for in a child of this keeper, and tell the client how it ended."""
+    status = 1
+    try:
+        job, channels = _receive(connection)
+        if job["code"] != code:
+            connection.sendall(b"stale\n")
+            os._exit(0)
+        connection.sendall(b"started ")
+        child = os.fork()
+        if child == 0:
+            connection.close()
+            _become(job, channels)
+        for channel in channels:
+            os.close(channel)
+        status = _tend(connection, child)
+        connection.sendall(f"{status}\n".encode())
+    except OSError:
+        pass
+    finally:
+        os._exit(0)
+
+
+def _tend(connection: socket.socket, child: int) -> int:
+    """Wait for the child; hand on the signals that the client sends, and end the child where the client is gone."""
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return status
+        if select.select([connection], [], [], POLL)[0]:
+            words = connection.recv(64).split()
+            number = int(words[-1]) if words else signal.SIGKILL
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
+            if not words:
+                os.waitpid(child, 0)
+                raise OSError("the client is gone")
+
+
+def _become(job: dict[str, Any], channels: list[int]) -> None:
+    """Be the process of the stage."""
+    for channel, standard in zip(channels, (1, 2), strict=True):
+        os.dup2(channel, standard)
+        os.close(channel)
+    for key in KEPT:
+        os.environ.pop(key, None)
+    os.environ.update(job["environment"])
+    os.chdir(job["folder"])
+    exit_with(lambda: run_stage(job["stage"], Path(job["grid"]), job["cell"]))
+
+
+def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    received, channels = b"", []
+    while not received.endswith(b"\n"):
+        part, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(8))
+        if not part:
+            raise OSError("the client is gone")
+        received += part
+        for _, kind, data in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                channels += array.array("i", data[: len(data) - len(data) % 4])
+    return json.loads(received), list(channels)
+
+
+def code_state() -> str:
+    """Return a text that changes when a file of this package does: its newest time of change, and their number."""
+    newest = count = 0
+    for path in Path(__file__).parents[1].rglob("*.py"):
+        count += 1
+        newest = max(newest, path.stat().st_mtime_ns)
+    return f"{count} {newest}"
