@@ -77,7 +77,11 @@ def _three(config: Mapping[str, Any], wanted: Format, where: str) -> list[Labele
         raise UserError(
             f"{where}: key 'validation': this source has a validation set already; delete the key"
         )
-    return [train, validation, test]
+    parts = {"training": train, "validation": validation, "test": test}
+    for name, part in parts.items():
+        if len(part.labels) == 0:
+            raise UserError(f"{where}: the {name} set of this source is empty; add inputs to it")
+    return list(parts.values())
 
 
 def _range(config: Mapping[str, Any], where: str) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Data sets of torchvision: found, or downloaded whole."""
 
+import difflib
 import sys
 import tempfile
 import warnings
@@ -23,15 +24,13 @@ def open_sets(source: Mapping[str, Any], where: str) -> Opened:
     from torchvision import datasets
 
     name = source["name"]
-    if not hasattr(datasets, name):
+    kind = getattr(datasets, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, datasets.VisionDataset)):
         raise UserError(
-            f"{where}: key 'source.torchvision.name': torchvision.datasets has no class {name!r}"
+            f"{where}: key 'source.torchvision.name': torchvision.datasets has no data set {name!r}"
+            f"{_near(name, datasets.__all__)}"
         )
-    parts = [
-        partial(getattr(datasets, name), **source[part])
-        for part in ("train", "test")
-        if part in source
-    ]
+    parts = [partial(kind, **source[part]) for part in ("train", "test") if part in source]
     for part in parts:
         _check_arguments(part, name, where)
     found, reasons = _look(parts)
@@ -52,6 +51,12 @@ def open_sets(source: Mapping[str, Any], where: str) -> Opened:
                 f"{where}: {name} is not at hand ({tried}) and cannot be downloaded ({reason(error)}); "
                 f"put its files, laid out as torchvision.datasets.{name} reads them, into {listed()}"
             ) from None
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    by_lower = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean '{by_lower[close[0]]}'?" if close else "; its documentation lists them"
 
 
 def _look(parts: Sequence[partial]) -> tuple[Opened, dict[Path, str]]:

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import config, fault
+from torchvision.datasets import VisionDataset
 
 from ttfs.data import load
 from ttfs.data.arrival import staged
 from ttfs.data.places import DATA
 
 
-class Fetched:
+class Fetched(VisionDataset):
     """Stands for a torchvision class that takes an existing folder for a complete one, as several do."""
 
     downloads = 0
