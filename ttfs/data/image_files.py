@@ -37,7 +37,7 @@ class ImageFiles(Dataset):
     def batches(self, index: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
         """Give one decoded batch for each tensor of places.
 
-        Raises UserError naming a file that is no image, and where a worker process ends before its time.
+        Raises UserError naming a file that is no image, and where a worker process is killed.
         """
         loader: DataLoader = DataLoader(
             self,
@@ -57,8 +57,8 @@ class ImageFiles(Dataset):
             yield from loader
         except RuntimeError as error:
             raise UserError(
-                f"{self.root}: a process that reads its images ended early ({reason(error)}); it may have "
-                "lacked memory: free some, or lower 'threads'"
+                f"{self.root}: a process that reads its images ended early ({reason(error)}); "
+                "it may have lacked memory: free some, or lower 'threads'"
             ) from None
 
     def __getitems__(self, index: list[int]) -> Tensor | UserError:
@@ -91,9 +91,9 @@ def _as_is(batch: Any) -> Any:
 def decode(path: Path, shape: Shape) -> Tensor:
     """Read an image file into uint8 [C, H, W], gray or RGB as C is 1 or 3.
 
-    The camera's rotation (EXIF) is undone. Gray of 16 bits is v / 257, floats in [0, 1] are 255 v, both
-    rounded. What is transparent is seen over black. Raises UserError for a file that is no whole
-    image, holds several frames, integers of 32 bits, or other floats.
+    The camera's rotation (EXIF) is undone. Gray of 16 bits becomes v / 257, floats in [0, 1] become
+    255 v, both rounded. Transparent pixels are seen over black. Raises UserError for a file that is
+    no whole image or that holds several frames, integers of 32 bits, or other floats.
     """
     from PIL import Image, ImageOps
 
@@ -128,7 +128,9 @@ def _of_8_bits(image: Any) -> Any:
     if image.mode == "F":
         values = np.asarray(image)
         if not 0 <= values.min() <= values.max() <= 1:  # NaN is not either
-            raise ValueError(f"it holds floats from {values.min():g} to {values.max():g}; [0, 1] is wanted")
+            raise ValueError(
+                f"it holds floats from {values.min():g} to {values.max():g}; [0, 1] is wanted"
+            )
         return Image.fromarray(np.rint(255 * values).astype(np.uint8))
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))

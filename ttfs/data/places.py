@@ -35,7 +35,9 @@ def find(name: str) -> Path | None:
     try:
         return next((place / name for place in places() if (place / name).exists()), None)
     except OSError as error:
-        raise UserError(f"{name!a}: cannot be looked for ({error.strerror}); give it another name") from None
+        raise UserError(
+            f"{name!a}: cannot be looked for ({error.strerror}); give it another name"
+        ) from None
 
 
 def find_archive(name: str) -> Path | None:

@@ -20,7 +20,7 @@ IMAGE_FILES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", 
 
 
 class Parts(NamedTuple):
-    """What a source gives; None where it has no such part."""
+    """The parts of a source; None where it lacks one."""
 
     train: Labeled
     validation: Labeled | None = None
@@ -62,7 +62,7 @@ def _npz(name: str, wanted: Format, where: str) -> Parts:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = dict(content)
-    except Exception as error:  # damaged files raise whatever reads them, MemoryError for huge sizes
+    except Exception as error:  # damaged files raise whatever reads them; huge ones, MemoryError
         raise UserError(
             f"{path}: cannot be read as arrays: {reason(error)}; write it again with numpy.savez"
         ) from None
@@ -85,14 +85,17 @@ def _folder(name: str, wanted: Format, where: str) -> Parts:
     try:
         return _halves(folder, wanted, where)
     except OSError as error:
-        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from None
+        raise UserError(
+            f"{error.filename}: cannot be listed ({error.strerror}); make it readable"
+        ) from None
 
 
 def _halves(folder: Path, wanted: Format, where: str) -> Parts:
     halves = [half for half in ("train", "test") if (folder / half).is_dir()]
     if len(halves) == 1:
         raise UserError(
-            f"{folder}: has {halves[0]}/ alone; give it both train/ and test/, or <class>/ folders alone"
+            f"{folder}: has {halves[0]}/ alone; give it both train/ and test/, or <class>/ folders "
+            "alone"
         )
     names = {half: _classes(folder / half, wanted.classes, where) for half in halves or ["."]}
     if halves and names["train"] != names["test"]:
@@ -147,7 +150,9 @@ def _image_files(root: Path, files: list[Path], labels: Any, wanted: Format, whe
     try:
         names = np.array(relative, dtype=np.dtypes.StringDType())
     except UnicodeEncodeError as error:
-        raise UserError(f"{root}: the name of the file {error.object!a} is not UTF-8; rename it") from None
+        raise UserError(
+            f"{root}: the name of the file {error.object!a} is not UTF-8; rename it"
+        ) from None
     inputs = ImageFiles(root, names, wanted.shape)
     return Labeled(inputs, check_labels(labels, len(files), wanted.classes, where))
 

@@ -119,7 +119,10 @@ def test_sizes_that_do_not_fit(rng):
 
 def test_torchvision_faults(rng, monkeypatch):
     def source(**changes):
-        return {"torchvision": {"name": "MNIST", "train": {"train": True}, "test": {"train": False}} | changes}
+        return {
+            "torchvision": {"name": "MNIST", "train": {"train": True}, "test": {"train": False}}
+            | changes
+        }
 
     assert "no data set 'MNITS'; did you mean 'MNIST'?" in fault(source(name="MNITS"))
     assert "MNIST does not take {'trian': True}" in fault(source(train={"trian": True}))
@@ -142,7 +145,10 @@ def _no_network(self):
 
 @pytest.mark.parametrize("source", ["{bundled: digits}", "{npz: a.npz}", "{folder: a}"])
 def test_the_schema_asks_for_validation_where_the_source_has_none(source):
-    lines = f"title: M\nsource: {source}\nshape: [1, 6, 6]\nclasses: 3\nepochs: 2\nbatch_size: 8\ncitation: me\n"
+    lines = (
+        f"title: M\nsource: {source}\nshape: [1, 6, 6]\nclasses: 3\nepochs: 2\nbatch_size: 8\n"
+        "citation: me\n"
+    )
     Path("made.yaml").write_text(lines)
     with pytest.raises(UserError, match="missing key 'validation'"):
         read_yaml("made.yaml", "dataset")
@@ -152,8 +158,14 @@ def test_the_schema_asks_for_validation_where_the_source_has_none(source):
 
 @pytest.mark.parametrize("half", ["train", "test"])
 def test_an_empty_half(rng, half):
-    write_npz(rng, **{f"x_{half}": np.zeros((0, 6, 6), np.uint8), f"y_{half}": np.zeros(0, np.int64)})
-    said = "the test set of this source is empty" if half == "test" else "cannot take 0.25 out of 0 inputs"
+    write_npz(
+        rng, **{f"x_{half}": np.zeros((0, 6, 6), np.uint8), f"y_{half}": np.zeros(0, np.int64)}
+    )
+    said = (
+        "the test set of this source is empty"
+        if half == "test"
+        else "cannot take 0.25 out of 0 inputs"
+    )
     assert said in fault({"npz": "made.npz"})
 
 

@@ -122,7 +122,9 @@ def test_the_rotation_of_the_camera_is_undone(orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = np.kron([[0, 60], [120, 250]], np.ones((4, 4))).astype(np.uint8)
-    Image.fromarray(pixels).save(f"turned.{suffix}", exif=exif, **({"quality": 95} if suffix == "jpg" else {}))
+    Image.fromarray(pixels).save(
+        f"turned.{suffix}", exif=exif, **({"quality": 95} if suffix == "jpg" else {})
+    )
     seen = gray(f"turned.{suffix}").astype(int)
     assert abs(seen[1::4, 1::4] - TURNS[orientation](pixels)[1::4, 1::4]).max() <= 6
 
@@ -144,7 +146,7 @@ def test_a_photograph_with_a_preview_is_its_first_picture():
 
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".tif", ".webp", ".bmp", ".ppm"])
 def test_damaged_files_are_named_whatever_is_wrong(rng, suffix):
-    """A file cut short, or with some bytes changed, is read or refused in one line; never anything else."""
+    """A file cut short, or with some bytes changed, is read or refused in one line."""
     pixels = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(f"whole{suffix}")
     whole, name = Path(f"whole{suffix}").read_bytes(), f"damaged{suffix}"
@@ -173,7 +175,9 @@ def test_names_that_are_not_utf_8(rng):
     message.encode()
 
 
-@pytest.mark.parametrize("source", [{"folder": "m" * 300}, {"npz": "m" * 300}, {"folder": "m/" * 3000}])
+@pytest.mark.parametrize(
+    "source", [{"folder": "m" * 300}, {"npz": "m" * 300}, {"folder": "m/" * 3000}]
+)
 def test_names_that_are_too_long(source):
     assert "cannot be looked for (File name too long); give it another name" in fault(source)
 
@@ -196,7 +200,9 @@ def test_a_folder_that_cannot_be_listed_is_named(rng, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert "made/dog: cannot be listed (Permission denied); make it readable" in fault({"folder": "made"}, test=0.25)
+    assert "made/dog: cannot be listed (Permission denied); make it readable" in fault(
+        {"folder": "made"}, test=0.25
+    )
 
 
 def test_a_killed_reader_is_one_line(rng, monkeypatch):
@@ -210,7 +216,9 @@ def test_a_killed_reader_is_one_line(rng, monkeypatch):
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(image_files, "decode", killed)
-    with pytest.raises(UserError, match=r"a process that reads its images ended early .*'threads'") as caught:
+    with pytest.raises(
+        UserError, match=r"a process that reads its images ended early .*'threads'"
+    ) as caught:
         everything(data.train)
     assert "\n" not in str(caught.value)
 
