@@ -167,7 +167,9 @@ def test_the_seed_decides_the_weights(name: str):
         ("glorot-uniform", (6 / (16 * 9 + 64 * 9), 6 / (400 + 300), 6 / (300 + 200))),
     ],
 )
-def test_initialization_is_uniform_within_its_bound(model, initialization: str, squared_bounds: tuple[float, ...]):
+def test_initialization_is_uniform_within_its_bound(
+    model, initialization: str, squared_bounds: tuple[float, ...]
+):
     torch.manual_seed(0)
     network = model(f"layers: 16C3-64C3-G-400-300\ninitialization: {initialization}", classes=200)
     for name, squared in zip(("conv2", "linear4", "output"), squared_bounds, strict=True):
@@ -188,7 +190,10 @@ def test_initialization_is_uniform_within_its_bound(model, initialization: str, 
         ("0C3", "token 1 '0C3' is not a layer"),
         ("10-0", "token 2 '0' is not a layer"),
         ("16C5s0", "token 1 '16C5s0' is not a layer"),
-        ("16C5-P2-100-P2", "token 4 'P2' needs an image or a sequence, but token 3 '100' is a dense layer"),
+        (
+            "16C5-P2-100-P2",
+            "token 4 'P2' needs an image or a sequence, but token 3 '100' is a dense layer",
+        ),
         ("16C5-P2p2", "token 2 'P2p2' pads by 2, but a pooling window of 2 takes at most 1"),
     ],
 )
@@ -199,7 +204,10 @@ def test_a_wrong_notation_names_token_and_position(notation: str, said: str):
 
 
 def test_a_network_too_deep_for_the_image_names_layer_and_shape(model):
-    said = r"token 4 'P2' \(pool3\) got inputs of 8×1×1 \(channels×height×width\), smaller than its window of 2"
+    said = (
+        r"token 4 'P2' \(pool3\) got inputs of 8×1×1 \(channels×height×width\), "
+        "smaller than its window of 2"
+    )
     with pytest.raises(UserError, match=f"^model 'mine', key 'layers': {said}"):
         model("layers: 8C3p1-P2-P2-P2-10", shape=(1, 4, 4))
     with pytest.raises(UserError, match=r"token 1 '8C5' \(conv1\) got inputs of 1×4×9"):
@@ -207,14 +215,20 @@ def test_a_network_too_deep_for_the_image_names_layer_and_shape(model):
 
 
 def test_same_padding_of_an_even_kernel_is_refused(model):
-    with pytest.raises(UserError, match=r"model 'mine', key 'padding': .*token 2 '8C2' .* as in 8C2p1"):
+    with pytest.raises(
+        UserError, match=r"model 'mine', key 'padding': .*token 2 '8C2' .* as in 8C2p1"
+    ):
         model("layers: 4C3-8C2\npadding: same")
 
 
 @pytest.mark.parametrize(
     ("lines", "shape", "said"),
     [
-        ("torchvision: resnet19", COLOR, "key 'torchvision': no network 'resnet19'; near it are .*resnet18"),
+        (
+            "torchvision: resnet19",
+            COLOR,
+            "key 'torchvision': no network 'resnet19'; near it are .*resnet18",
+        ),
         ("torchvision: resnet18", GRAY, "resnet18 takes images of 3 channels, these are 1×28×28 "),
         ("torchvision: vgg11", (3, 8, 8), "vgg11 does not take inputs of 3×8×8 "),
         (
@@ -241,7 +255,9 @@ def test_arguments_reach_torchvision(model):
 
 
 def test_a_sequence_gets_the_same_layers_in_one_dimension(model):
-    network = model("layers: 4C5s2p2-P3s2p1-8C3-A2-G-20\nbatch_norm: before", shape=(2, 64), classes=7)
+    network = model(
+        "layers: 4C5s2p2-P3s2p1-8C3-A2-G-20\nbatch_norm: before", shape=(2, 64), classes=7
+    )
     assert [f"{name} {type(module).__name__}" for name, module in network.named_children()] == [
         "conv1 Conv1d",
         "norm1 BatchNorm1d",
@@ -259,7 +275,14 @@ def test_a_sequence_gets_the_same_layers_in_one_dimension(model):
         "output Linear",
     ]
     sizes = shapes(network, torch.rand(3, 2, 64))
-    wanted = {"conv1": (4, 32), "pool1": (4, 16), "conv2": (8, 14), "pool2": (8, 7), "pool3": (8, 1), "output": (7,)}
+    wanted = {
+        "conv1": (4, 32),
+        "pool1": (4, 16),
+        "conv2": (8, 14),
+        "pool2": (8, 7),
+        "pool3": (8, 1),
+        "output": (7,),
+    }
     assert wanted.items() <= sizes.items()
 
 
@@ -288,10 +311,18 @@ def test_a_vector_goes_into_dense_layers(model):
 @pytest.mark.parametrize(
     ("notation", "shape", "said"),
     [
-        ("16C5-10", (4,), r"token 1 '16C5' needs images or sequences, but inputs are 4 \(features\)"),
+        (
+            "16C5-10",
+            (4,),
+            r"token 1 '16C5' needs images or sequences, but inputs are 4 \(features\)",
+        ),
         ("P2-10", (4,), "token 1 'P2' needs images or sequences"),
         ("G", (4,), "token 1 'G' needs images or sequences"),
-        ("8C5-P4", (2, 6), r"token 2 'P4' \(pool1\) got inputs of 8×2 \(channels×length\), smaller than its window"),
+        (
+            "8C5-P4",
+            (2, 6),
+            r"token 2 'P4' \(pool1\) got inputs of 8×2 \(channels×length\), smaller than",
+        ),
     ],
 )
 def test_layers_that_inputs_do_not_fit(model, notation: str, shape: tuple[int, ...], said: str):
@@ -309,7 +340,9 @@ def test_layers_that_inputs_do_not_fit(model, notation: str, shape: tuple[int, .
     ],
     ids=["vector", "sequence"],
 )
-def test_networks_of_vectors_and_sequences_are_mapped_exactly(model, lines: str, shape: tuple[int, ...]):
+def test_networks_of_vectors_and_sequences_are_mapped_exactly(
+    model, lines: str, shape: tuple[int, ...]
+):
     torch.manual_seed(0)
     network = model(lines, shape, classes=5).eval()
     for module in network.modules():
@@ -322,7 +355,9 @@ def test_networks_of_vectors_and_sequences_are_mapped_exactly(model, lines: str,
     snn = ttfs.convert(network, inputs, input_range=(-1.0, 3.0))
     logits = network(inputs)
     assert (snn(inputs) - logits).abs().max() <= 1e-5 * logits.abs().max()
-    assert (ttfs.simulate(snn, inputs[:2]).logits - logits[:2]).abs().max() <= 1e-5 * logits.abs().max()
+    assert (
+        ttfs.simulate(snn, inputs[:2]).logits - logits[:2]
+    ).abs().max() <= 1e-5 * logits.abs().max()
 
 
 @pytest.fixture
@@ -335,7 +370,9 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
     def write(code: str) -> str:
         name = f"nets{next(NUMBERS)}"
         (tmp_path / "mine").mkdir(exist_ok=True)
-        (tmp_path / "mine" / f"{name}.py").write_text(f"import torch\nfrom torch import nn\n\n{code}\n")
+        (tmp_path / "mine" / f"{name}.py").write_text(
+            f"import torch\nfrom torch import nn\n\n{code}\n"
+        )
         importlib.invalidate_caches()
         return f"mine.{name}"
 
@@ -347,7 +384,8 @@ NET = """
 class Net(nn.Sequential):
     def __init__(self, shape, classes, width=8):
         features = torch.Size(shape).numel()
-        super().__init__(nn.Flatten(), nn.Linear(features, width), nn.ReLU(), nn.Linear(width, classes))
+        hidden, output = nn.Linear(features, width), nn.Linear(width, classes)
+        super().__init__(nn.Flatten(), hidden, nn.ReLU(), output)
 """
 
 
@@ -360,7 +398,9 @@ def test_an_imported_module_gets_shape_classes_and_arguments(model, nets, shape:
 
 
 def test_a_function_may_make_the_network(model, nets):
-    place = nets("def make(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, classes))")
+    place = nets(
+        "def make(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, classes))"
+    )
     assert model(f"module: {place}:make", (4,), classes=3)[1].out_features == 3
 
 
@@ -401,26 +441,60 @@ class Frozen(Net):
         (NET, "Nte", "", "has no class 'Nte'; it has Net$"),
         ("", "Net", "", "has no class 'Net'; it has no network at all$"),
         (NET + "Net2 = 3", "Net2", "", "has no class 'Net2'; it has Net$"),
-        (NET, "Net", "arguments: {depth: 3}", r"does not take \(shape, classes, depth\): .*'depth'.*key 'arguments'"),
-        (NET, "Net", "arguments: {classes: 3}", r"key 'arguments\.classes': remove it; the data set gives it$"),
+        (
+            NET,
+            "Net",
+            "arguments: {depth: 3}",
+            r"does not take \(shape, classes, depth\): .*'depth'.*key 'arguments'",
+        ),
+        (
+            NET,
+            "Net",
+            "arguments: {classes: 3}",
+            r"key 'arguments\.classes': remove it; the data set gives it$",
+        ),
         (NET, "Net", "arguments: {width: wide}", "fails when it is made: TypeError: "),
-        (NET.replace(", classes)", ", 4)"), "Net", "", r"maps 2 inputs of 4 \(features\) to \[2, 4\]; .* \[2, 10\]"),
+        (
+            NET.replace(", classes)", ", 4)"),
+            "Net",
+            "",
+            r"maps 2 inputs of 4 \(features\) to \[2, 4\]; .* \[2, 10\]",
+        ),
         (
             NET.replace("(features, width)", "(features + 1, width)"),
             "Net",
             "",
             r"does not take inputs of 4 \(features\): .*mat1 and mat2",
         ),
-        (NET + "    def forward(self, x):\n        return (x,)", "Net", "", "to tuple; its logits must be"),
-        ("def Net(shape, classes):\n    return None", "Net", "", "gives NoneType; it must give a torch.nn.Module$"),
-        ("import nothing_of_the_kind", "Net", "", "importing it fails: ModuleNotFoundError: .*'nothing_of_the_kind'"),
+        (
+            NET + "    def forward(self, x):\n        return (x,)",
+            "Net",
+            "",
+            "to tuple; its logits must be",
+        ),
+        (
+            "def Net(shape, classes):\n    return None",
+            "Net",
+            "",
+            "gives NoneType; it must give a torch.nn.Module$",
+        ),
+        (
+            "import nothing_of_the_kind",
+            "Net",
+            "",
+            "importing it fails: ModuleNotFoundError: .*'nothing_of_the_kind'",
+        ),
         ("1 / 0", "Net", "", "importing it fails: ZeroDivisionError: division by zero$"),
         ("def (", "Net", "", "importing it fails: SyntaxError: "),
     ],
 )
-def test_what_is_wrong_with_an_imported_module(model, nets, code: str, name: str, lines: str, said: str):
+def test_what_is_wrong_with_an_imported_module(
+    model, nets, code: str, name: str, lines: str, said: str
+):
     place = nets(code)
-    with pytest.raises(UserError, match=f"^model 'mine', key 'module': {place}:{name}.*{said}") as raised:
+    with pytest.raises(
+        UserError, match=f"^model 'mine', key 'module': {place}:{name}.*{said}"
+    ) as raised:
         model(f"module: {place}:{name}\n{lines}", (4,))
     assert "\n" not in str(raised.value)
 

@@ -211,3 +211,15 @@ def test_training_leaves_nothing_behind_that_listens(data):
     net = network()
     train(data, net, activity_l1=0.1)
     assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_batch_norm_and_a_batch_of_one_input(tmp_path, monkeypatch):
+    data = make_data(tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="key 'batch_size': batch norm cannot learn from a batch of one input"):
+        train(data, network(norm=True), batch_size=1)
+    assert len(train(data, network(), batch_size=1, epochs=1)) == 1
+    alone = make_data(tmp_path, monkeypatch, images=9)  # one is left to train on
+    with pytest.raises(UserError, match="key 'batch_size'"):
+        train(alone, network(norm=True))
+    rest = make_data(tmp_path, monkeypatch, images=25)  # 17 are, and the last joins the second batch of 8
+    assert len(train(rest, network(norm=True), epochs=1)) == 1

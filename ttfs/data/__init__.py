@@ -1,6 +1,6 @@
 """Data sets: one YAML file each, batches of float32 inputs out.
 
-The names load torch when first used, so that the workflow can take stamps of data (`ttfs.data.stamp`) without it.
+The names load torch when first used: `ttfs.data.stamp` goes without it.
 """
 
 import importlib

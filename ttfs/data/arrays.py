@@ -16,10 +16,10 @@ LUMA = (0.299, 0.587, 0.114)
 def from_arrays(inputs: Any, labels: Any, wanted: Format, origin: str) -> Labeled:
     """Bring arrays of inputs to [N, *shape] in memory, as uint8 or float32.
 
-    Images [N, C, H, W], [N, H, W, C] or [N, H, W] become gray or RGB as the shape asks. Sequences are
-    [N, C, L], [N, L, C], or [N, L] of one channel; vectors are [N, F]. Values are uint8, which stand
-    for v / 255, or floats in the range. Raises UserError, which begins with `origin`, for any other
-    values or shape, and for labels that are not N integers from 0 to classes − 1.
+    Images [N, C, H, W], [N, H, W, C] or [N, H, W] become gray or RGB as the shape asks. Sequences
+    are [N, C, L], [N, L, C], or [N, L] of one channel; vectors are [N, F]. Values are uint8, which
+    stand for v / 255, or floats in the range. Raises UserError, which begins with `origin`, for any
+    other values or shape, and for labels that are not N integers from 0 to classes − 1.
     """
     values = _values(np.asarray(inputs), wanted, origin)
     values = _channels(_channels_first(values, wanted.shape, origin), wanted.shape, origin)
@@ -28,16 +28,17 @@ def from_arrays(inputs: Any, labels: Any, wanted: Format, origin: str) -> Labele
 
 
 def check_labels(labels: Any, count: int, classes: int, origin: str) -> Tensor:
-    """Return the labels as int64 [count]; raise UserError unless they are integers from 0 to classes − 1."""
+    """Return the labels as int64 [count]; raise UserError unless all are in 0 … classes − 1."""
     values = np.asarray(labels)
     if not np.issubdtype(values.dtype, np.integer) or values.shape != (count,):
         raise UserError(
-            f"{origin}: labels are {values.dtype} of shape {values.shape}; {count} inputs need as many integers"
+            f"{origin}: labels are {values.dtype} of shape {values.shape}; "
+            f"{count} inputs need as many integers"
         )
     if count and not 0 <= values.min() <= values.max() < classes:
         raise UserError(
-            f"{origin}: labels run from {values.min()} to {values.max()}, but 'classes: {classes}' means "
-            f"0 to {classes - 1}; correct one of them"
+            f"{origin}: labels run from {values.min()} to {values.max()}, but 'classes: {classes}' "
+            f"means 0 to {classes - 1}; correct one of them"
         )
     return torch.from_numpy(values.astype(np.int64))
 
@@ -56,7 +57,7 @@ def _values(inputs: np.ndarray, wanted: Format, origin: str) -> Tensor:
         )
     if not np.isfinite(inputs).all():
         raise UserError(f"{origin}: values are NaN or infinite; give floats in [{low:g}, {high:g}]")
-    with np.errstate(over="ignore"):  # what is too large for float32 is outside the range, too
+    with np.errstate(over="ignore"):  # a value too large for float32 is outside the range, too
         values = inputs.astype(np.float32)
     if values.size and not low <= values.min() <= values.max() <= high:
         raise UserError(
@@ -67,8 +68,8 @@ def _values(inputs: np.ndarray, wanted: Format, origin: str) -> Tensor:
 
 
 def _channels_first(values: Tensor, shape: Shape, origin: str) -> Tensor:
-    """Bring [N, *size], [N, C, *size] or [N, *size, C] to [N, C, *size], size being `shape` less its channels."""
-    size, found = shape[1:], values.shape[1:]
+    """Bring [N, *size], [N, C, *size] or [N, *size, C] to [N, C, *size]."""
+    size, found = shape[1:], values.shape[1:]  # (H, W) of images, (L,) of sequences, () of vectors
     if values.ndim == len(shape) and found == size:
         return values[:, None]
     if values.ndim == len(shape) + 1 and found[1:] == size:
@@ -76,8 +77,8 @@ def _channels_first(values: Tensor, shape: Shape, origin: str) -> Tensor:
     if values.ndim == len(shape) + 1 and found[:-1] == size:
         return values.movedim(-1, 1)
     raise UserError(
-        f"{origin}: inputs are {_times(values.shape)}, which is no N inputs of 'shape: {list(shape)}'; "
-        "correct one of them"
+        f"{origin}: inputs are {_times(values.shape)}, which is no N inputs of "
+        f"'shape: {list(shape)}'; correct one of them"
     )
 
 

@@ -17,14 +17,14 @@ from ttfs.errors import UserError
 
 
 def find_folder(name: str, where: str) -> Path:
-    """Return the folder of that name; where there is only an archive of it, unpack that into data/ first."""
+    """Return the folder of that name; unpack it into data/ first where there is only an archive."""
     folder, archive, base = find(name), find_archive(name), Path(name).name
     if folder and folder.is_dir():
         unpacked = Unpacked.read(folder)
         if unpacked and archive and not unpacked.came_from(archive):
             raise UserError(
-                f"{folder}: unpacked from another {archive.name} than there is now; delete the folder, "
-                "and the new one is unpacked"
+                f"{folder}: unpacked from another {archive.name} than there is now; "
+                "delete the folder, and the new one is unpacked"
             )
         return folder
     if archive is None:
@@ -40,20 +40,21 @@ def find_folder(name: str, where: str) -> Path:
 
 
 def reason(error: BaseException) -> str:
-    """Return what an error of a library says as one line, or its name where it says nothing."""
+    """Return the message of a library's error as one line, or its name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Hold the lock of what is about to arrive in data/: of several jobs that need it, one fetches it."""
+    """Hold the lock of data that are to arrive, so that one of several jobs fetches them."""
     lock = FileLock(DATA / f".{name}.lock")
     try:
         DATA.mkdir(exist_ok=True)
         lock.acquire()
     except OSError as error:
         raise UserError(
-            f"{DATA.absolute()}: cannot be written ({error.strerror}); make it writable, or set TTFS_DATA"
+            f"{DATA.absolute()}: cannot be written ({error.strerror}); "
+            "make it writable, or set TTFS_DATA"
         ) from None
     try:
         yield
@@ -63,10 +64,10 @@ def alone(name: str) -> Iterator[None]:
 
 @contextmanager
 def staged(name: str) -> Iterator[Path]:
-    """Give an empty folder inside data/, and move its contents into data/ when the block ends without an error.
+    """Give an empty folder inside data/; move its contents into data/ if the block succeeds.
 
-    torchvision takes a folder that exists for a complete one. So what a kill or a lost connection
-    leaves behind must lie where nobody looks for data, until the next attempt clears it away.
+    torchvision takes a folder that exists for a complete one. So the leavings of a kill or of a
+    lost connection must lie where nobody looks for data, until the next attempt clears them away.
     """
     staging = DATA / f".{name}.partial"
     shutil.rmtree(staging, ignore_errors=True)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 class Moves(NamedTuple):
-    """What is done to each image of a batch: corner (row, column) of the two windows [N, 2], mirrored or not [N]."""
+    """The moves of N images: corners (row, column) of two windows [N, 2], mirrored or not [N]."""
 
     shift: Tensor
     crop: Tensor
@@ -20,8 +20,9 @@ class Moves(NamedTuple):
 class Augment:
     """Random moves of images, in the order shift, crop, flip; `Augment()` changes nothing.
 
-    shift: translation by whole pixels, uniform in [-shift, shift] on both axes, 0 (black) coming in.
-    crop: padded by so many reflected pixels (the edge is not repeated), then a window of the old size anywhere in it.
+    shift: translation by whole pixels, uniform in [-shift, shift] on both axes, black (0) comes in.
+    crop: padded by so many reflected pixels (the edge is not repeated), then a window of the old
+        size anywhere in it.
     flip: mirrored left to right with probability 1/2.
     """
 
@@ -34,7 +35,7 @@ class Augment:
         return self.move(images, self.draw(len(images), generator))
 
     def draw(self, count: int, generator: torch.Generator) -> Moves:
-        """Draw the moves of `count` images, the same number of random numbers whatever is switched on."""
+        """Draw the moves of `count` images: as many random numbers whatever is switched on."""
         return Moves(
             torch.randint(2 * self.shift + 1, (count, 2), generator=generator),
             torch.randint(2 * self.crop + 1, (count, 2), generator=generator),
@@ -54,7 +55,7 @@ class Augment:
 
 
 def _windows(images: Tensor, pad: int, mode: str, corner: Tensor) -> Tensor:
-    """Pad the images and cut out of each a window of the old size: all windows are views, one index picks them."""
+    """Pad the images [N, C, H, W] and cut out of each a window of the old size."""
     height, width = images.shape[2:]
     windows = (
         functional.pad(images, (pad, pad, pad, pad), mode=mode)

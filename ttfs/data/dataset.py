@@ -22,12 +22,12 @@ IN_MEMORY = 2**30
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set in three splits. The test split is the canonical one, or one made from the id alone.
+    """A data set in three splits. The test split is the canonical one, or made from the id alone.
 
     shape: of one input, (C, H, W) of an image, (C, L) of a sequence, (F,) of a vector.
     input_range: lowest and highest value that an input can take, after normalization.
-    digest: first 16 hex digits of SHA-256 over inputs and labels of all three splits: their bytes where
-        they live in memory, the names and sizes of the files where they are read from disk.
+    digest: first 16 hex digits of SHA-256 over inputs and labels of all three splits: their bytes
+        where they live in memory, the names and sizes of the files where they are read from disk.
     """
 
     train: Split
@@ -40,10 +40,11 @@ class DataSet:
 
 
 def load(config: Mapping[str, Any], where: str = "") -> DataSet:
-    """Load the data set that a checked file of `configs/datasets` describes; `where` names it in messages.
+    """Load the data set that a checked file of `configs/datasets` describes.
 
-    Image files that fit into 1 GiB as uint8 live in memory; larger sets are read from disk batch by batch.
-    Raises UserError for data that are missing, damaged, or not what the configuration says.
+    Image files that fit into 1 GiB as uint8 live in memory; larger sets are read from disk batch by
+    batch. Raises UserError, naming the file or `where`, for data that are missing or damaged, or
+    that do not fit the configuration.
     """
     where = where or f"data set {config['id']!r}"
     wanted = Format(tuple(config["shape"]), config["classes"], _range(config, where))
@@ -65,7 +66,7 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
 
 
 def _three(config: Mapping[str, Any], wanted: Format, where: str) -> list[Labeled]:
-    """Read train, validation and test; take out of train what the source does not have."""
+    """Read train, validation and test; take the parts that the source lacks out of train."""
     train, validation, test = read(config["source"], wanted, where)
     if test is None:
         train, test = _take_out(train, "test", config, where)
@@ -77,7 +78,11 @@ def _three(config: Mapping[str, Any], wanted: Format, where: str) -> list[Labele
         raise UserError(
             f"{where}: key 'validation': this source has a validation set already; delete the key"
         )
-    return [train, validation, test]
+    parts = {"training": train, "validation": validation, "test": test}
+    for name, part in parts.items():
+        if len(part.labels) == 0:
+            raise UserError(f"{where}: the {name} set of this source is empty; add inputs to it")
+    return list(parts.values())
 
 
 def _range(config: Mapping[str, Any], where: str) -> tuple[float, float]:
@@ -86,7 +91,8 @@ def _range(config: Mapping[str, Any], where: str) -> tuple[float, float]:
     low, high = ends.tolist()
     if not (low < high and ends.isfinite().all()):
         raise UserError(
-            f"{where}: key 'range': {config['range']} is no range of float32; give [lowest, highest]"
+            f"{where}: key 'range': {config['range']} is no range of float32; "
+            "give [lowest, highest]"
         )
     return low, high
 
@@ -99,11 +105,13 @@ def _augment(config: Mapping[str, Any], where: str) -> Augment:
     key = f"{where}: key 'augment', or that of the grid or method"
     if len(config["shape"]) != 3:
         raise UserError(
-            f"{key}: only images [C, H, W] can be moved, inputs are {config['shape']}; set 'augment: none'"
+            f"{key}: only images [C, H, W] can be moved, inputs are {config['shape']}; "
+            "set 'augment: none'"
         )
     if max(augment.shift, augment.crop) >= min(config["shape"][1:]):
         raise UserError(
-            f"{key}: moves of {augment.shift} and {augment.crop} pixels leave nothing of {config['shape']}"
+            f"{key}: moves of {augment.shift} and {augment.crop} pixels leave nothing of "
+            f"{config['shape']}; lower them"
         )
     return augment
 
@@ -130,14 +138,15 @@ def _take_out(
     """Split data into (the rest, the part), the same for every seed of a run."""
     if part not in config:
         raise UserError(
-            f"{where}: missing key '{part}': this source has no {part} set; give the number of inputs to take "
-            "out of train, or their share"
+            f"{where}: missing key '{part}': this source has no {part} set; give the number of "
+            "inputs to take out of train, or their share"
         )
     size, total = config[part], len(data.labels)
     count = round(size * total) if size < 1 else size
     if count != int(count) or not 0 < count < total:
         raise UserError(
-            f"{where}: key '{part}': cannot take {size} out of {total} inputs; give a share below 1, or a count"
+            f"{where}: key '{part}': cannot take {size} out of {total} inputs; "
+            "give a share below 1, or a count"
         )
     rest, taken = hold_out(data.labels, int(count), seed(config["id"], part))
     return data.subset(rest), data.subset(taken)

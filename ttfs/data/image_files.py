@@ -37,7 +37,7 @@ class ImageFiles(Dataset):
     def batches(self, index: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
         """Give one decoded batch for each tensor of places.
 
-        Raises UserError naming a file that is no image.
+        Raises UserError naming a file that is no image, and where a worker process is killed.
         """
         loader: DataLoader = DataLoader(
             self,
@@ -47,10 +47,19 @@ class ImageFiles(Dataset):
             # The loader draws a seed: not from the stream that everything else uses.
             generator=torch.Generator(),
         )
-        for batch in loader:
+        for batch in self._read(loader):
             if isinstance(batch, UserError):
                 raise batch
             yield batch.to(device)
+
+    def _read(self, loader: DataLoader) -> Iterator[Tensor | UserError]:
+        try:
+            yield from loader
+        except RuntimeError as error:
+            raise UserError(
+                f"{self.root}: a process that reads its images ended early ({reason(error)}); "
+                "it may have lacked memory: free some, or lower 'threads'"
+            ) from None
 
     def __getitems__(self, index: list[int]) -> Tensor | UserError:
         """Decode files into uint8 [n, C, H, W].
@@ -82,17 +91,48 @@ def _as_is(batch: Any) -> Any:
 def decode(path: Path, shape: Shape) -> Tensor:
     """Read an image file into uint8 [C, H, W], gray or RGB as C is 1 or 3.
 
-    Raises UserError if it is no whole image.
+    The camera's rotation (EXIF) is undone. Gray of 16 bits becomes v / 257, floats in [0, 1] become
+    255 v, both rounded. Transparent pixels are seen over black. Raises UserError for a file that is
+    no whole image or that holds several frames, integers of 32 bits, or other floats.
     """
     from PIL import Image, ImageOps
 
     channels, height, width = shape
     try:
         with Image.open(path) as image:
-            colors = image.convert("L" if channels == 1 else "RGB")
+            _check_frames(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            colors = _of_8_bits(image).convert("L" if channels == 1 else "RGB")
             fitted = ImageOps.fit(colors, (width, height), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged files raise whatever reads them
         raise UserError(
             f"{path}: cannot be read as an image: {reason(error)}; replace the file, or delete it"
         ) from None
     return torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)
+
+
+def _check_frames(image: Any) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a photograph; its further frames are previews
+        raise ValueError(f"it holds {frames} frames, one is wanted")
+
+
+def _of_8_bits(image: Any) -> Any:
+    """Return the image with 8 bits a channel, without transparency."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode == "I":
+        raise ValueError("it holds integers of 32 bits; 8 or 16 are wanted")
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not 0 <= values.min() <= values.max() <= 1:  # NaN is not either
+            raise ValueError(
+                f"it holds floats from {values.min():g} to {values.max():g}; [0, 1] is wanted"
+            )
+        return Image.fromarray(np.rint(255 * values).astype(np.uint8))
+    if image.has_transparency_data:
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image.convert("RGBA"))
+    return image

@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Format:
-    """Shape of an input, number of classes, and the lowest and highest value that an input holds."""
+    """Shape of an input, number of classes, lowest and highest value that an input can hold."""
 
     shape: Shape
     classes: int
@@ -29,9 +29,9 @@ class Inputs(Protocol):
         """Return the inputs at the places [n] of the index."""
 
     def batches(self, index: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
-        """Give one batch [n, *shape] on the device, uint8 or float32, for each tensor of places [n].
+        """Give one batch [n, *shape] on the device for each tensor of places [n].
 
-        A value v of uint8 stands for v / 255.
+        Batches are float32, or uint8, whose values v stand for v / 255.
         """
 
     def fingerprint(self) -> Iterator[bytes | memoryview]:

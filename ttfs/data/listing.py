@@ -1,4 +1,4 @@
-"""Files as a directory lists them, by name, size and time of change. Imports the standard library alone."""
+"""Files by name, size and time of change. Imports the standard library alone."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def describe(path: Path) -> str:
-    """Return name, size and time of change [ns] of a file, or the digest of those of all files below a folder."""
+    """Return name, size and time of change [ns] of a file, or a digest of those below a folder."""
     if path.is_dir():
         return _digest(_lines(path, "", ()))
     info = path.stat()
@@ -17,7 +17,7 @@ def describe(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """A note beside a folder that came out of an archive: what each of the two was."""
+    """A note beside a folder that came out of an archive: both as they were then."""
 
     archive: str
     folder: str
@@ -26,12 +26,14 @@ class Unpacked:
     def read(cls, folder: Path) -> "Unpacked | None":
         """Return the note of a folder, None if it did not come out of an archive."""
         path = _note(folder)
-        lines = path.read_text("utf-8", "surrogateescape").splitlines() if path.is_file() else []
+        if not path.is_file():
+            return None
+        lines = path.read_text("utf-8", "surrogateescape").rstrip("\n").split("\n")
         return cls(*lines) if len(lines) == 2 else None
 
     def write(self, folder: Path) -> None:
         """Write the note of a folder."""
-        _note(folder).write_text(f"{self.archive}\n{self.folder}\n", errors="surrogateescape")
+        _note(folder).write_text(f"{self.archive}\n{self.folder}\n", "utf-8", "surrogateescape")
 
     def came_from(self, archive: Path) -> bool:
         """Return whether the archive has the name and size of the one that was unpacked."""

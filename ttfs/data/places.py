@@ -32,7 +32,12 @@ def find(name: str) -> Path | None:
 
     An absolute path is found as it is.
     """
-    return next((place / name for place in places() if (place / name).exists()), None)
+    try:
+        return next((place / name for place in places() if (place / name).exists()), None)
+    except OSError as error:
+        raise UserError(
+            f"{name!a}: cannot be looked for ({error.strerror}); give it another name"
+        ) from None
 
 
 def find_archive(name: str) -> Path | None:

@@ -1,8 +1,7 @@
 """The kinds of source a data set can have, each a function."""
 
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ IMAGE_FILES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", 
 
 
 class Parts(NamedTuple):
-    """What a source gives; None where it has no such part."""
+    """The parts of a source; None where it lacks one."""
 
     train: Labeled
     validation: Labeled | None = None
@@ -63,9 +62,7 @@ def _npz(name: str, wanted: Format, where: str) -> Parts:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = dict(content)
-    except (
-        zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, TypeError, AttributeError
-    ) as error:  # fmt: skip
+    except Exception as error:  # damaged files raise whatever reads them; huge ones, MemoryError
         raise UserError(
             f"{path}: cannot be read as arrays: {reason(error)}; write it again with numpy.savez"
         ) from None
@@ -85,10 +82,20 @@ def _npz(name: str, wanted: Format, where: str) -> Parts:
 def _folder(name: str, wanted: Format, where: str) -> Parts:
     """Image files train/<class>/* and test/<class>/*, or <class>/*, classes in order of name."""
     folder = find_folder(name, where)
+    try:
+        return _halves(folder, wanted, where)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: cannot be listed ({error.strerror}); make it readable"
+        ) from None
+
+
+def _halves(folder: Path, wanted: Format, where: str) -> Parts:
     halves = [half for half in ("train", "test") if (folder / half).is_dir()]
     if len(halves) == 1:
         raise UserError(
-            f"{folder}: has {halves[0]}/ alone; give it both train/ and test/, or <class>/ folders alone"
+            f"{folder}: has {halves[0]}/ alone; give it both train/ and test/, or <class>/ folders "
+            "alone"
         )
     names = {half: _classes(folder / half, wanted.classes, where) for half in halves or ["."]}
     if halves and names["train"] != names["test"]:
@@ -114,13 +121,23 @@ def _classes(folder: Path, classes: int, where: str) -> list[str]:
 def _files(root: Path, folder: Path, names: list[str], wanted: Format, where: str) -> Labeled:
     files, labels = [], []
     for label, name in enumerate(names):
-        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in IMAGE_FILES)
+        found = sorted(p for p in _walk(folder / name) if p.suffix.lower() in IMAGE_FILES)
         if not found:
             known = ", ".join(sorted(IMAGE_FILES))
             raise UserError(f"{folder / name}: holds no image ({known}); add some")
         files += found
         labels += [label] * len(found)
     return _image_files(root, files, labels, wanted, where)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder; an OSError where one of its folders cannot be listed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for place, _, names in os.walk(folder, onerror=fail):
+        yield from (Path(place, name) for name in names)
 
 
 def _image_files(root: Path, files: list[Path], labels: Any, wanted: Format, where: str) -> Labeled:
@@ -130,7 +147,12 @@ def _image_files(root: Path, files: list[Path], labels: Any, wanted: Format, whe
             f"{list(wanted.shape)}"
         )
     relative = [path.relative_to(root).as_posix() for path in files]
-    names = np.array(relative, dtype=np.dtypes.StringDType())
+    try:
+        names = np.array(relative, dtype=np.dtypes.StringDType())
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{root}: the name of the file {error.object!a} is not UTF-8; rename it"
+        ) from None
     inputs = ImageFiles(root, names, wanted.shape)
     return Labeled(inputs, check_labels(labels, len(files), wanted.classes, where))
 

@@ -25,9 +25,8 @@ class Normalize:
 
     def range(self, low: float, high: float) -> tuple[float, float]:
         """Return the smallest and the largest y for x in [low, high], over all channels."""
-        ends = (self(torch.full((1, len(self.mean)), value)) for value in (low, high))
-        smallest, largest = ends
-        return float(smallest.min()), float(largest.max())
+        lowest, highest = (self(torch.full((1, len(self.mean)), end)) for end in (low, high))
+        return float(lowest.min()), float(highest.max())
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,10 @@ class Batches:
 
 
 def hold_out(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Split the places 0 … N−1 at random into (kept, held out [count]), each class by its share; both ascending.
+    """Split the places 0 … N−1 at random into (kept, held out [count]), both ascending.
 
-    Systematic sampling: shuffle, sort by class, take every (N / count)-th. A class gives its share of `count` ± 1.
+    Systematic sampling: shuffle, sort by class, take every (N / count)-th. So each class gives its
+    share of `count`, ± 1.
     """
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     by_class = shuffled[labels[shuffled].argsort(stable=True)]

@@ -1,7 +1,8 @@
 """A cheap stamp of the files behind a data set, which changes when they are replaced.
 
-It takes names, sizes and times of change, and reads no data; `DataSet.digest`, which is of the contents,
-is for records. Imports the standard library alone, because the workflow takes stamps at each start.
+It is made of names, sizes and times of change; no data are read. (`DataSet.digest` is of the
+contents, for records.) It needs the standard library alone, because the workflow takes stamps at
+each start.
 """
 
 import hashlib
@@ -24,26 +25,28 @@ TORCHVISION_FILES = {
     "Places365": r"(data|val)_(256|large).*|places365_.*|categories_places365\.txt",
     "SVHN": r"(train|test|extra)_32x32\.mat",
 }
-"""Patterns of what torchvision keeps the sets in whose files are not those that begin with their name."""
+"""Patterns of the files of sets; those of a set that is not listed begin with its name."""
 
 
 def data_stamp(config: Mapping[str, Any]) -> str | None:
-    """Return 16 hex digits for the data that a checked file of `configs/datasets` names; None if there are none yet.
+    """Return 16 hex digits for the data that a file of `configs/datasets` names; None without data.
 
     They change when the files that `ttfs.data.load` would read get another name, size or time of
-    change. The archive of a folder and what it was unpacked to have the same stamp. A bundled set is
-    stamped by its content, a generated one by its name. Raises UserError where files cannot be listed.
+    change. An archive and the folder that was unpacked from it have the same stamp. A bundled set
+    is stamped by its content, a generated one by its name. Raises UserError where files cannot be
+    listed.
     """
     [(kind, value)] = config["source"].items()
     try:
         content = CONTENTS[kind](value)
     except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); make it readable") from None
-    return (
-        None
-        if content is None
-        else hashlib.sha256(f"{kind}\n{content}".encode(errors="surrogateescape")).hexdigest()[:16]
-    )
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror}); make it readable"
+        ) from None
+    if content is None:
+        return None
+    text = f"{kind}\n{content}".encode(errors="surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _bundled(name: str) -> str | None:
@@ -72,7 +75,7 @@ def _folder(name: str) -> str | None:
 
 
 def _torchvision(source: Mapping[str, Any]) -> str | None:
-    """What lies in the first place that has a folder of the set's name, or files that begin with it."""
+    """The set's files in the first place that has some."""
     name = source["name"]
     for place in places():
         found = [place / name] if (place / name).is_dir() else _named(name, place)

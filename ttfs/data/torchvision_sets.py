@@ -1,5 +1,6 @@
 """Data sets of torchvision: found, or downloaded whole."""
 
+import difflib
 import sys
 import tempfile
 import warnings
@@ -16,22 +17,21 @@ Opened = list[tuple[Path, Any]]
 
 
 def open_sets(source: Mapping[str, Any], where: str) -> Opened:
-    """Return (folder, data set) for the arguments `train` and, where given, `test`; download them if no place has them.
+    """Return (folder, data set) for the arguments `train` and, where given, `test`.
 
-    Raises UserError for a class or arguments torchvision does not know, and for data that cannot be had.
+    Downloads them if no place has them. Raises UserError for a class or arguments that torchvision
+    does not know, and for data that cannot be had.
     """
     from torchvision import datasets
 
     name = source["name"]
-    if not hasattr(datasets, name):
+    kind = getattr(datasets, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, datasets.VisionDataset)):
         raise UserError(
-            f"{where}: key 'source.torchvision.name': torchvision.datasets has no class {name!r}"
+            f"{where}: key 'source.torchvision.name': torchvision.datasets has no data set {name!r}"
+            f"{_near(name, datasets.__all__)}"
         )
-    parts = [
-        partial(getattr(datasets, name), **source[part])
-        for part in ("train", "test")
-        if part in source
-    ]
+    parts = [partial(kind, **source[part]) for part in ("train", "test") if part in source]
     for part in parts:
         _check_arguments(part, name, where)
     found, reasons = _look(parts)
@@ -49,40 +49,44 @@ def open_sets(source: Mapping[str, Any], where: str) -> Opened:
             return _open_in(DATA, parts)
         except Exception as error:
             raise UserError(
-                f"{where}: {name} is not at hand ({tried}) and cannot be downloaded ({reason(error)}); "
-                f"put its files, laid out as torchvision.datasets.{name} reads them, into {listed()}"
+                f"{where}: {name} is not at hand ({tried}) and cannot be downloaded "
+                f"({reason(error)}); put its files, laid out as torchvision.datasets.{name} reads "
+                f"them, into {listed()}"
             ) from None
 
 
+def _near(name: str, known: Sequence[str]) -> str:
+    by_lower = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean '{by_lower[close[0]]}'?" if close else "; its documentation lists them"
+
+
 def _look(parts: Sequence[partial]) -> tuple[Opened, dict[Path, str]]:
-    """Open the parts in the first place that has them all, or say of each place why it would not do."""
+    """Open the parts in the first place that has them all, or give the reason for each place."""
     reasons = {}
     for place in places():
         try:
             return _open_in(place, parts), {}
-        except (
-            Exception
-        ) as error:  # torchvision has none of its own: damaged files raise whatever reads them
+        except Exception as error:  # damaged files raise whatever reads them
             reasons[place] = reason(error).split(". ")[0]
     return [], reasons
 
 
 def _open_in(root: Path, parts: Sequence[partial], **download: bool) -> Opened:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # about old pickles inside the data: nothing a user could mend
+        warnings.simplefilter("ignore")  # about old pickles inside the data
         return [(root, part(root, **download)) for part in parts]
 
 
 def _check_arguments(part: partial, name: str, where: str) -> None:
-    """Try the arguments on an empty folder: data are missing there, so any other complaint is about the arguments."""
+    """Try the arguments on an empty folder, where a TypeError or ValueError is about them alone."""
     with tempfile.TemporaryDirectory() as empty:
         try:
             part(empty)
         except (TypeError, ValueError) as error:
             raise UserError(
-                f"{where}: key 'source.torchvision': {name} does not take {part.keywords}: {reason(error)}"
+                f"{where}: key 'source.torchvision': {name} does not take {part.keywords}: "
+                f"{reason(error)}"
             ) from None
         except Exception:
             return

@@ -1,4 +1,4 @@
-"""The Yin-Yang data set: points of a disk, in three classes (Kriener et al. 2022, arXiv:2102.08211)."""
+"""Yin-Yang: points of a disk in three classes (Kriener et al. 2022, arXiv:2102.08211)."""
 
 from random import Random
 
@@ -12,12 +12,12 @@ SIZES = {"train": 5000, "validation": 1000, "test": 1000}
 
 
 def yin_yang(part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points (x, y, 1 − x, 1 − y) of a part as float32 [N, 4] and their classes as int64 [N].
+    """Return the points (x, y, 1 − x, 1 − y) of a part, float32 [N, 4], and classes, int64 [N].
 
-    For each point a class is drawn, then points of the unit square until one is of that class, so the
-    classes are balanced (ibid., section 2). The mirrored coordinates let networks without biases
-    learn it. The stream of each part is named by `ttfs.seeds.seed`, and the numbers come from Python's
-    Mersenne Twister with exact arithmetic alone: the same on every machine.
+    For each point a class is drawn, then points of the unit square until one is of that class, so
+    the classes are balanced. The mirrored coordinates let networks without
+    biases learn it. `ttfs.seeds.seed` names the stream of each part; the numbers come from Python's
+    Mersenne Twister, and only sums, products and comparisons follow: the same on every machine.
     """
     random = Random(seed("yin-yang", part))
     drawn = [_draw(random) for _ in range(SIZES[part])]
@@ -28,16 +28,17 @@ def yin_yang(part: str) -> tuple[np.ndarray, np.ndarray]:
 def class_of(x: float, y: float) -> int | None:
     """Return the class of a point of the unit square; None outside the disk.
 
-    The disk around (1/2, 1/2) is halved by a horizontal S: half of it turns below the left dot, half
-    above the right dot. Yin lies above the S, yang below, and the two dots are the third class.
+    The disk around (1/2, 1/2) is halved by a horizontal S, which turns below the left dot and above
+    the right one. Yin lies above the S, yang below, and the two dots are the third class.
     """
     across, up = x - RADIUS, y - RADIUS
-    if across**2 + up**2 > RADIUS**2:
+    if across * across + up * up > RADIUS * RADIUS:
         return None
-    from_dot = (abs(across) - RADIUS / 2) ** 2 + up**2  # squared distance from the nearer dot
-    if from_dot < DOT_RADIUS**2:
+    beside = abs(across) - RADIUS / 2
+    from_dot = beside * beside + up * up  # squared distance from the nearer dot
+    if from_dot < DOT_RADIUS * DOT_RADIUS:
         return DOT
-    if from_dot <= (RADIUS / 2) ** 2:  # the small half-disk around a dot is all of one class
+    if from_dot <= RADIUS * RADIUS / 4:  # around a dot, up to half the radius, there is one class
         return YIN if across < 0 else YANG
     return YIN if up > 0 else YANG
 

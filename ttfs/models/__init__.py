@@ -1,4 +1,4 @@
-"""ReLU networks, one small YAML file each: in the field's notation, torchvision's, or an imported one."""
+"""ReLU networks, one YAML file each: in the field's notation, torchvision's, or imported."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,11 @@ __all__ = ["Layer", "build", "parse"]
 def build(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> "nn.Module":
     """Return an untrained network that maps inputs [N, *shape] to logits [N, classes].
 
-    `config` is a file of `configs/models`, checked and completed by `ttfs.config.read_yaml`. `shape` is
-    (C, H, W) of an image, (C, L) of a sequence or (F,) of a vector. Weights are random, drawn from torch's
-    global generator: the same after the same `torch.manual_seed`. Raises UserError, naming the model, where
-    the notation is wrong, a module cannot be imported, or the network does not fit the inputs.
+    `config` is a file of `configs/models`, checked and completed by `ttfs.config.read_yaml`.
+    `shape` is (C, H, W) of an image, (C, L) of a sequence or (F,) of a vector. Weights are random,
+    drawn from torch's global generator: the same after the same `torch.manual_seed`. Raises
+    UserError, naming the model, where the notation is wrong, a module cannot be imported, or the
+    network does not fit the inputs.
 
     >>> config = {"id": "tiny", "layers": "4C3-P2-20", "padding": "same", "batch_norm": "none",
     ...           "dropout": 0.0, "initialization": "he-uniform"}

@@ -18,10 +18,10 @@ from ttfs.models.trial import try_out
 def build_imported(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return the network that `config["module"]`, e.g. "mypackage.nets:Net", makes.
 
-    It is called as `Net(shape=shape, classes=classes, **config["arguments"])`. The working directory
-    is importable. Raises UserError where there is no such module or class, where it does not take the
-    arguments, and where it gives anything but a network that maps inputs [N, *shape] to logits
-    [N, classes].
+    It is called as `Net(shape=shape, classes=classes, **config["arguments"])`. The working
+    directory is importable. Raises UserError where there is no such module or class, where it does
+    not take the arguments, and where it gives anything but a network that maps inputs [N, *shape]
+    to logits [N, classes].
     """
     where = f"model '{config['id']}', key 'module': {config['module']}"
     make = _find(config["module"], where)

@@ -1,4 +1,4 @@
-"""The field's notation for feed-forward networks, e.g. `16C5-P2-32C5-P2-800-128`. Imports no torch."""
+"""The field's notation for networks, e.g. `16C5-P2-32C5-P2-800-128`. Imports no torch."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,13 @@ from typing import Literal
 from ttfs.errors import UserError
 
 VALID = (
-    "16C5 (convolution, 16 filters of side 5), P2 (max pooling), A2 (average pooling), G (global average pooling), "
+    "16C5 (convolution, 16 filters of side 5), P2 (max pooling), A2 (average pooling), "
+    "G (global average pooling), "
     "128 (hidden dense layer); after C, P and A also a stride s2 and a padding p1, as in 16C5s2p1"
 )
 TOKEN = re.compile(
-    r"(?:(?P<filters>[1-9]\d*)C|(?P<pool>[PA]))(?P<window>[1-9]\d*)(?:s(?P<stride>[1-9]\d*))?(?:p(?P<padding>\d+))?"
+    r"(?:(?P<filters>[1-9]\d*)C|(?P<pool>[PA]))(?P<window>[1-9]\d*)"
+    r"(?:s(?P<stride>[1-9]\d*))?(?:p(?P<padding>\d+))?"
     r"|(?P<neurons>[1-9]\d*)"
     r"|(?P<everywhere>G)",
     re.ASCII,
@@ -38,20 +40,20 @@ class Layer:
 def parse(notation: str | int, model: str) -> list[Layer]:
     """Return the hidden layers that `notation` lists; the output layer is implied.
 
-    A pooling window moves by its own side where no stride is given. Raises UserError, naming `model`, the
-    token and its position, where a token is unknown, padding exceeds half a pooling window, or a convolution or
-    pooling comes after a dense layer.
+    A pooling window moves by its side where no stride is given. Raises UserError, naming `model`,
+    the token and its position, where a token is unknown, padding exceeds half a pooling window, or
+    a convolution or pooling comes after a dense layer.
 
-    >>> [(layer.kind, layer.width, layer.window, layer.stride) for layer in parse("16C5-P2-128", "tiny")]
-    [('conv', 16, 5, 1), ('max', 0, 2, 2), ('dense', 128, 0, 1)]
+    >>> [(layer.kind, layer.width, layer.window) for layer in parse("16C5-P2-128", "tiny")]
+    [('conv', 16, 5), ('max', 0, 2), ('dense', 128, 0)]
     """
     layers: list[Layer] = []
     for position, token in enumerate(str(notation).split("-"), start=1):
         layer = _read(token, position, model)
         if layers and layers[-1].kind == "dense" and layer.kind != "dense":
             raise UserError(
-                f"model '{model}', key 'layers': {layer.place} needs an image or a sequence, but {layers[-1].place} "
-                "is a dense layer, which leaves a vector; put dense layers last"
+                f"model '{model}', key 'layers': {layer.place} needs an image or a sequence, but "
+                f"{layers[-1].place} is a dense layer, which leaves a vector; put dense layers last"
             )
         layers.append(layer)
     return layers
@@ -83,8 +85,8 @@ def _read(token: str, position: int, model: str) -> Layer:
         return Layer("conv", place, int(part["filters"]), window, int(part["stride"] or 1), padding)
     if padding is not None and padding > window // 2:
         raise UserError(
-            f"model '{model}', key 'layers': {place} pads by {padding}, but a pooling window of {window} "
-            f"takes at most {window // 2}"
+            f"model '{model}', key 'layers': {place} pads by {padding}, but a pooling window of "
+            f"{window} takes at most {window // 2}"
         )
     kind: Literal["max", "average"] = "max" if part["pool"] == "P" else "average"
     return Layer(kind, place, window=window, stride=int(part["stride"] or window), padding=padding)

@@ -37,9 +37,9 @@ def build_sequential(
     """Return the network that `config["layers"]` lists; see `ttfs.models.build`.
 
     Modules are named conv1, norm1, relu1, pool1, flatten, linear2, ..., output. Layers with weights
-    share one count, which their norm, ReLU and dropout take over; poolings have another. Biases start
-    at 0, weights are drawn uniformly from ±bound, bound = sqrt(6 / fan_in) (he-uniform, He et al.
-    2015) or sqrt(6 / (fan_in + fan_out)) (glorot-uniform, Glorot and Bengio 2010).
+    share one count, which their norm, ReLU and dropout take over; poolings have another. Biases
+    start at 0, weights are drawn uniformly from ±bound, bound = sqrt(6 / fan_in) (he-uniform, He et
+    al. 2015) or sqrt(6 / (fan_in + fan_out)) (glorot-uniform, Glorot and Bengio 2010).
     """
     builder = _Builder(config, shape)
     for layer in parse(config["layers"], config["id"]):
@@ -108,8 +108,9 @@ class _Builder:
     def _kinds(self, layer: Layer) -> _Kinds:
         if len(self.shape) not in KINDS:
             raise UserError(
-                f"model '{self.config['id']}', key 'layers': {layer.place} needs images or sequences, but inputs "
-                f"are {size_of(self.shape)}; list dense layers alone, or take another data set"
+                f"model '{self.config['id']}', key 'layers': {layer.place} needs images or "
+                f"sequences, but inputs are {size_of(self.shape)}; list dense layers alone, or "
+                "take another data set"
             )
         return KINDS[len(self.shape)]
 
@@ -139,14 +140,14 @@ class _Builder:
             return 0
         if layer.window % 2 == 0:
             raise UserError(
-                f"model '{self.config['id']}', key 'padding': 'same' centers a kernel on a pixel, which the even "
-                f"side of {layer.place} cannot; take an odd one, or give its padding, as in "
-                f"{layer.width}C{layer.window}p1"
+                f"model '{self.config['id']}', key 'padding': 'same' centers a kernel on a pixel, "
+                f"which the even side of {layer.place} cannot; take an odd one, or give its "
+                f"padding, as in {layer.width}C{layer.window}p1"
             )
         return layer.window // 2
 
     def _slide(self, layer: Layer, name: str, padding: int) -> tuple[int, ...]:
-        """Return the size after the window: floor((side + 2 padding − window) / stride) + 1 each."""
+        """Return the size after the window: floor((side + 2 padding − window) / stride) + 1."""
         sides = self.shape[1:]
         size = tuple((side + 2 * padding - layer.window) // layer.stride + 1 for side in sides)
         if min(size) < 1:

@@ -1,4 +1,4 @@
-"""A stamp of the Python code behind a model. Imports the standard library alone, and none of that code."""
+"""A stamp of the Python code behind a model. Imports the standard library alone."""
 
 import hashlib
 import sys
@@ -9,10 +9,11 @@ from typing import Any
 
 
 def model_stamp(config: Mapping[str, Any]) -> str | None:
-    """Return 16 hex digits that change with the code that a checked file of `configs/models` imports.
+    """Return 16 hex digits that change with the code that a file of `configs/models` imports.
 
-    They are the first of SHA-256 over the file of the key `module` or, where that lies in a package,
-    over all Python files of the package. None for other models, and where there is no such code.
+    They are the first of SHA-256 over the file of the key `module` or, where that lies in a
+    package, over all Python files of the package; none of them is run. None for other models, and
+    where there is no such code.
     """
     if "module" not in config:
         return None

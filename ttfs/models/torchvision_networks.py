@@ -13,9 +13,9 @@ from ttfs.models.trial import try_out
 
 
 def build_by_name(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return torchvision's network `config["torchvision"]` with random weights; see `ttfs.models.build`.
+    """Return torchvision's network `config["torchvision"]`; see `ttfs.models.build`.
 
-    Weights are drawn as torchvision does. `config["arguments"]` go to its constructor.
+    Weights are random, drawn as torchvision does. `config["arguments"]` go to its constructor.
     """
     name, model = config["torchvision"], f"model '{config['id']}'"
     arguments = config.get("arguments", {})
@@ -28,12 +28,13 @@ def build_by_name(config: Mapping[str, Any], shape: tuple[int, ...], classes: in
     forbidden = {"weights", "num_classes"} & set(arguments)
     if forbidden:
         raise UserError(
-            f"{model}, key 'arguments.{min(forbidden)}': remove it; weights are random and classes given"
+            f"{model}, key 'arguments.{min(forbidden)}': remove it; weights are random, and the "
+            "data set gives the classes"
         )
     if len(shape) != 3 or shape[0] != 3:
         raise UserError(
-            f"{model}: torchvision's {name} takes images of 3 channels, these are {size_of(shape)}; take a "
-            "data set in color, or a network in the notation of key 'layers'"
+            f"{model}: torchvision's {name} takes images of 3 channels, these are "
+            f"{size_of(shape)}; take a data set in color, or a network of key 'layers'"
         )
     try:
         network = models.get_model(name, weights=None, num_classes=classes, **arguments)

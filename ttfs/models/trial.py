@@ -8,7 +8,7 @@ from ttfs.models.notation import size_of
 
 
 def try_out(network: nn.Module, shape: tuple[int, ...], classes: int, name: str) -> None:
-    """Raise UserError, which begins with `name`, unless inputs [2, *shape] give logits [2, classes].
+    """Raise UserError, which begins with `name`, unless inputs [2, *shape] give [2, classes].
 
     Leaves parameters, running statistics, modes and torch's global generator as they were.
     """
@@ -26,5 +26,6 @@ def try_out(network: nn.Module, shape: tuple[int, ...], classes: int, name: str)
     found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if found != [2, classes]:
         raise UserError(
-            f"{name} maps 2 inputs of {size_of(shape)} to {found}; its logits must be [2, {classes}]"
+            f"{name} maps 2 inputs of {size_of(shape)} to {found}; "
+            f"its logits must be [2, {classes}]"
         )

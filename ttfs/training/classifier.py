@@ -77,10 +77,20 @@ class Classifier(pl.LightningModule):
 
     def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         images, labels = batch
-        logits = self.network(images).float()
+        logits = self._logits(images)
         loss = F.cross_entropy(logits, labels)
         correct = (logits.detach().argmax(1) == labels).sum()
         count = len(labels)
         sums = self._sums[split] = self._sums[split].to(loss.device, torch.float64)
         sums += torch.stack([loss.detach() * count, correct, correct.new_tensor(count)])
         return loss
+
+    def _logits(self, images: Tensor) -> Tensor:
+        try:
+            return self.network(images).float()
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                "key 'batch_size': batch norm cannot learn from a batch of one input; set 2 or more"
+            ) from None

@@ -1,4 +1,4 @@
-"""What the tests of the data sets are made of. Everything is written below data/ of the working directory."""
+"""Makers of data for tests. They write below data/ of the working directory."""
 
 import struct
 from pathlib import Path
@@ -16,7 +16,13 @@ from ttfs.errors import UserError
 
 def config(source: dict, **changes) -> dict:
     """Return the config of a data set called made."""
-    return {"id": "made", "source": source, "shape": [1, 6, 6], "classes": 3, "validation": 0.25} | changes
+    return {
+        "id": "made",
+        "source": source,
+        "shape": [1, 6, 6],
+        "classes": 3,
+        "validation": 0.25,
+    } | changes
 
 
 def fault(source: dict, **changes) -> str:
@@ -36,7 +42,9 @@ def write_npz(rng, name: str = "made.npz", size: tuple = (40, 6, 6), **changes) 
     return arrays | changes
 
 
-def write_images(rng, folder: Path, count: int = 8, size: tuple = (6, 6, 3), suffix: str = ".png") -> None:
+def write_images(
+    rng, folder: Path, count: int = 8, size: tuple = (6, 6, 3), suffix: str = ".png"
+) -> None:
     for label in ("cat", "dog", "eel"):
         (folder / label).mkdir(parents=True)
         for number in range(count):
@@ -58,7 +66,9 @@ def write_mnist(rng, root: Path, kind: str = "MNIST", count: int = 30) -> np.nda
         head = struct.pack(">IIII", 0x803, count, 28, 28)
         (raw / f"{half}-images-idx3-ubyte").write_bytes(head + images.tobytes())
         labels = (np.arange(count) % 10).astype(np.uint8)
-        (raw / f"{half}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels.tobytes())
+        (raw / f"{half}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">II", 0x801, count) + labels.tobytes()
+        )
     return images
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import config, fault
+from torchvision.datasets import VisionDataset
 
 from ttfs.data import load
 from ttfs.data.arrival import staged
 from ttfs.data.places import DATA
 
 
-class Fetched:
-    """Stands for a torchvision class that takes an existing folder for a complete one, as several do."""
+class Fetched(VisionDataset):
+    """A torchvision class that takes an existing folder for a complete one, as several do."""
 
     downloads = 0
     fails = False
@@ -39,7 +40,9 @@ def fetched(monkeypatch):
     monkeypatch.setattr(datasets, "Fetched", Fetched, raising=False)
     monkeypatch.setattr(Fetched, "downloads", 0)
     monkeypatch.setattr(Fetched, "fails", False)
-    return config({"torchvision": {"name": "Fetched", "train": {"train": True}, "test": {"train": False}}})
+    return config(
+        {"torchvision": {"name": "Fetched", "train": {"train": True}, "test": {"train": False}}}
+    )
 
 
 def test_broken_download_does_not_pass_for_a_whole_one(fetched, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from making import config, everything, write_images, write_npz
 
-from ttfs.data import DataSet, dataset, load
+from ttfs.data import DataSet, Split, dataset, load
 from ttfs.data.augment import Augment
 from ttfs.data.places import DATA
 from ttfs.data.splits import hold_out
@@ -18,14 +18,23 @@ def numbered(count: int = 60) -> DataSet:
     images = np.zeros((count, 6, 6), dtype=np.uint8)
     images[:, 0, 0] = np.arange(count)
     np.savez(DATA / "numbered.npz", x=images, y=np.arange(count) % 3)
-    return load(config({"npz": "numbered.npz"}, test=0.2, augment={"shift": 1, "crop": 2, "flip": True}))
+    return load(
+        config({"npz": "numbered.npz"}, test=0.2, augment={"shift": 1, "crop": 2, "flip": True})
+    )
 
 
 def test_every_image_is_in_exactly_one_split_and_always_the_same():
-    splits = [[round(float(x[0, 0, 0]) * 255) for x in everything(split)[0]]
-              for data in (numbered(), numbered()) for split in (data.train, data.validation, data.test)]  # fmt: skip
-    assert sorted(itertools.chain(*splits[:3])) == list(range(60))
-    assert splits[:3] == splits[3:]
+    first, second = ([numbers(split) for split in splits(numbered())] for _ in range(2))
+    assert sorted(itertools.chain(*first)) == list(range(60))
+    assert first == second
+
+
+def splits(data: DataSet) -> tuple[Split, Split, Split]:
+    return data.train, data.validation, data.test
+
+
+def numbers(split: Split) -> list[int]:
+    return [round(float(image[0, 0, 0]) * 255) for image in everything(split)[0]]
 
 
 def test_hold_out_takes_each_class_by_its_share():
@@ -59,7 +68,8 @@ def test_a_last_image_alone_joins_the_batch_before_it_where_a_network_learns():
 def test_augmentation_does_not_move_the_order():
     train = numbered().train
     labels = [
-        everything(train, generator=torch.Generator().manual_seed(0), augment=augment)[1] for augment in (False, True)
+        everything(train, generator=torch.Generator().manual_seed(0), augment=augment)[1]
+        for augment in (False, True)
     ]
     assert torch.equal(*labels)
 
@@ -74,7 +84,9 @@ def test_streaming_gives_the_batches_of_memory(rng, monkeypatch, threads):
     streamed = load(settings)
     for split in ("train", "validation", "test"):
         one, other = (
-            everything(getattr(data, split), generator=torch.Generator().manual_seed(5), augment=True)
+            everything(
+                getattr(data, split), generator=torch.Generator().manual_seed(5), augment=True
+            )
             for data in (in_memory, streamed)
         )
         assert torch.equal(one[0], other[0])
@@ -121,19 +133,26 @@ def slow_reference(image: np.ndarray, augment: Augment, shift, crop, flip) -> np
 
 
 @pytest.mark.parametrize(
-    "augment", [Augment(), Augment(shift=2), Augment(crop=3), Augment(flip=True), Augment(1, 2, True)], ids=str
+    "augment",
+    [Augment(), Augment(shift=2), Augment(crop=3), Augment(flip=True), Augment(1, 2, True)],
+    ids=str,
 )
 def test_augmentation_is_the_slow_one(augment):
     images = torch.rand(50, 3, 7, 5)
     moves = augment.draw(50, torch.Generator().manual_seed(0))
-    expected = [slow_reference(image.numpy(), augment, *move) for image, *move in zip(images, *moves, strict=True)]
+    expected = [
+        slow_reference(image.numpy(), augment, *move)
+        for image, *move in zip(images, *moves, strict=True)
+    ]
     assert np.array_equal(augment.move(images, moves).numpy(), np.stack(expected))
 
 
 def test_augmentation_is_uniform():
     moves = Augment(shift=1, crop=1, flip=True).draw(9000, torch.Generator().manual_seed(0))
     for corner in (moves.shift, moves.crop):
-        assert (corner[:, 0] * 3 + corner[:, 1]).bincount().tolist() == pytest.approx([1000] * 9, abs=150)
+        assert (corner[:, 0] * 3 + corner[:, 1]).bincount().tolist() == pytest.approx(
+            [1000] * 9, abs=150
+        )
     assert moves.flip.float().mean() == pytest.approx(0.5, abs=0.03)
 
 

@@ -1,5 +1,7 @@
 """What each fault of data or configuration is called."""
 
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -117,9 +119,12 @@ def test_sizes_that_do_not_fit(rng):
 
 def test_torchvision_faults(rng, monkeypatch):
     def source(**changes):
-        return {"torchvision": {"name": "MNIST", "train": {"train": True}, "test": {"train": False}} | changes}
+        return {
+            "torchvision": {"name": "MNIST", "train": {"train": True}, "test": {"train": False}}
+            | changes
+        }
 
-    assert "no class 'MNITS'" in fault(source(name="MNITS"))
+    assert "no data set 'MNITS'; did you mean 'MNIST'?" in fault(source(name="MNITS"))
     assert "MNIST does not take {'trian': True}" in fault(source(train={"trian": True}))
     assert "'tets'" in fault(source(name="SVHN", train={"split": "train"}, test={"split": "tets"}))
     assert "neither arrays nor image files" in fault(source(name="FakeData", train={}, test={}))
@@ -140,9 +145,52 @@ def _no_network(self):
 
 @pytest.mark.parametrize("source", ["{bundled: digits}", "{npz: a.npz}", "{folder: a}"])
 def test_the_schema_asks_for_validation_where_the_source_has_none(source):
-    lines = f"title: M\nsource: {source}\nshape: [1, 6, 6]\nclasses: 3\nepochs: 2\nbatch_size: 8\ncitation: me\n"
+    lines = (
+        f"title: M\nsource: {source}\nshape: [1, 6, 6]\nclasses: 3\nepochs: 2\nbatch_size: 8\n"
+        "citation: me\n"
+    )
     Path("made.yaml").write_text(lines)
     with pytest.raises(UserError, match="missing key 'validation'"):
         read_yaml("made.yaml", "dataset")
     Path("made.yaml").write_text(lines.replace(source, "{generated: yin-yang}"))
     assert "validation" not in read_yaml("made.yaml", "dataset")
+
+
+@pytest.mark.parametrize("half", ["train", "test"])
+def test_an_empty_half(rng, half):
+    write_npz(
+        rng, **{f"x_{half}": np.zeros((0, 6, 6), np.uint8), f"y_{half}": np.zeros(0, np.int64)}
+    )
+    said = (
+        "the test set of this source is empty"
+        if half == "test"
+        else "cannot take 0.25 out of 0 inputs"
+    )
+    assert said in fault({"npz": "made.npz"})
+
+
+def test_a_header_that_promises_more_than_memory(rng):
+    write_npz(rng)
+    header = np.lib.format.magic(1, 0)
+    text = str({"descr": "|u1", "fortran_order": False, "shape": (10**12, 6, 6)}).ljust(117) + "\n"
+    huge = header + struct.pack("<H", len(text)) + text.encode() + bytes(36)
+    with zipfile.ZipFile(DATA / "made.npz", "a") as archive:
+        archive.writestr("x.npy", huge)
+    message = fault({"npz": "made.npz"})
+    assert "made.npz: cannot be read as arrays: Unable to allocate" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("mnist", "; did you mean 'MNIST'?"),
+        ("fashion-mnist", "; did you mean 'FashionMNIST'?"),
+        ("__doc__", ""),
+        ("mnist.MNIST", "; did you mean 'MNIST'?"),
+        ("os", ""),
+        ("wrap_dataset_for_transforms_v2", ""),
+    ],
+)
+def test_names_in_torchvision_that_are_no_data_set(name, near):
+    source = {"torchvision": {"name": name, "train": {}}}
+    assert f"torchvision.datasets has no data set {name!r}{near}" in fault(source)

@@ -78,11 +78,15 @@ def test_the_ends_of_a_range_are_float32_as_the_inputs_are(rng):
 
 def test_a_range_is_of_floats_in_npz_alone(rng):
     write_npz(rng, size=(40, 4))
-    assert "uint8, which stand for 0 to 1; delete key 'range'" in fault(NPZ, shape=[4], range=[-1, 1])
+    assert "uint8, which stand for 0 to 1; delete key 'range'" in fault(
+        NPZ, shape=[4], range=[-1, 1]
+    )
     write_npz(rng, **{f"x_{half}": np.full((40, 2), 1e300) for half in ("train", "test")})
     assert "values run from inf" in fault(NPZ, shape=[2], range=[0, 1e30])
     write_images(rng, DATA / "made")
-    assert "key 'range': inputs of source 'folder' lie in [0, 1]" in fault({"folder": "made"}, range=[0, 2])
+    assert "key 'range': inputs of source 'folder' lie in [0, 1]" in fault(
+        {"folder": "made"}, range=[0, 2]
+    )
 
 
 @pytest.mark.parametrize("ends", [[1, 1], [2, 1], [0, 1e300], [1e-50, 2e-50]], ids=str)

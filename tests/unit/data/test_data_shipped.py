@@ -30,7 +30,9 @@ def test_class_counts_are_those_of_torchvision():
 
     for name in ("mnist", "fashion-mnist", "kmnist"):
         settings = shipped(name)
-        assert settings["classes"] == len(getattr(datasets, settings["source"]["torchvision"]["name"]).classes)
+        assert settings["classes"] == len(
+            getattr(datasets, settings["source"]["torchvision"]["name"]).classes
+        )
     emnist = shipped("emnist")
     split = emnist["source"]["torchvision"]["train"]["split"]
     assert emnist["classes"] == len(datasets.EMNIST.classes_split_dict[split])

@@ -27,7 +27,9 @@ def test_digits_are_those_of_scikit_learn():
     mine = torch.cat([everything(split)[0] for split in (data.train, data.validation, data.test)])
     theirs = torch.tensor(load_digits().images, dtype=torch.float32) / 16
     assert torch.equal(mine.flatten(1).sort(0).values, theirs.flatten(1).sort(0).values)
-    assert data.test.labels.bincount().tolist() == pytest.approx(np.bincount(load_digits().target) / 5, abs=1)
+    assert data.test.labels.bincount().tolist() == pytest.approx(
+        np.bincount(load_digits().target) / 5, abs=1
+    )
 
 
 def test_digits_and_arrays_need_no_torchvision():
@@ -54,7 +56,9 @@ def test_npz_with_one_set_is_split_three_ways(rng):
     assert data.train.inputs.values.dtype == torch.float32
 
 
-@pytest.mark.parametrize("size", [(40, 6, 6, 3), (40, 3, 6, 6)], ids=["channels-last", "channels-first"])
+@pytest.mark.parametrize(
+    "size", [(40, 6, 6, 3), (40, 3, 6, 6)], ids=["channels-last", "channels-first"]
+)
 def test_colors_become_grey_as_pillow_makes_them(rng, size):
     arrays = write_npz(rng, size=size)
     images, _ = everything(load(config({"npz": "made.npz"})).test)
@@ -121,12 +125,16 @@ def test_torchvision_grey_arrays(rng):
 
 
 def test_torchvision_color_arrays_channels_last(rng, monkeypatch):
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5=None: Path(path).exists())
+    monkeypatch.setattr(
+        "torchvision.datasets.cifar.check_integrity", lambda path, md5=None: Path(path).exists()
+    )
     folder = DATA / "cifar-10-batches-py"
     folder.mkdir()
     rows = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
     for name in [f"data_batch_{k}" for k in range(1, 6)] + ["test_batch"]:
-        (folder / name).write_bytes(pickle.dumps({"data": rows, "labels": [k % 10 for k in range(20)]}))
+        (folder / name).write_bytes(
+            pickle.dumps({"data": rows, "labels": [k % 10 for k in range(20)]})
+        )
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
     data = load(shipped("cifar10", validation=20))
     pixels = torch.tensor(rows).view(20, 3, 32, 32).float() / 255
@@ -137,7 +145,9 @@ def test_torchvision_color_arrays_channels_last(rng, monkeypatch):
 def test_torchvision_color_arrays_channels_first(rng, monkeypatch):
     from scipy.io import savemat
 
-    monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda path, md5=None: Path(path).exists())
+    monkeypatch.setattr(
+        "torchvision.datasets.svhn.check_integrity", lambda path, md5=None: Path(path).exists()
+    )
     images = rng.integers(0, 256, (32, 32, 3, 20), dtype=np.uint8)
     for half in ("train", "test"):
         savemat(DATA / f"{half}_32x32.mat", {"X": images, "y": np.arange(20)[:, None] % 10 + 1})
@@ -154,7 +164,9 @@ def test_torchvision_files(rng):
             folder = DATA / "imagenette2-160" / half / wnid
             folder.mkdir(parents=True)
             for k in range(4):
-                Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(folder / f"{k}.JPEG")
+                Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(
+                    folder / f"{k}.JPEG"
+                )
     data = load(shipped("imagenette", shape=[3, 16, 16], augment={}))
     assert (len(data.train), len(data.validation), len(data.test)) == (36, 4, 40)
     assert next(iter(data.test.batches(8)))[0].shape == (8, 3, 16, 16)

@@ -1,4 +1,4 @@
-"""The Yin-Yang set against formulas that do not share its code: the curve of its S, and areas of its parts."""
+"""The Yin-Yang set against formulas apart from its code: the curve of the S, areas of the parts."""
 
 import math
 
@@ -15,7 +15,7 @@ from ttfs.models import build
 
 
 def expected_class(x: float, y: float) -> int | None:
-    """Say it with the S as a curve: over a point at u from the center it runs at v = sign(u) sqrt(|u| (1/2 - |u|))."""
+    """Take the S as a curve around the center: v = sign(u) sqrt(|u| (1/2 - |u|))."""
     u, v = x - 0.5, y - 0.5
     if math.hypot(u, v) > 0.5:
         return None
@@ -41,7 +41,7 @@ def test_points_are_uniform_in_their_class_and_classes_are_balanced():
     points, labels = yin_yang("train")
     assert np.bincount(labels) / 5000 == pytest.approx([1 / 3] * 3, abs=0.02)
     x, y = points[:, 0], points[:, 1]
-    # Areas over pi: the disk 1/4, a dot 1/100, a half-disk less its dot 1/16 - 1/100, yin (1/4 - 2/100) / 2.
+    # Areas over pi: all 1/4, a dot 1/100, the small disk around it 1/16, yin (1/4 - 2/100) / 2.
     around_dot = np.hypot(x - 0.25, y - 0.5) < 0.25
     assert around_dot[labels == YIN].mean() == pytest.approx((1 / 16 - 1 / 100) / 0.115, abs=0.04)
     assert not around_dot[labels == YANG].any()
@@ -77,7 +77,9 @@ def test_its_parts_share_no_point():
 
 def test_what_it_cannot_be():
     source = {"generated": "yin-yang"}
-    assert "key 'validation': this source has a validation set already" in fault(source, shape=[4], validation=0.1)
+    assert "key 'validation': this source has a validation set already" in fault(
+        source, shape=[4], validation=0.1
+    )
     assert "inputs have 4 features, 'shape' asks for 5" in fault(source, shape=[5])
     assert "labels run from 0 to 2" in fault(source, shape=[4], classes=2)
 
