@@ -4,19 +4,39 @@ The public names load torch when first used, so that `import ttfs` and the comma
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ttfs.errors import ConversionError as ConversionError
+    from ttfs.hardware import Hardware as Hardware
+    from ttfs.hardware import deploy as deploy
+    from ttfs.metrics import spikes_per_neuron as spikes_per_neuron
+    from ttfs.snn import SpikingNetwork as SpikingNetwork
+    from ttfs.snn import convert as convert
+    from ttfs.snn import simulate as simulate
+    from ttfs.stages.load import load as load
 
 __version__ = "0.1.0"
 _HOMES = {
     "convert": "ttfs.snn",
     "simulate": "ttfs.snn",
     "SpikingNetwork": "ttfs.snn",
-    "ConversionError": "ttfs.snn",
+    "ConversionError": "ttfs.errors",
     "spikes_per_neuron": "ttfs.metrics",
     "Hardware": "ttfs.hardware",
     "deploy": "ttfs.hardware",
+    "load": "ttfs.stages.load",
 }
-__all__ = [*_HOMES]
+__all__ = [
+    "ConversionError",
+    "Hardware",
+    "SpikingNetwork",
+    "convert",
+    "deploy",
+    "load",
+    "simulate",
+    "spikes_per_neuron",
+]
 
 
 def __getattr__(name: str) -> Any:
