@@ -39,6 +39,7 @@ def load(folder: str | Path) -> Trained:
     if reason is not None:
         raise UserError(f"{network_folder}: {reason}; run the workflow again, which makes it anew")
     job = Job("deploy" if cell.hardware else "evaluate", _grid(cell, dict(made.config), record), cell, place=folder)
+    job.config = dict(record.config if cell.hardware else made.config)
     network = job.kind.on_hardware(job) if cell.hardware else job.kind.load(job)
     return Trained(network, job.data, record)
 
@@ -48,12 +49,11 @@ def _grid(cell: Cell, made: dict[str, Any], record: Record) -> Grid:
     dataset = {"augment": None, "epochs": None, "batch_size": None, **made["dataset"]}
     method = {"id": cell.method, **made["method"]}
     chip = record.config.get("hardware")
-    tuning = {} if record.config.get("tuned") else None
     return Grid(
         "loaded",
         {"seeds": [cell.seed], "deployed": [], "reference": ""},
         {cell.dataset: Variant(cell.dataset, dataset)},
         {cell.model: Variant(cell.model, made["model"])} if "model" in made else {},
         {cell.method: Variant(cell.method, method)},
-        {cell.hardware: Variant(cell.hardware, {"id": cell.hardware, **chip, "tuning": tuning})} if chip else {},
+        {cell.hardware: Variant(cell.hardware, {"id": cell.hardware, **chip})} if chip else {},
     )
