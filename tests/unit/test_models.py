@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 import ttfs
-from ttfs.config import CONFIGS, read_yaml
+from ttfs.config import read_yaml
 from ttfs.errors import UserError
 from ttfs.models import build, parse
 from ttfs.models.stamp import model_stamp
 
-SHIPPED = {path.stem: path for path in sorted((CONFIGS / "models").glob("*.yaml"))}
+ROOT = Path(__file__).parents[2]
+SHIPPED = {path.stem: path for path in sorted((ROOT / "configs/models").glob("*.yaml"))}
 GRAY, COLOR = (1, 28, 28), (3, 32, 32)
 
 
@@ -529,7 +530,7 @@ def test_the_schema_refuses(model, lines: str):
 
 
 def test_the_network_of_the_documentation_can_be_imported(model, nets):
-    page = (CONFIGS.parent / "docs/add-a-model.md").read_text()
+    page = (ROOT / "docs/add-a-model.md").read_text()
     [code] = re.findall(r"```python\n(from math.*?)```", page, re.DOTALL)
     [lines] = re.findall(r"```yaml\ntitle: My network\n(.*?)```", page, re.DOTALL)
     network = model(lines.replace("mypackage.nets", nets(code)), (2, 9), classes=3)

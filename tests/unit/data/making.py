@@ -8,10 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from ttfs.config import CONFIGS, read_yaml
+from ttfs.config import read_yaml
 from ttfs.data import Split, load
 from ttfs.data.places import DATA
 from ttfs.errors import UserError
+
+ROOT = Path(__file__).parents[3]
+CONFIGS = ROOT / "configs"
 
 
 def config(source: dict, **changes) -> dict:

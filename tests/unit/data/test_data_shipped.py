@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from making import shipped
+from making import CONFIGS, ROOT, shipped
 
-from ttfs.config import CONFIGS, read_yaml
+from ttfs.config import read_yaml
 from ttfs.data import load
 
 SHIPPED = sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
@@ -39,7 +39,7 @@ def test_class_counts_are_those_of_torchvision():
 
 
 def test_the_documented_example_works(monkeypatch):
-    page = (CONFIGS.parent / "docs/add-a-dataset.md").read_text()
+    page = (ROOT / "docs/add-a-dataset.md").read_text()
     [script] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     [settings] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     exec(script, {})

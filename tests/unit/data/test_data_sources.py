@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from making import config, everything, shipped, write_images, write_mnist, write_npz
+from making import ROOT, config, everything, shipped, write_images, write_mnist, write_npz
 from PIL import Image
 
-from ttfs.config import CONFIGS, read_yaml
 from ttfs.data import dataset, load
 from ttfs.data.image_files import decode
 from ttfs.data.inputs import InMemory
@@ -22,7 +21,7 @@ from ttfs.data.places import DATA
 def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
-    data = load(read_yaml(CONFIGS / "datasets/digits.yaml", "dataset"))
+    data = load(shipped("digits"))
     assert (len(data.train), len(data.validation), len(data.test)) == (1294, 144, 359)
     mine = torch.cat([everything(split)[0] for split in (data.train, data.validation, data.test)])
     theirs = torch.tensor(load_digits().images, dtype=torch.float32) / 16
@@ -34,11 +33,11 @@ def test_digits_are_those_of_scikit_learn():
 
 def test_digits_and_arrays_need_no_torchvision():
     code = (
-        "import sys; from ttfs.config import read_yaml, CONFIGS; from ttfs.data import load;"
-        "load(read_yaml(CONFIGS / 'datasets/digits.yaml', 'dataset'));"
+        "import sys; from ttfs.config import read_yaml; from ttfs.data import load;"
+        "load(read_yaml('configs/datasets/digits.yaml', 'dataset'));"
         "assert not {'torchvision', 'sklearn', 'lightning'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=CONFIGS.parent)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_npz_keeps_order_and_values_of_the_test_set(rng):

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import config, shipped, write_images, write_mnist, write_npz
+from making import ROOT, config, shipped, write_images, write_mnist, write_npz
 
-from ttfs.config import CONFIGS
 from ttfs.data import load
 from ttfs.data.places import DATA
 from ttfs.data.stamp import data_stamp
@@ -40,7 +39,7 @@ def test_it_needs_the_standard_library_alone():
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True,
-        cwd=CONFIGS.parent, env={"PYTHONPATH": str(CONFIGS.parent)},
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert set(eval(done.stdout)) <= {"__main__", "ttfs"}
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from making import everything, fault, shipped
+from making import CONFIGS, everything, fault, shipped
 from torch import nn
 
-from ttfs.config import CONFIGS, read_yaml
+from ttfs.config import read_yaml
 from ttfs.data import load
 from ttfs.data.yin_yang import DOT, YANG, YIN, class_of, yin_yang
 from ttfs.models import build
