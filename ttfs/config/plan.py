@@ -108,8 +108,8 @@ class Grid:
     hardware: dict[str, Variant] = field(default_factory=dict, repr=False)
     studies: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     published: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    models_of: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
-    """The models of a data set that does not take those of the grid."""
+    own: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, repr=False)
+    """{(data set, "models" or "methods"): ids} where a data set does not take those of the grid."""
 
     @property
     def folder(self) -> Path:
@@ -119,14 +119,14 @@ class Grid:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """The cells of networks, in the order of the grid file, each once."""
-        found = (
-            Cell(dataset, model if self.kind(method).uses_model else NO_MODEL, method, seed)
-            for dataset in self.datasets
-            for model in self.models_of.get(dataset, tuple(self.models))
-            for seed in self.settings["seeds"]
-            for method in self.methods
-        )
-        return tuple(dict.fromkeys(found))
+        found: dict[Cell, None] = {}
+        for dataset in self.datasets:
+            models = self.own.get((dataset, "models"), tuple(self.models))
+            methods = self.own.get((dataset, "methods"), tuple(self.methods))
+            for model, seed, method in itertools.product(models, self.settings["seeds"], methods):
+                own = model if self.kind(method).uses_model else NO_MODEL
+                found[Cell(dataset, own, method, seed)] = None
+        return tuple(found)
 
     @cached_property
     def deployments(self) -> tuple[Cell, ...]:
@@ -282,16 +282,7 @@ def load_grid(path: str | Path) -> Grid:
             ("dataset", "datasets"), ("model", "models"), ("method", "methods"), ("hardware", "hardware")
         )
     }  # fmt: skip
-    models_of = {}
-    for entry in settings["datasets"]:
-        if isinstance(entry, dict) and "models" in entry:
-            own = _points("model", entry["models"], f"{path}: key 'datasets.models'")
-            points["model"] |= own
-            names = [v.id for v in variants("dataset", entry, f"{path}: key 'datasets'")]
-            models_of |= dict.fromkeys(names, tuple(own))
-    listed = tuple(_points("model", settings["models"], f"{path}: key 'models'"))
-    for name in points["dataset"]:
-        models_of.setdefault(name, listed)
+    own = _own(settings, points, path)
     grid = Grid(
         settings["id"],
         settings,
@@ -301,10 +292,28 @@ def load_grid(path: str | Path) -> Grid:
         points["hardware"],
         {name: _read_study(name, path) for name in settings["studies"]},
         [read_named("published", name, str(path)) for name in known("published")],
-        models_of,
+        own,
     )
     _check(grid, path)
     return grid
+
+
+def _own(
+    settings: Mapping[str, Any], points: dict[str, dict[str, Variant]], path: Path
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The models and methods of each data set: its entry's, or those that the grid lists. Adds the former to points."""
+    listed = {"models": tuple(points["model"]), "methods": tuple(points["method"])}
+    own = {}
+    for entry in settings["datasets"]:
+        for key in listed:
+            names = listed[key]
+            if isinstance(entry, dict) and key in entry:
+                found = _points(key.removesuffix("s"), entry[key], f"{path}: key 'datasets.{key}'")
+                points[key.removesuffix("s")] |= found
+                names = tuple(found)
+            for point in variants("dataset", entry, f"{path}: key 'datasets'"):
+                own[point.id, key] = names
+    return own
 
 
 def _points(noun: str, entries: Iterable[Any], where: str) -> dict[str, Variant]:
@@ -354,6 +363,13 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
             f"{path}: key 'methods': {name!r} starts from {source!r}, which the grid does not list; "
             f"add {source!r}"
         )
+    for dataset in grid.datasets:
+        methods = grid.own.get((dataset, "methods"), tuple(grid.methods))
+        if name in methods and source not in methods:
+            raise UserError(
+                f"{path}: key 'datasets.methods': on {dataset}, {name!r} starts from {source!r}, which is not "
+                f"listed there; add {source!r}"
+            )
     seen = [name]
     while source is not None and source in grid.methods:
         if source in seen:
