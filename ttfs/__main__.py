@@ -51,15 +51,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ttfs", description=(__doc__ or "").split("\n")[0])
     verbs = parser.add_subparsers(title="verbs", metavar="verb", required=True)
 
-    def verb(name: str, help: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    def verb(
+        name: str, help: str, run: Callable[[argparse.Namespace], int]
+    ) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=help, description=help)
         added.set_defaults(run=run, verb=name)
         return added
 
     added = verb("run", "run a grid: all that is not up to date", _run)
-    added.add_argument("grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)")
+    added.add_argument(
+        "grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)"
+    )
     added.add_argument("rest", nargs=argparse.REMAINDER, help="further options of snakemake")
-    added = verb("serve", "keep torch imported for the stages of a run; the workflow starts one", _serve)
+    added = verb(
+        "serve", "keep torch imported for the stages of a run; the workflow starts one", _serve
+    )
     added.add_argument("socket", help="path of the socket")
     added.add_argument("process", type=int, help="process of the run, with which it ends")
     added = verb("init", "copy a grid and a data set's file to configs/, to start from", _init)
@@ -70,9 +76,15 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("cell", help="name of the cell, as `check` lists them")
     for name, help in OF_A_GRID.items():
         added = verb(name, help, _on_grid)
-        added.add_argument("grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)")
+        added.add_argument(
+            "grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)"
+        )
         if name == "archive":
-            added.add_argument("--mixed", action="store_true", help="also records of different code or a dirty tree")
+            added.add_argument(
+                "--mixed",
+                action="store_true",
+                help="also records of different code or a dirty tree",
+            )
     return parser
 
 

@@ -5,6 +5,7 @@ statements. Comments, docstrings and layout do not count; neither does the bookk
 """
 
 import ast
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,11 +100,8 @@ def _visible(name: str, hidden: frozenset[str]) -> ast.Module:
     body: list[ast.stmt] = []
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
-            kept = [n for n in node.body if not (isinstance(n, ast.FunctionDef) and n.name in hidden)]
-            node = ast.ClassDef(
-                name=node.name, bases=node.bases, keywords=node.keywords, body=kept,
-                decorator_list=node.decorator_list, type_params=[],
-            )  # fmt: skip
+            node = copy.copy(node)
+            node.body = [n for n in node.body if getattr(n, "name", "") not in hidden]
         body.append(node)
     return ast.Module(body=body, type_ignores=[])
 
@@ -157,7 +155,11 @@ class _WithoutText(ast.NodeTransformer):
 def _path(name: str) -> Path | None:
     """The file of a module; kinds and metrics may lie outside this package, in the working directory."""
     package, _, stem = name.rpartition(".")
-    folders = [Path(__file__).parents[1].joinpath(*package.split("."))] if package else [Path(__file__).parents[1]]
+    folders = (
+        [Path(__file__).parents[1].joinpath(*package.split("."))]
+        if package
+        else [Path(__file__).parents[1]]
+    )
     if package in ("ttfs.methods", "ttfs.metrics"):
         folders = [Path(place) for place in import_module(package).__path__]
     for folder in folders:

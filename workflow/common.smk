@@ -87,14 +87,14 @@ def all_jobs():
 
 def records():
     """The records of what is not due: views are made anew when one is newer than they are."""
-    cells = (*GRID.cells, *GRID.deployments, *GRID.study_cells)
+    cells = GRID.every
     due = {cell for _, cell in DUE}
     return [cell.folder / "record.json" for cell in cells if cell not in due]
 
 
 def view_marker(name, *modules):
     """The file that says of which code and configuration a view is."""
-    cells = (*GRID.cells, *GRID.deployments, *GRID.study_cells)
+    cells = GRID.every
     parts = [cell.name for cell in cells]
     content = {"settings": GRID.settings, "published": GRID.published}
     return f"{GRID.folder}/.views/{name}-{digest_of(content, code_digest(*modules), *parts)}"

@@ -1,7 +1,27 @@
 """Configuration: files read and checked, axes made points, grids laid out into cells. Imports no torch."""
 
-from ttfs.config.plan import NO_MODEL, RESULTS, STORE, Cell, Grid, Study, column, kind_of, load_grid
-from ttfs.config.read import SHIPPED, find, known, read_named, read_yaml, schema_of, shorten, suggest
+from ttfs.config.plan import (
+    NO_MODEL,
+    RESULTS,
+    STORE,
+    Cell,
+    Grid,
+    Stage,
+    Study,
+    column,
+    kind_of,
+    load_grid,
+)
+from ttfs.config.read import (
+    SHIPPED,
+    find,
+    known,
+    read_named,
+    read_yaml,
+    schema_of,
+    shorten,
+    suggest,
+)
 from ttfs.config.variants import POINT, Variant, text_of, value_at, variants
 
 __all__ = [
@@ -12,6 +32,7 @@ __all__ = [
     "STORE",
     "Cell",
     "Grid",
+    "Stage",
     "Study",
     "Variant",
     "column",

@@ -1,11 +1,11 @@
 """Lay a grid out into cells: what is to be made, from what, and what its numbers depend on."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ttfs.config.read import grid_path, known, read_named, read_yaml, suggest
 from ttfs.config.variants import Variant, text_of, value_at, variants
@@ -18,6 +18,8 @@ RESULTS = Path("results")
 STORE = RESULTS / "cells"
 RESERVED = ("cells", "published")
 """Names of folders of `results/` that no grid can have."""
+Stage = Literal["make", "evaluate", "deploy", "study"]
+"""The stages of cells."""
 NO_MODEL = "none"
 """Stands for the model in the cells of kinds that use none."""
 BUDGET = ("epochs", "batch_size", "augment")
@@ -56,7 +58,12 @@ class Cell:
     @property
     def ids(self) -> dict[str, Any]:
         """What tells the cell from others, as records and tables hold it."""
-        own = {"dataset": self.dataset, "model": self.model, "method": self.method, "seed": self.seed}
+        own = {
+            "dataset": self.dataset,
+            "model": self.model,
+            "method": self.method,
+            "seed": self.seed,
+        }
         return own | ({"hardware": self.hardware} if self.hardware else {})
 
     @property
@@ -141,9 +148,14 @@ class Grid:
         """The cells of studies."""
         return tuple(Study(name) for name in self.studies)
 
+    @cached_property
+    def every(self) -> tuple[Cell | Study, ...]:
+        """All cells: of networks, of networks on hardware, of studies."""
+        return (*self.cells, *self.deployments, *self.study_cells)
+
     def find(self, name: str) -> Cell | Study:
         """Return the cell of a name; raise UserError if the grid has none."""
-        for cell in (*self.cells, *self.deployments, *self.study_cells):
+        for cell in self.every:
             if cell.name == name:
                 return cell
         raise UserError(f"grid {self.name} has no cell {name!r}; `python -m ttfs check` lists them")
@@ -215,7 +227,9 @@ class Grid:
         while trained is not None and not self.methods[trained.method].config.get("train"):
             trained = self.source(trained)
         if trained is None:
-            raise UserError(f"{cell.name}: nothing that it comes from was trained, so no budget is known")
+            raise UserError(
+                f"{cell.name}: nothing that it comes from was trained, so no budget is known"
+            )
         return content | {"train": self._method(trained)["train"] | FINE_TUNING | tuning}
 
     def study_slice(self, study: Study) -> dict[str, Any]:
@@ -331,7 +345,7 @@ def _check(grid: Grid, path: Path) -> None:
     for name, method in grid.methods.items():
         grid.kind(name).check(method.config, f"configs/methods/{method.config['id']}.yaml")
         _check_source(name, grid, path)
-    for name, model in grid.models.items():
+    for model in grid.models.values():
         _check_model(model.config)
     deployable = [name for name in grid.methods if grid.kind(name).deployable]
     for name in grid.settings["deployed"]:

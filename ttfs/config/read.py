@@ -93,7 +93,9 @@ def schema_for(noun: str, content: Mapping[str, Any], where: str) -> Mapping[str
     if "kind" not in content:
         raise UserError(f"{where}: missing key 'kind'; choose from: {', '.join(kinds())}")
     if content["kind"] not in kinds():
-        raise UserError(f"{where}: key 'kind' is {content['kind']!r}{suggest(str(content['kind']), kinds())}")
+        raise UserError(
+            f"{where}: key 'kind' is {content['kind']!r}{suggest(str(content['kind']), kinds())}"
+        )
     return method_schema(content["kind"])
 
 
@@ -116,9 +118,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected 'key: value' lines, found {type(content).__name__}")
     if not ID.fullmatch(path.stem):
-        raise UserError(
-            f"{path}: the file's name is its id and may hold only a-z, 0-9 and '-'"
-        )
+        raise UserError(f"{path}: the file's name is its id and may hold only a-z, 0-9 and '-'")
     return content
 
 
@@ -176,7 +176,9 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?[0-9]+", "-+0123456789"),
     ("float", _NUMBER, "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first
+    )
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 
@@ -251,12 +253,18 @@ def _explain(error: jsonschema.ValidationError) -> str:
         value = error.validator_value
         choices = [str(one) for one in (value if error.validator == "enum" else [value])]
         return f"key '{where}' is {error.instance!r}{suggest(str(error.instance), choices)}"
-    if error.validator == "oneOf" and all(set(option) == {"required"} for option in error.validator_value):
-        keys = [f"'{prefix}{key}'" for option in error.validator_value for key in option["required"]]
+    if error.validator == "oneOf" and all(
+        set(option) == {"required"} for option in error.validator_value
+    ):
+        keys = [
+            f"'{prefix}{key}'" for option in error.validator_value for key in option["required"]
+        ]
         return f"give exactly one of the keys {', '.join(keys[:-1])} and {keys[-1]}"
     if error.validator == "dependentRequired":
         pairs = ((key, other) for key, others in error.validator_value.items() for other in others)
-        key, other = next((k, o) for k, o in pairs if k in error.instance and o not in error.instance)
+        key, other = next(
+            (k, o) for k, o in pairs if k in error.instance and o not in error.instance
+        )
         return f"key '{prefix}{key}' needs key '{prefix}{other}'"
     message = " ".join(error.message.split())
     message = message if len(message) <= 200 else message[:200] + "…"

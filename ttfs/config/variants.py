@@ -49,7 +49,9 @@ def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[
         del content["id"]
         for key, value in zip(keys, point, strict=True):
             _set(content, key, None if value == "none" and _takes_null(key, schema) else value)
-        place = f"{where}: {base_id} with " + ", ".join(f"{k}: {v}" for k, v in zip(keys, point, strict=True))
+        place = f"{where}: {base_id} with " + ", ".join(
+            f"{k}: {v}" for k, v in zip(keys, point, strict=True)
+        )
         config = {"id": base_id, **complete(content, schema, place if axes else where)}
         name = _id(base, config, schema)
         if not re.fullmatch(POINT, name) or len(name) > LONGEST:
@@ -136,7 +138,11 @@ def _id(base: Mapping[str, Any], point: Mapping[str, Any], schema: Mapping[str, 
 
 
 def _differences(
-    base: Mapping[str, Any], point: Mapping[str, Any], schema: Mapping[str, Any], prefix: str, known: list[str]
+    base: Mapping[str, Any],
+    point: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    prefix: str,
+    known: list[str],
 ) -> Iterator[str]:
     """Yield `key=value` for each value of the point that is not the base's, under its shortest unique name."""
     for key in sorted({*base, *point}):

@@ -12,7 +12,7 @@ from typing import Any
 
 from ttfs.config.read import suggest
 from ttfs.errors import UserError
-from ttfs.methods._job import Job
+from ttfs.methods._job import Job, Task
 from ttfs.methods._kind import Kind
 from ttfs.methods._options import Check, Options, SpikingTrain, TorchOptions, Train, schema
 
@@ -22,6 +22,7 @@ __all__ = [
     "Kind",
     "Options",
     "SpikingTrain",
+    "Task",
     "TorchOptions",
     "Train",
     "kind",
@@ -48,7 +49,9 @@ def kind(name: str) -> Kind:
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Kind) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, Kind)
+        and value.__module__ == module.__name__
     ]
     if len(found) != 1:
         raise UserError(f"{module.__file__}: holds {len(found)} subclasses of Kind; give it one")

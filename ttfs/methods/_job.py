@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttfs.config import Cell, Grid
+from ttfs.config import Cell, Grid, Stage, Study
 from ttfs.errors import UserError
 from ttfs.files import atomic_write
 
@@ -23,15 +23,55 @@ Row = dict[str, Any]
 
 
 @dataclass
-class Job:
-    """One stage on one cell."""
+class Task:
+    """One stage on one cell, be it a network, a network on hardware or a study."""
 
-    stage: str
+    stage: Stage
     grid: Grid
-    cell: Cell
+    cell: Cell | Study
     started: float = field(default_factory=time.monotonic)
     files: list[str] = field(default_factory=list)
     """Names of the files that the stage has written."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the results of the cell go."""
+        return self.cell.folder
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of configuration and code of this stage, and of all that it builds on."""
+        from ttfs.results.state import Expected
+
+        return Expected(self.grid).digest(self.stage, self.cell)
+
+    @property
+    def threads(self) -> int:
+        """The threads that the method, or the study, sets."""
+        study = self.grid.studies.get(self.cell.name.removeprefix("studies/"))
+        return int(study["threads"]) if study else 1
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The slice of the configuration that this stage's numbers depend on."""
+        assert isinstance(self.cell, Study)
+        return self.grid.study_slice(self.cell)
+
+    def say(self, text: str) -> None:
+        """Report progress, for the terminal and the log."""
+        print(f"[{self.cell}] {text}", file=sys.stderr, flush=True)
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write a file of the cell, whole or not at all."""
+        atomic_write(self.folder / name, content)
+        self.files.append(name)
+
+
+@dataclass
+class Job(Task):
+    """A stage on a network, or on a network on hardware."""
+
+    cell: Cell
     place: Path | None = None
     """The folder of the cell, where that is not its place in the store of the working directory."""
 
@@ -41,7 +81,7 @@ class Job:
         return self.grid.kind(self.cell.method)
 
     @cached_property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:  # type: ignore[override]
         """The slice of the configuration that this stage's numbers depend on."""
         slices = {
             "make": self.grid.make_slice,
@@ -50,12 +90,10 @@ class Job:
         }
         return slices[self.stage](self.cell)
 
-    @cached_property
-    def digest(self) -> str:
-        """The digest of configuration and code of this stage, and of all that it builds on."""
-        from ttfs.results.state import Expected
-
-        return Expected(self.grid).digest(self.stage, self.cell)
+    @property
+    def threads(self) -> int:
+        """The threads that the method sets."""
+        return int(self.options.get("threads", 1))
 
     @cached_property
     def options(self) -> Mapping[str, Any]:
@@ -127,10 +165,6 @@ class Job:
         torch.manual_seed(seed(*self.axes, "init"))
         return self.build()
 
-    def say(self, text: str) -> None:
-        """Report progress, for the terminal and the log."""
-        print(f"[{self.cell}] {text}", file=sys.stderr, flush=True)
-
     def save(self, state: Any) -> None:
         """Write weights.pt: a `state_dict`, or anything else of tensors, numbers, text, lists and dictionaries."""
         import torch
@@ -170,11 +204,6 @@ class Job:
                 f"{path}: not of this network ({reason}); run the workflow again, which makes it anew"
             ) from None
         return network
-
-    def write(self, name: str, content: str | bytes) -> None:
-        """Write a file of the cell, whole or not at all."""
-        atomic_write(self.folder / name, content)
-        self.files.append(name)
 
     def curve(self) -> Sequence[Mapping[str, float]]:
         """Return the rows of the cell's curve.csv, one an epoch; empty where nothing was trained."""

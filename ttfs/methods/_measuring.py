@@ -10,7 +10,15 @@ from torch.nn.utils import parametrize
 
 from ttfs.errors import UserError
 from ttfs.methods._job import Job, Row
-from ttfs.metrics import Seen, Subject, accuracy, dense_energy, fan_out, measure, multiply_accumulates
+from ttfs.metrics import (
+    Seen,
+    Subject,
+    accuracy,
+    dense_energy,
+    fan_out,
+    measure,
+    multiply_accumulates,
+)
 from ttfs.metrics.selection import kept_epoch
 from ttfs.snn import (
     OUTPUT,
@@ -24,9 +32,7 @@ BATCH = 500
 
 
 @torch.no_grad()
-def answers(
-    answer: Callable[[Tensor], Tensor | Seen], job: Job
-) -> Iterator[Seen]:
+def answers(answer: Callable[[Tensor], Tensor | Seen], job: Job) -> Iterator[Seen]:
     """Yield what a classifier answers for each batch of the test split, on the CPU.
 
     `answer` maps items [N, ...] to logits, or to a `Seen` whose labels are still to be filled in.
@@ -109,7 +115,9 @@ def _simulated(snn: SpikingNetwork, limits: Mapping[str, Any], job: Job) -> Iter
 
 
 @torch.no_grad()
-def simulation_errors(snn: SpikingNetwork, simulation: Simulation, items: Tensor) -> dict[str, float]:
+def simulation_errors(
+    snn: SpikingNetwork, simulation: Simulation, items: Tensor
+) -> dict[str, float]:
     """Return {layer: largest difference of closed form and simulator, in tau_c}; silence counts as a spike at t_max."""
     logits, charges = snn.charges(items)
     errors = {OUTPUT: (simulation.logits - logits).abs().max().item()}
@@ -120,19 +128,28 @@ def simulation_errors(snn: SpikingNetwork, simulation: Simulation, items: Tensor
 
 
 def check_logits(
-    found: Mapping[str, float], limits: Mapping[str, float], reference: nn.Module, snn: SpikingNetwork, job: Job
+    found: Mapping[str, float],
+    limits: Mapping[str, float],
+    reference: nn.Module,
+    snn: SpikingNetwork,
+    job: Job,
 ) -> None:
     """Raise UserError, with the layer named where it can be, where the TTFS network is not its reference network."""
     difference, limit = found["logit_difference"], limits["logit_difference"]
     if difference <= limit and found["agreement"] >= limits["agreement"]:
         return
     converted, where = not job.options.get("train"), ""
-    if converted and snn.neuron == "b1":  # α1 neurons are rescaled, and the graph of a trained one is no ANN's
+    if (
+        converted and snn.neuron == "b1"
+    ):  # α1 neurons are rescaled, and the graph of a trained one is no ANN's
         worst: dict[str, float] = {}
         for items, _ in job.data.test.batches(BATCH, device=job.device):
             for name, value in layer_differences(reference, snn, items).items():
                 worst[name] = max(worst.get(name, 0.0), value)
-        name = next((name for name, value in worst.items() if value > limit), max(worst, key=worst.__getitem__))
+        name = next(
+            (name for name, value in worst.items() if value > limit),
+            max(worst, key=worst.__getitem__),
+        )
         where = f"; first off is layer {name}, by {worst[name]:.1e}"
     raise UserError(
         f"not the ReLU network: logits differ by {difference:.1e} of the largest (tolerance {limit:.0e}), agreement "

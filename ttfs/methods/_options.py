@@ -26,7 +26,8 @@ class TorchOptions(Options):
         description="Threads of one job. Part of the result, because sums are taken in another order",
     )  # fmt: skip
     device: Literal["cpu", "cuda", "auto"] = Field(
-        "cpu", description="Where networks are trained and measured; auto takes the GPU where there is one"
+        "cpu",
+        description="Where networks are trained and measured; auto takes the GPU where there is one",
     )
 
 
@@ -48,7 +49,9 @@ class Train(Options):
     epochs: int | None = Field(
         None, ge=1, le=1_000_000, description="null takes the data set's, the same for all methods"
     )
-    batch_size: int | None = Field(None, ge=1, le=1_000_000, description="null takes the data set's")
+    batch_size: int | None = Field(
+        None, ge=1, le=1_000_000, description="null takes the data set's"
+    )
     augment: Any = Field(
         None,
         description="Keys that take the place of the data set's; none switches augmentation off",
@@ -70,7 +73,9 @@ class Train(Options):
         "best", description="The epoch whose weights are kept; best by validation accuracy"
     )
     patience: int | None = Field(
-        None, ge=1, description="Stop after this many epochs without a better validation accuracy; null never"
+        None,
+        ge=1,
+        description="Stop after this many epochs without a better validation accuracy; null never",
     )
 
 
@@ -143,7 +148,9 @@ def _plain(rule: Mapping[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]
 
 def _nullable(rule: dict[str, Any]) -> dict[str, Any]:
     if "enum" in rule:
-        return {key: value for key, value in rule.items() if key != "type"} | {"enum": [*rule["enum"], None]}
+        return {key: value for key, value in rule.items() if key != "type"} | {
+            "enum": [*rule["enum"], None]
+        }
     return rule | {"type": [rule["type"], "null"]}
 
 

@@ -37,7 +37,9 @@ class B1(Kind):
         train: SpikingTrain | None = Field(
             None, description="Training in the spike-time domain; null leaves the mapping as it is"
         )
-        check: Check = Field(Check(), description="When it counts as its ReLU network")
+        check: Check = Field(
+            Check.model_validate({}), description="When it counts as its ReLU network"
+        )
 
     def starts_from(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the ReLU network, which is mapped, and, for a training that goes on, its own kind."""
@@ -46,7 +48,9 @@ class B1(Kind):
     def check(self, options: Mapping[str, Any], where: str) -> None:
         """Refuse a network that comes from nowhere."""
         if options["source"] is None and options["train"] is None:
-            raise UserError(f"{where}: give source, train, or both: a network is mapped, trained, or both")
+            raise UserError(
+                f"{where}: give source, train, or both: a network is mapped, trained, or both"
+            )
 
     def make(self, job: Job) -> None:
         """Map or draw the network, and train it if the options say so."""

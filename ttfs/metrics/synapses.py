@@ -27,7 +27,9 @@ def fan_out(snn: "SpikingNetwork") -> "dict[str, Tensor]":
     counts: dict[str, np.ndarray] = {}
     populations = []
     for population in connectivity(snn):
-        populations.append(replace(population, projection=None))  # synapses are large; none outlives its count
+        populations.append(
+            replace(population, projection=None)
+        )  # synapses are large; none outlives its count
         counts[population.name] = np.zeros(int(np.prod(population.shape)))
         if population.projection is not None:
             for name, matrix in population.projection.matrices.items():
@@ -36,15 +38,15 @@ def fan_out(snn: "SpikingNetwork") -> "dict[str, Tensor]":
     for population in reversed(populations):
         if population.kind == "concatenation":
             ends = np.cumsum([counts[source].size for source in population.sources])[:-1]
-            for source, part in zip(population.sources, np.split(counts.pop(population.name), ends), strict=True):
+            for source, part in zip(
+                population.sources, np.split(counts.pop(population.name), ends), strict=True
+            ):
                 counts[source] += part
     shapes = {p.name: p.shape for p in populations if p.kind in ("input", "fire", "pool")}
     return {name: torch.from_numpy(counts[name]).reshape(shape) for name, shape in shapes.items()}
 
 
-def synaptic_operations(
-    fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Tensor]"
-) -> "Tensor":
+def synaptic_operations(fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Tensor]") -> "Tensor":
     """Return the synaptic operations [N] of each image: sum over spikes of their fan-out.
 
     Takes which neurons spiked, `snn.fired` of the charges of `snn.charges(images, pooled=True)`, and the counts of

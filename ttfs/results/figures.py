@@ -29,10 +29,16 @@ MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 DEEPEST = 15.0
 """Points below the best accuracy that figures of hardware show; what is below is off the panel."""
 MOMENTS: dict[tuple[str, bool], tuple[str, dict[str, Any]]] = {
-    ("ttfs", False): ("TTFS, as mapped", {"linestyle": "--", "marker": "o", "fillstyle": "none", "linewidth": 1}),
+    ("ttfs", False): (
+        "TTFS, as mapped",
+        {"linestyle": "--", "marker": "o", "fillstyle": "none", "linewidth": 1},
+    ),
     ("ttfs", True): ("TTFS, fine-tuned", {"linestyle": "-", "marker": "o", "linewidth": 1.4}),
     ("relu", False): ("quantized ReLU", {"linestyle": "--", "marker": "x", "linewidth": 0.6}),
-    ("relu", True): ("quantized ReLU, fine-tuned", {"linestyle": "-", "marker": "x", "linewidth": 0.6}),
+    ("relu", True): (
+        "quantized ReLU, fine-tuned",
+        {"linestyle": "-", "marker": "x", "linewidth": 0.6},
+    ),
 }
 """Of the networks on hardware: network and whether it is fine-tuned, its name and its look."""
 STYLE: dict[Any, Any] = {
@@ -71,7 +77,9 @@ def write(results: Results, folder: Path) -> None:
 
 def accuracy_by_spikes(cell_table: pd.DataFrame, reference: str) -> Figure:
     """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std, networks without spikes as lines."""
-    cell_table = cell_table.reindex(columns=cell_table.columns.union(["accuracy", "spikes_per_neuron"], sort=False))
+    cell_table = cell_table.reindex(
+        columns=cell_table.columns.union(["accuracy", "spikes_per_neuron"], sort=False)
+    )
     color = _assign(COLORS, cell_table["model"])
     spiking = cell_table["spikes_per_neuron"].notna()
     marker = _assign(MARKERS, cell_table.loc[spiking, "method"])
@@ -81,13 +89,26 @@ def accuracy_by_spikes(cell_table: pd.DataFrame, reference: str) -> Figure:
             if method not in marker:
                 if method != reference:
                     continue
-                axes.axhline(group["accuracy"].mean(), color=color[model], linestyle="--", linewidth=1)
+                axes.axhline(
+                    group["accuracy"].mean(), color=color[model], linestyle="--", linewidth=1
+                )
                 continue
             x, y = group["spikes_per_neuron"], group["accuracy"]
-            look: dict[str, Any] = {"color": color[model], "marker": marker[method], "linestyle": "none"}
+            look: dict[str, Any] = {
+                "color": color[model],
+                "marker": marker[method],
+                "linestyle": "none",
+            }
             axes.plot(x, y, markersize=4, alpha=0.45, markeredgewidth=0, **look)
             axes.errorbar(
-                x.mean(), y.mean(), _bar(y), _bar(x), markersize=7, markeredgecolor="white", capsize=3, **look
+                x.mean(),
+                y.mean(),
+                _bar(y),
+                _bar(x),
+                markersize=7,
+                markeredgecolor="white",
+                capsize=3,
+                **look,
             )
         axes.set_xlabel(METRICS["spikes_per_neuron"].label)
         axes.set_ylabel("Test accuracy [%]")
@@ -106,7 +127,15 @@ def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
             depth = range(1, len(group) + 1)
             spread = group["spikes_per_neuron_std"].fillna(0.0)
             look: dict[str, Any] = {"color": color[model], "marker": marker[method]}
-            axes.errorbar(depth, group["spikes_per_neuron_mean"], spread, markersize=5, capsize=3, linewidth=1, **look)
+            axes.errorbar(
+                depth,
+                group["spikes_per_neuron_mean"],
+                spread,
+                markersize=5,
+                capsize=3,
+                linewidth=1,
+                **look,
+            )
         axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("Hidden layer, from the input")
@@ -118,15 +147,22 @@ def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
 def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame, reference: str) -> Figure:
     """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set; operating points ringed."""
     color = _assign(COLORS, table["model"])
-    marker = {name: MARKERS[place] for place, name in enumerate(PENALTIES) if (table[name] > 0).any()}
+    marker = {
+        name: MARKERS[place] for place, name in enumerate(PENALTIES) if (table[name] > 0).any()
+    }
     anns = cell_table[(cell_table["method"] == reference) & (cell_table["status"] == "ok")]
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for model, of_model in panel.groupby("model"):
             for penalty in marker or PENALTIES:
-                curve = of_model[(of_model[[name for name in PENALTIES if name != penalty]] == 0.0).all(axis=1)]
+                curve = of_model[
+                    (of_model[[name for name in PENALTIES if name != penalty]] == 0.0).all(axis=1)
+                ]
                 x, y = curve["spikes_per_neuron_mean"], curve["accuracy_mean"]
-                bars = (curve["accuracy_std"].fillna(0.0), curve["spikes_per_neuron_std"].fillna(0.0))
+                bars = (
+                    curve["accuracy_std"].fillna(0.0),
+                    curve["spikes_per_neuron_std"].fillna(0.0),
+                )
                 look: dict[str, Any] = {"color": color[model], "marker": marker.get(penalty, "o")}
                 axes.errorbar(x, y, *bars, markersize=4, capsize=2, linewidth=1, **look)
             chosen = of_model[of_model["operating_point"]]
@@ -142,10 +178,14 @@ def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame, reference: str) -> F
         axes.set_ylabel("Test accuracy [%]")
         axes.margins(0.1)
 
-    ring = Line2D([], [], color="0.3", marker="o", markersize=10, fillstyle="none", linestyle="none")
+    ring = Line2D(
+        [], [], color="0.3", marker="o", markersize=10, fillstyle="none", linestyle="none"
+    )
     ring.set_label("operating point, by validation")
     line = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{reference} (mean)")
-    return _panels(table, draw, [*_keys(color, {PENALTIES[name]: marker[name] for name in marker}), ring, line])
+    return _panels(
+        table, draw, [*_keys(color, {PENALTIES[name]: marker[name] for name in marker}), ring, line]
+    )
 
 
 class Axis(NamedTuple):
@@ -166,7 +206,9 @@ def axes_of(grid: Grid) -> list[Axis]:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 words = [w for w in chip.split("+") if not w.startswith(f"{key}=")]
                 found.setdefault((key, "+".join(words) or "ideal"), {})[float(value)] = chip
-    axes = [Axis(key, shared, dict(sorted(chips.items()))) for (key, shared), chips in found.items()]
+    axes = [
+        Axis(key, shared, dict(sorted(chips.items()))) for (key, shared), chips in found.items()
+    ]
     return [axis for axis in axes if len(axis.chips) > 1]
 
 
@@ -178,12 +220,17 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
     color = _assign(COLORS, table["model"])
     columns = min(4, len(axes_))
     rows = math.ceil(len(axes_) / columns)
-    keys = [*_keys(color, {}), Line2D([], [], color="0.3", linewidth=0.8, linestyle=":", label="ideal")]
+    keys = [
+        *_keys(color, {}),
+        Line2D([], [], color="0.3", linewidth=0.8, linestyle=":", label="ideal"),
+    ]
     keys += [Line2D([], [], color="0.3", label=label, **look) for label, look in MOMENTS.values()]
     in_a_row = max(1, 3 * columns // 2)
     height = 2.3 * rows * len(datasets) + 0.2 * math.ceil(len(keys) / in_a_row) + 0.2
     figure = Figure(figsize=(2.9 * columns, height), layout="constrained")
-    panels = figure.subplots(rows * len(datasets), columns, squeeze=False).reshape(len(datasets), -1)
+    panels = figure.subplots(rows * len(datasets), columns, squeeze=False).reshape(
+        len(datasets), -1
+    )
     for block, dataset in zip(panels, datasets, strict=True):
         of_dataset = table[table["dataset"] == dataset]
         for axes, axis in itertools.zip_longest(block, axes_):
@@ -192,7 +239,9 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
                 continue
             _draw_axis(axes, of_dataset, axis, color)
             axes.set_title(f"{dataset}: {axis.shared}", loc="left", fontweight="bold")
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST))
+            axes.set_ylim(
+                bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST)
+            )
         block[0].set_ylabel("Test accuracy [%]")
     figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), in_a_row))
     return figure
@@ -208,7 +257,9 @@ def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, color: Mapping[str, 
         mean, spread = curve["accuracy_mean"], curve["accuracy_std"].fillna(0.0)
         axes.plot(place, mean, color=color[model], markersize=4, **MOMENTS[network, tuned][1])
         if network == "ttfs":
-            axes.fill_between(place, mean - spread, mean + spread, color=color[model], alpha=0.2, linewidth=0)
+            axes.fill_between(
+                place, mean - spread, mean + spread, color=color[model], alpha=0.2, linewidth=0
+            )
             ideal = (mean - curve["accuracy_minus_ideal_mean"]).mean()
             axes.axhline(ideal, color=color[model], linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(chips)), [f"{level:g}" for level in axis.chips])
@@ -218,7 +269,9 @@ def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, color: Mapping[str, 
 
 def pareto(table: pd.DataFrame) -> Figure:
     """Accuracy by time steps until the answer, colored by spikes per neuron; ringed is what no other one beats."""
-    table = table.reindex(columns=table.columns.union(["time_steps_mean", "spikes_per_neuron_mean"], sort=False))
+    table = table.reindex(
+        columns=table.columns.union(["time_steps_mean", "spikes_per_neuron_mean"], sort=False)
+    )
     clocked = table["time_steps_mean"].notna() & table["spikes_per_neuron_mean"].notna()
     points = table[(table["network"] == "ttfs") & clocked]
     marker = _assign(MARKERS, points["model"])
@@ -229,9 +282,18 @@ def pareto(table: pd.DataFrame) -> Figure:
         for model, group in panel.groupby("model"):
             x, y = group["time_steps_mean"], group["accuracy_mean"]
             look: dict[str, Any] = {"marker": marker[model], "norm": shade, "cmap": "viridis_r"}
-            axes.scatter(x, y, 28, group["spikes_per_neuron_mean"], edgecolors="0.3", linewidths=0.4, **look)
+            axes.scatter(
+                x, y, 28, group["spikes_per_neuron_mean"], edgecolors="0.3", linewidths=0.4, **look
+            )
         front = panel[~_beaten(panel)]
-        axes.plot(front["time_steps_mean"], front["accuracy_mean"], "o", color="0.3", markersize=10, fillstyle="none")
+        axes.plot(
+            front["time_steps_mean"],
+            front["accuracy_mean"],
+            "o",
+            color="0.3",
+            markersize=10,
+            fillstyle="none",
+        )
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(bottom=max(axes.get_ylim()[0], panel["accuracy_mean"].max() - DEEPEST))
@@ -239,7 +301,14 @@ def pareto(table: pd.DataFrame) -> Figure:
         axes.set_ylabel("Test accuracy [%]")
 
     ring = Line2D(
-        [], [], color="0.3", marker="o", markersize=10, fillstyle="none", linestyle="none", label="not beaten"
+        [],
+        [],
+        color="0.3",
+        marker="o",
+        markersize=10,
+        fillstyle="none",
+        linestyle="none",
+        label="not beaten",
     )
     figure = _panels(points, draw, [*_keys({}, marker), ring])
     if len(points):
@@ -250,7 +319,11 @@ def pareto(table: pd.DataFrame) -> Figure:
 
 def _beaten(panel: pd.DataFrame) -> pd.Series:
     """Which points another one equals or betters in accuracy, time steps and spikes, and betters in one."""
-    values = panel[["accuracy_mean", "time_steps_mean", "spikes_per_neuron_mean"]].to_numpy() * [-1.0, 1.0, 1.0]
+    values = panel[["accuracy_mean", "time_steps_mean", "spikes_per_neuron_mean"]].to_numpy() * [
+        -1.0,
+        1.0,
+        1.0,
+    ]
     as_good = (values[None] <= values[:, None]).all(2)
     better = (values[None] < values[:, None]).any(2)
     return pd.Series((as_good & better).any(1), index=panel.index)
@@ -263,7 +336,14 @@ def training_curves(curves: pd.DataFrame) -> Figure:
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for (model, method, _), curve in panel.groupby(["model", "method", "seed"]):
             look: dict[str, Any] = {"color": color[model], "marker": marker[method]}
-            axes.plot(curve["epoch"], curve["validation_accuracy"], markersize=2.5, linewidth=0.8, alpha=0.8, **look)
+            axes.plot(
+                curve["epoch"],
+                curve["validation_accuracy"],
+                markersize=2.5,
+                linewidth=0.8,
+                alpha=0.8,
+                **look,
+            )
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("Validation accuracy [%]")
@@ -290,10 +370,14 @@ def _bar(values: pd.Series) -> float:
 def _keys(color: Mapping[str, str], marker: Mapping[str, str]) -> list[Line2D]:
     """Legend entries: a color for each model, a marker for each method."""
     models = [Line2D([], [], color=color[model], linewidth=4, label=model) for model in color]
-    return models + [Line2D([], [], color="0.3", marker=marker[m], linestyle="none", label=m) for m in marker]
+    return models + [
+        Line2D([], [], color="0.3", marker=marker[m], linestyle="none", label=m) for m in marker
+    ]
 
 
-def _panels(table: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], None], keys: Sequence[Line2D]) -> Figure:
+def _panels(
+    table: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], None], keys: Sequence[Line2D]
+) -> Figure:
     """One panel for each data set of the table, at most three in a row, and one legend below all of them."""
     groups = list(table.groupby("dataset"))
     columns = min(3, max(1, len(groups)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ttfs.config import STORE, Cell, Grid, Study
+from ttfs.config import STORE, Cell, Grid
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS, Metric
 from ttfs.results.record import FAILURE, RECORD, Record, dimensions, read
@@ -57,15 +57,16 @@ def collect(grid: Grid, store: Path = STORE) -> Results:
 
     Raises UserError if there is none, or if one cannot be read.
     """
-    cells: list[Cell | Study] = [*grid.cells, *grid.deployments, *grid.study_cells]
     found = []
-    for cell in cells:
+    for cell in grid.every:
         paths = (store / cell.name / name for name in (RECORD, FAILURE))
         path = next((path for path in paths if path.exists()), None)
         if path is not None:
             found.append(read(path, cell.name))
     if not found:
-        raise UserError(f"grid {grid.name}: no records of its cells; run the workflow first (`snakemake all`)")
+        raise UserError(
+            f"grid {grid.name}: no records of its cells; run the workflow first (`snakemake all`)"
+        )
     if store != STORE:
         return Results(grid, found)
     names = {record.name for record in found if record.status == "ok"}
@@ -203,7 +204,9 @@ def on_hardware(results: Results) -> pd.DataFrame:
     latency / latency.
     """
     grid, records = results.grid, results.of("hardware")
-    ideal = {record.name: record.metrics for record in results.of("networks") if record.status == "ok"}
+    ideal = {
+        record.name: record.metrics for record in results.of("networks") if record.status == "ok"
+    }
     drawn = wide(sorted(records, key=_plain_order), ["network", "draw"])
     keys = [*ROW, "hardware", "network"]
     if drawn.empty:
@@ -213,7 +216,11 @@ def on_hardware(results: Results) -> pd.DataFrame:
         seed = dict(group.iloc[0])
         own = ideal.get(Cell(**{name: seed[name] for name in (*ROW, "seed")}).name, {})
         accuracies = list(group["accuracy"])
-        seed |= {"draws": len(group), "accuracy": statistics.fmean(accuracies), OF_DRAWS: std(accuracies)}
+        seed |= {
+            "draws": len(group),
+            "accuracy": statistics.fmean(accuracies),
+            OF_DRAWS: std(accuracies),
+        }
         seed[TO_IDEAL] = seed["accuracy"] - own.get("accuracy", math.nan)
         seed[CUT] = own.get("latency", math.nan) / seed.get("latency", math.nan)
         seeds.append(seed)
@@ -221,7 +228,9 @@ def on_hardware(results: Results) -> pd.DataFrame:
     table = pd.DataFrame(seeds)
     names = [*metrics_of(table), TO_IDEAL, OF_DRAWS, CUT]
     found = over_seeds(table, keys, names)
-    draws = [table.loc[_same(table, row, keys), "draws"].iloc[0] for row in found.to_dict("records")]
+    draws = [
+        table.loc[_same(table, row, keys), "draws"].iloc[0] for row in found.to_dict("records")
+    ]
     chips = [chip_of(name) for name in found["hardware"]]
     place = 1 + found.columns.get_loc("n")
     found.insert(place, "draws", draws)
@@ -252,7 +261,9 @@ def _column_names(grid: Grid, *nouns: str) -> list[str]:
     from ttfs.config import column
 
     chosen = nouns or ("dataset", "method")
-    return [column(key) for noun in chosen for key in grid.varied[noun] if not key.startswith("tuning")]
+    return [
+        column(key) for noun in chosen for key in grid.varied[noun] if not key.startswith("tuning")
+    ]
 
 
 def _columns(grid: Grid, cell: Cell) -> dict[str, str]:

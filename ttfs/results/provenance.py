@@ -33,7 +33,8 @@ class Provenance:
         """Return the provenance of numbers made now, by this code on this machine. Packages are asked, not imported."""
         commit, dirty = git_state(Path(__file__).parent)
         return cls(
-            versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+            versions={"python": platform.python_version()}
+            | {name: _version(name) for name in PACKAGES},
             git_commit=commit,
             git_dirty=dirty,
             platform=platform.platform(),
@@ -58,7 +59,16 @@ def processor() -> str:
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
     """Return the commit checked out at a folder and whether tracked files differ from it; (None, None) outside git."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(folder),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         state = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

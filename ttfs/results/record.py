@@ -24,8 +24,20 @@ from ttfs.metrics import METRICS
 from ttfs.results.provenance import Provenance
 
 SCHEMA = 2
-RECORD, FAILURE, MADE, WEIGHTS, CURVE = "record.json", "failure.json", "made.json", "weights.pt", "curve.csv"
-CURVE_COLUMNS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate")
+RECORD, FAILURE, MADE, WEIGHTS, CURVE = (
+    "record.json",
+    "failure.json",
+    "made.json",
+    "weights.pt",
+    "curve.csv",
+)
+CURVE_COLUMNS = (
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "learning_rate",
+)
 """The columns of a ``curve.csv`` after ``epoch``, and the names of the live metrics in MLflow."""
 
 Row = dict[str, Any]
@@ -161,7 +173,9 @@ def read(path: Path, name: str | None = None) -> Record:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _unreadable(path, "record", error) from None
     if name is not None and own != name:
-        raise UserError(f"{path}: is the record of {own}; run the workflow again, which makes its own")
+        raise UserError(
+            f"{path}: is the record of {own}; run the workflow again, which makes its own"
+        )
     return record
 
 
@@ -187,7 +201,9 @@ def file_entry(path: Path) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
 
 
-def damaged(folder: Path, files: Mapping[str, Mapping[str, Any]], closely: bool = False) -> str | None:
+def damaged(
+    folder: Path, files: Mapping[str, Mapping[str, Any]], closely: bool = False
+) -> str | None:
     """Return what is wrong with the files of a folder, None if they are as they were written.
 
     Sizes are compared; checksums too if `closely`.
@@ -232,7 +248,7 @@ def curve_text(rows: Sequence[Mapping[str, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def dimensions(row: Row) -> dict[str, Any]:
+def dimensions(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what tells a row from others of its metric."""
     return {key: value for key, value in row.items() if key not in ("metric", "value")}
 
@@ -260,7 +276,9 @@ def _texts(provenance: Any) -> dict[str, Any]:
     for key in ("platform", "processor", "device", "finished"):
         if not isinstance(fields[key], str):
             raise TypeError(f"{key} is no text")
-    if isinstance(fields["wall_seconds"], bool) or not isinstance(fields["wall_seconds"], int | float):
+    if isinstance(fields["wall_seconds"], bool) or not isinstance(
+        fields["wall_seconds"], int | float
+    ):
         raise TypeError("wall_seconds is no number")
     if not isinstance(fields["versions"], Mapping):
         raise TypeError("versions is no list of packages")
@@ -311,7 +329,9 @@ def _refuse_constant(name: str) -> float:
 
 def _unreadable(path: Path, what: str, error: Exception) -> UserError:
     reason = f"missing key {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-    return UserError(f"{path}: not a readable {what} ({reason[:200]}); run the workflow again, which makes it anew")
+    return UserError(
+        f"{path}: not a readable {what} ({reason[:200]}); run the workflow again, which makes it anew"
+    )
 
 
 def rows_of(metric: str, values: Mapping[Any, float], dimension: str) -> Iterator[Row]:

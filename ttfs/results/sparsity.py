@@ -28,17 +28,23 @@ def trade_off(results: Results, tolerance: float) -> pd.DataFrame:
         if record.status == "ok" and "best_validation_accuracy" in record.metrics:
             ids = record.ids
             groups.setdefault((ids["dataset"], ids["model"], ids["method"]), []).append(record)
-    spiking = {key: group for key, group in groups.items() if "spikes_per_neuron" in group[0].metrics}
+    spiking = {
+        key: group for key, group in groups.items() if "spikes_per_neuron" in group[0].metrics
+    }
     rows = [_row(key, group) for key, group in spiking.items()]
     rows.sort(key=lambda row: [row[name] for name in ORDER])
     allowed: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(rows):
         block = (row["dataset"], row["model"])
         reference = _mean(groups.get((*block, results.grid.reference), []))
-        if 100.0 - row["validation_accuracy_mean"] <= (100.0 - reference) * (1.0 + tolerance) + 1e-9:
+        if (
+            100.0 - row["validation_accuracy_mean"]
+            <= (100.0 - reference) * (1.0 + tolerance) + 1e-9
+        ):
             allowed.setdefault(block, []).append(place)
     chosen = [
-        min(places, key=lambda place: rows[place]["spikes_per_neuron_mean"]) for places in allowed.values()
+        min(places, key=lambda place: rows[place]["spikes_per_neuron_mean"])
+        for places in allowed.values()
     ]
     for place, row in enumerate(rows):
         row["operating_point"] = place in chosen
@@ -56,5 +62,7 @@ def _row(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, Any]
 
 
 def _mean(records: Sequence[Record]) -> float:
-    values = pd.Series([record.metrics["best_validation_accuracy"] for record in records], dtype=float)
+    values = pd.Series(
+        [record.metrics["best_validation_accuracy"] for record in records], dtype=float
+    )
     return summed("best_validation_accuracy", values)["best_validation_accuracy_mean"]

@@ -5,19 +5,18 @@ asked: neither what a workflow engine remembers, nor the times of files.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from ttfs.config import Cell, Grid, Study, kind_of
+from ttfs.config import Cell, Grid, Stage, Study, kind_of
 from ttfs.data.stamp import data_stamp
 from ttfs.digest import code_digest, digest_of, kind_digest, modules_of
 from ttfs.errors import UserError
 from ttfs.models.stamp import model_stamp
 from ttfs.results.record import RECORD, WEIGHTS, Made, Record, damaged, read, read_made
 
-Stage = Literal["make", "evaluate", "deploy", "study"]
 DATA = ("ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
 """What every stage gets from its job."""
 
@@ -105,7 +104,7 @@ class State:
 
     def reason(self, stage: Stage, cell: Any) -> str | None:
         """Return why a stage of a cell is to run, None if it is current."""
-        reasons = {
+        reasons: dict[str, Callable[[Any], str | None]] = {
             "make": self.make_reason,
             "evaluate": self.evaluate_reason,
             "deploy": self.deploy_reason,

@@ -104,14 +104,15 @@ def _matches(results: Results, ours: Mapping[str, Any], value: Mapping[str, Any]
     return pd.notna(ours.get("spikes_per_neuron_mean", math.nan))
 
 
-def _summary_text(
-    results: Results, summary_table: pd.DataFrame, cell_table: pd.DataFrame
-) -> str:
+def _summary_text(results: Results, summary_table: pd.DataFrame, cell_table: pd.DataFrame) -> str:
     reference = results.grid.reference
     names = [name for name in metrics_of(cell_table) if METRICS[name].in_summary]
     if "accuracy" in names and reference:
         names.insert(names.index("accuracy") + 1, GAIN)
-    first, last = list(summary_table.columns).index("method"), list(summary_table.columns).index("n")
+    first, last = (
+        list(summary_table.columns).index("method"),
+        list(summary_table.columns).index("n"),
+    )
     varied = list(summary_table.columns[first + 1 : last])
     rows = []
     for row in summary_table.to_dict("records"):
@@ -156,7 +157,9 @@ def _notes(results: Results, records: Sequence[Record]) -> str:
     text = ""
     failures = [record for record in records if record.status == "failed"]
     if failures:
-        lines = [f"- {record.name}: {' '.join((record.error or '').split())}\n" for record in failures]
+        lines = [
+            f"- {record.name}: {' '.join((record.error or '').split())}\n" for record in failures
+        ]
         text += "\nFailed:\n\n" + "".join(lines)
     stale = [record.name for record in records if record.name in results.stale]
     if stale:

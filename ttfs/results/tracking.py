@@ -112,16 +112,22 @@ class LiveRun:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of one step (epoch) in one batch."""
-        self._attempt(lambda: _log(self._client, self._run, metrics=_at(step, time.time(), metrics)))
+        self._attempt(
+            lambda: _log(self._client, self._run, metrics=_at(step, time.time(), metrics))
+        )
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
         status = "FAILED" if kind else "FINISHED"
         self._attempt(lambda: self._client.set_terminated(self._run, status))
 
     def _start(self) -> None:
         self._client = _client()
         experiment = _experiment(self._client, self.grid)
-        run = self._client.create_run(experiment, tags={CELL: str(self.cell)}, run_name=self.cell.name)
+        run = self._client.create_run(
+            experiment, tags={CELL: str(self.cell)}, run_name=self.cell.name
+        )
         self._run = run.info.run_id
         _log(self._client, self._run, params=_params(self.cell.ids, self.config))
 
@@ -144,7 +150,9 @@ def _client() -> "MlflowClient":
     if uri.startswith("sqlite:///"):
         _ready(Path(uri.removeprefix("sqlite:///")))
     else:
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # one error at the end, not a line per attempt
+        logging.getLogger("urllib3").setLevel(
+            logging.ERROR
+        )  # one error at the end, not a line per attempt
     return MlflowClient(tracking_uri=uri)
 
 
@@ -205,17 +213,27 @@ def _runs_by_cell(client: "MlflowClient", experiment: str) -> dict[str, list["Ru
 
 
 def _write_run(
-    client: "MlflowClient", experiment: str, record: Record, curve: Sequence[Mapping[str, float]], digest: str
+    client: "MlflowClient",
+    experiment: str,
+    record: Record,
+    curve: Sequence[Mapping[str, float]],
+    digest: str,
 ) -> None:
     """Write one whole run. The digest comes last: a run without it is not complete and will be replaced."""
-    finished = max(datetime.fromisoformat(part.finished).timestamp() for part in record.provenance.values())
+    finished = max(
+        datetime.fromisoformat(part.finished).timestamp() for part in record.provenance.values()
+    )
     started = finished - sum(part.wall_seconds for part in record.provenance.values())
     run = client.create_run(experiment, int(1000 * started), _tags(record), record.name).info.run_id
     metrics = _at(0, finished, dict(_values(record)))
     for row in curve:
-        metrics += _at(int(row["epoch"]), finished, {name: row[name] for name in row if name != "epoch"})
+        metrics += _at(
+            int(row["epoch"]), finished, {name: row[name] for name in row if name != "epoch"}
+        )
     _log(client, run, metrics, _params(record.ids, record.config))
-    client.set_terminated(run, "FINISHED" if record.status == "ok" else "FAILED", int(1000 * finished))
+    client.set_terminated(
+        run, "FINISHED" if record.status == "ok" else "FAILED", int(1000 * finished)
+    )
     client.set_tag(run, DIGEST, digest)
 
 
@@ -228,7 +246,10 @@ def _values(record: Record) -> Iterator[tuple[str, float]]:
     for row in record.rows:
         if row["metric"] != "confusion":
             place = {key: value for key, value in dimensions(row).items() if key != "draw"}
-            words = [str(value) if key in ("layer", "network") else f"{key}-{value}" for key, value in place.items()]
+            words = [
+                str(value) if key in ("layer", "network") else f"{key}-{value}"
+                for key, value in place.items()
+            ]
             drawn["/".join([row["metric"], *words])].append(row["value"])
     for name, values in drawn.items():
         yield name, statistics.fmean(values)
@@ -276,10 +297,17 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _at(step: int, seconds: float, metrics: Mapping[str, float]) -> list["Metric"]:
     from mlflow.entities import Metric
 
-    return [Metric(name, float(value), int(1000 * seconds), step) for name, value in metrics.items()]
+    return [
+        Metric(name, float(value), int(1000 * seconds), step) for name, value in metrics.items()
+    ]
 
 
-def _log(client: "MlflowClient", run: str, metrics: Sequence["Metric"] = (), params: Sequence["Param"] = ()) -> None:
+def _log(
+    client: "MlflowClient",
+    run: str,
+    metrics: Sequence["Metric"] = (),
+    params: Sequence["Param"] = (),
+) -> None:
     """Log in as few batches as MLflow's limits allow: 100 params and 1000 metrics each."""
     for start in range(0, len(params), 100):
         client.log_batch(run, params=params[start : start + 100])
@@ -294,7 +322,9 @@ def _readable_errors() -> Iterator[None]:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
     except ImportError as error:
-        raise UserError(f"MLflow cannot be imported ({error}); install the package with its dependencies") from None
+        raise UserError(
+            f"MLflow cannot be imported ({error}); install the package with its dependencies"
+        ) from None
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:

@@ -8,8 +8,8 @@ from ttfs.snn.conversion import (
     convert_to_alpha1,
     convert_to_b1,
     layer_differences,
-    relative_difference,
     reference_network,
+    relative_difference,
     to_alpha1_,
 )
 from ttfs.snn.encode import Encode
@@ -41,8 +41,8 @@ __all__ = [
     "convert_to_alpha1",
     "convert_to_b1",
     "layer_differences",
-    "relative_difference",
     "reference_network",
+    "relative_difference",
     "simulate",
     "slopes",
     "stalled_neurons",

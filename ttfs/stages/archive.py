@@ -41,9 +41,8 @@ def _copy(record: Record, goal: Path) -> None:
 
 
 def _check_complete(grid: Grid, results: Results) -> None:
-    cells = (*grid.cells, *grid.deployments, *grid.study_cells)
     good = {record.name for record in results.records if record.status == "ok"}
-    missing = [cell.name for cell in cells if cell.name not in good]
+    missing = [cell.name for cell in grid.every if cell.name not in good]
     if missing:
         raise UserError(
             f"grid {grid.name}: {len(missing)} cells have no record, {missing[0]} is the first; run the workflow first"
@@ -61,12 +60,14 @@ def _check_versions(results: Results) -> None:
     for record in results.records:
         for stage, part in record.provenance.items():
             if part.git_dirty or part.git_commit is None:
-                state = "files that differ from their commit" if part.git_dirty else "code outside git"
+                state = (
+                    "files that differ from their commit" if part.git_dirty else "code outside git"
+                )
                 raise UserError(
                     f"{record.name}: {stage} ran with {state}; commit and run again, or archive --mixed"
                 )
-        group = {key: value for key, value in record.ids.items() if key != "seed"}
-        groups["/".join(map(str, group.values()))][record.name] = str(record.digests.get("code"))
+        ids = [str(value) for key, value in record.ids.items() if key != "seed"]
+        groups["/".join(ids)][record.name] = str(record.digests.get("code"))
     for group, versions in groups.items():
         if len(set(versions.values())) > 1:
             raise UserError(

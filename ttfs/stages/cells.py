@@ -2,17 +2,18 @@
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ttfs import digest
-from ttfs.config import Cell, Study, load_grid
+from ttfs.config import Cell, Grid, Stage, Study, load_grid
 from ttfs.errors import UserError
 from ttfs.files import atomic_write, locked
-from ttfs.methods import Job
+from ttfs.methods import Job, Task
 from ttfs.results.provenance import Provenance
 from ttfs.results.record import MADE, WEIGHTS, Made, Record, damaged, file_entry, read_made, write
-from ttfs.results.state import Expected, Stage, State
+from ttfs.results.state import Expected, State
 
 LOCK = ".lock"
 
@@ -30,12 +31,14 @@ def run(stage: Stage, grid_file: Path, name: str) -> int:
         reason = state.reason(stage, cell)
         if reason is None:
             return 0
-        job = Job(stage, grid, cell)
+        job = task(stage, grid, cell)
         job.say(f"{stage}: {reason}")
         return attempt(lambda: _STAGES[stage](job, state.expected), job, state.expected, grid_file)
 
 
-def attempt(work: Callable[[], "Record | Made"], job: Job, expected: Expected, grid_file: Path) -> int:
+def attempt(
+    work: Callable[[], "Record | Made"], job: Task, expected: Expected, grid_file: Path
+) -> int:
     """Do the work and write what it returns, if that is still wanted; or write the failure."""
     try:
         _prepare(job)
@@ -57,10 +60,15 @@ def attempt(work: Callable[[], "Record | Made"], job: Job, expected: Expected, g
     return 0
 
 
+def task(stage: Stage, grid: Grid, cell: Cell | Study) -> Task:
+    """Return the task of a stage on a cell."""
+    return Job(stage, grid, cell) if isinstance(cell, Cell) else Task(stage, grid, cell)
+
+
 def record_death(stage: Stage, grid_file: Path, name: str, cause: str) -> None:
     """Write the failure record of a stage whose process died. Called by its parent, without torch."""
     grid = load_grid(grid_file)
-    job = Job(stage, grid, grid.find(name))
+    job = task(stage, grid, grid.find(name))
     job.say(f"error: {cause}")
     _fail(job, Expected(grid), f"{stage}: {cause}")
 
@@ -72,9 +80,12 @@ def _make(job: Job, expected: Expected) -> Made:
         made = read_made(job.source.folder)
         reason = damaged(job.source.folder, made.files, closely=True)
         if reason is not None:
-            raise UserError(f"{job.source.folder}: {reason}; run the workflow again, which makes it anew")
+            raise UserError(
+                f"{job.source.folder}: {reason}; run the workflow again, which makes it anew"
+            )
         source = made.files[WEIGHTS]["sha256"]
     before = _before(job, source)
+    files: Mapping[str, Mapping[str, Any]]
     if before is None:
         job.kind.make(job)
         files = {name: file_entry(job.folder / name) for name in job.files}
@@ -112,7 +123,9 @@ def _measure(job: Job, expected: Expected) -> Record:
     if reason is not None:
         raise UserError(f"{network.folder}: {reason}; run the workflow again, which makes it anew")
     if job.data.digest != made.data:
-        raise UserError(f"{network.folder}: made with other data than there are now; run the workflow again")
+        raise UserError(
+            f"{network.folder}: made with other data than there are now; run the workflow again"
+        )
     rows = job.kind.evaluate(job) if job.stage == "evaluate" else job.kind.deploy(job)
     digests = {
         "stage": job.digest,
@@ -121,13 +134,14 @@ def _measure(job: Job, expected: Expected) -> Record:
         "weights": made.files.get(WEIGHTS, {}).get("sha256"),
         "files": {name: file_entry(job.folder / name) for name in job.files},
     }
-    provenance = {"make": made.provenance, job.stage: _provenance(job)}
+    provenance: dict[str, Provenance] = {"make": made.provenance, job.stage: _provenance(job)}
     return Record(job.cell.ids, provenance, rows, config=job.config, digests=digests)
 
 
-def _study(job: Job, expected: Expected) -> Record:
+def _study(job: Task, expected: Expected) -> Record:
     from ttfs.stages.study import study
 
+    assert isinstance(job.cell, Study)
     rows, data, files = study(job.grid, job.cell, job.say)
     digests = {
         "stage": job.digest,
@@ -136,11 +150,11 @@ def _study(job: Job, expected: Expected) -> Record:
         "stamp": expected.stamp(job.cell),
         "files": {name: file_entry(job.folder / name) for name in files},
     }
-    config = job.grid.study_slice(job.cell)
-    return Record(job.cell.ids, {"study": _provenance(job)}, rows, config=config, digests=digests)
+    provenance = {"study": _provenance(job)}
+    return Record(job.cell.ids, provenance, rows, config=job.config, digests=digests)
 
 
-_STAGES: dict[str, Callable[[Job, Expected], Record | Made]] = {
+_STAGES: dict[str, Callable[[Any, Expected], Record | Made]] = {
     "make": _make,
     "evaluate": _measure,
     "deploy": _measure,
@@ -148,42 +162,52 @@ _STAGES: dict[str, Callable[[Job, Expected], Record | Made]] = {
 }
 
 
-def _prepare(job: Job) -> None:
+def _prepare(job: Task) -> None:
     import torch
 
-    torch.set_num_threads(_threads(job))
-    torch.set_flush_denormal(True)  # moments of idle weights sink below 1e-38, where processors are many times slower
+    torch.set_num_threads(job.threads)
+    torch.set_flush_denormal(
+        True
+    )  # moments of idle weights sink below 1e-38, where processors are many times slower
 
 
-def _still_wanted(job: Job, wanted: str, grid_file: Path) -> None:
+def _still_wanted(job: Task, wanted: str, grid_file: Path) -> None:
     """Raise UserError if configuration or code changed while the job ran: what it made is of yesterday."""
     digest.forget()
     grid = load_grid(grid_file)
-    names = {cell.name for cell in (*grid.cells, *grid.deployments, *grid.study_cells)}
+    names = {cell.name for cell in grid.every}
     if job.cell.name not in names or Expected(grid).digest(job.stage, job.cell) != wanted:
-        raise UserError("its configuration or code changed while it ran; the next run makes it as it is now")
+        raise UserError(
+            "its configuration or code changed while it ran; the next run makes it as it is now"
+        )
 
 
-def _fail(job: Job, expected: Expected, error: str) -> None:
-    digests = {"stage": expected.digest(job.stage, job.cell), "code": expected.code(job.stage, job.cell)}
-    config = job.grid.study_slice(job.cell) if isinstance(job.cell, Study) else job.config
-    provenance = {job.stage: _provenance(job)}
-    write(Record(job.cell.ids, provenance, error=error, config=config, digests=digests), job.folder)
+def _fail(job: Task, expected: Expected, error: str) -> None:
+    digests = {
+        "stage": expected.digest(job.stage, job.cell),
+        "code": expected.code(job.stage, job.cell),
+    }
+    provenance: dict[str, Provenance] = {job.stage: _provenance(job)}
+    write(
+        Record(job.cell.ids, provenance, error=error, config=job.config, digests=digests),
+        job.folder,
+    )
 
 
-def _provenance(job: Job) -> Provenance:
-    device = "cpu" if isinstance(job.cell, Study) else str(job.options.get("device", "cpu"))
-    device = "cuda" if vars(job).get("device") == "cuda" else device.replace("auto", "cpu")
-    return Provenance.now(device, _threads(job), time.monotonic() - job.started)
-
-
-def _threads(job: Job) -> int:
-    if isinstance(job.cell, Study):
-        return int(job.grid.studies[job.cell.study]["threads"])
-    return int(job.options.get("threads", 1))
+def _provenance(job: Task) -> Provenance:
+    device = vars(job).get("device", "cpu")  # what the job asked for, if it came so far
+    return Provenance.now(device, job.threads, time.monotonic() - job.started)
 
 
 def _check_stage(stage: Stage, cell: Cell | Study) -> None:
-    own = ("study",) if isinstance(cell, Study) else ("deploy",) if cell.hardware else ("make", "evaluate")
+    own = (
+        ("study",)
+        if isinstance(cell, Study)
+        else ("deploy",)
+        if cell.hardware
+        else ("make", "evaluate")
+    )
     if stage not in own:
-        raise UserError(f"{stage}: {cell.name} has no such stage; its stages are: {' and '.join(own)}")
+        raise UserError(
+            f"{stage}: {cell.name} has no such stage; its stages are: {' and '.join(own)}"
+        )

@@ -5,5 +5,5 @@ from ttfs.config import Grid
 
 def check(grid: Grid) -> None:
     """Print the cells of a grid, which was checked when it was read."""
-    for cell in (*grid.cells, *grid.deployments, *grid.study_cells):
+    for cell in grid.every:
         print(cell.name)

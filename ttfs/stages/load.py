@@ -28,7 +28,9 @@ def load(folder: str | Path) -> Trained:
     """
     folder = Path(folder)
     if not (folder / RECORD).exists():
-        raise UserError(f"{folder}: holds no {RECORD}; name the folder of a cell, such as {STORE}/digits/fc2/ann/seed0")
+        raise UserError(
+            f"{folder}: holds no {RECORD}; name the folder of a cell, such as {STORE}/digits/fc2/ann/seed0"
+        )
     record = read(folder / RECORD)
     if "study" in record.ids:
         raise UserError(f"{folder}: is a study; it has a table, and no network")
@@ -38,7 +40,12 @@ def load(folder: str | Path) -> Trained:
     reason = damaged(network_folder, made.files, closely=True)
     if reason is not None:
         raise UserError(f"{network_folder}: {reason}; run the workflow again, which makes it anew")
-    job = Job("deploy" if cell.hardware else "evaluate", _grid(cell, dict(made.config), record), cell, place=folder)
+    job = Job(
+        "deploy" if cell.hardware else "evaluate",
+        _grid(cell, dict(made.config), record),
+        cell,
+        place=folder,
+    )
     job.config = dict(record.config if cell.hardware else made.config)
     network = job.kind.on_hardware(job) if cell.hardware else job.kind.load(job)
     return Trained(network, job.data, record)

@@ -13,6 +13,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ttfs.config import Stage
 
 RUN = "TTFS_RUN"
 """Environment variable: the process of the run that wants the cell; the cell ends with it."""
@@ -20,7 +24,7 @@ POLL = 0.05
 """Seconds between two looks at a child."""
 
 
-def supervise(stage: str, grid_file: Path, name: str) -> int:
+def supervise(stage: "Stage", grid_file: Path, name: str) -> int:
     """Run a stage in a child process and return its exit status.
 
     A child that a signal ends leaves a failure record, written here. SIGTERM and SIGINT are handed on. If the run that
@@ -39,16 +43,18 @@ def supervise(stage: str, grid_file: Path, name: str) -> int:
 
         number = os.WTERMSIG(status)
         hint = " (out of memory, perhaps)" if number == signal.SIGKILL else ""
-        record_death(stage, grid_file, name, f"its process was ended by {signal.Signals(number).name}{hint}")
+        record_death(
+            stage, grid_file, name, f"its process was ended by {signal.Signals(number).name}{hint}"
+        )
         return 1
     return os.WEXITSTATUS(status)
 
 
-def run_stage(stage: str, grid_file: Path, name: str) -> int:
+def run_stage(stage: "Stage", grid_file: Path, name: str) -> int:
     """Run a stage here."""
     from ttfs.stages.cells import run
 
-    return run(stage, grid_file, name)  # type: ignore[arg-type]
+    return run(stage, grid_file, name)
 
 
 def exit_with(work: Callable[[], int]) -> None:

@@ -16,9 +16,24 @@ def run(grid: Path, rest: Sequence[str]) -> int:
     This process becomes Snakemake, with the shipped workflow and profile; `rest` are further options of it.
     """
     if find_spec("snakemake") is None:
-        raise UserError("run needs the workflow's packages; install them with: pip install 'ttfs[bench]'")
+        raise UserError(
+            "run needs the workflow's packages; install them with: pip install 'ttfs[bench]'"
+        )
     load_grid(grid)  # a fault is said before Snakemake starts
-    command = [sys.executable, "-m", "snakemake", "all", "--snakefile", str(SHIPPED / "workflow" / "main.smk")]
-    command += ["--workflow-profile", str(SHIPPED / "profiles" / "default"), "--config", f"grid={grid}", *rest]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "all",
+        "--snakefile",
+        str(SHIPPED / "workflow" / "main.smk"),
+    ]
+    command += [
+        "--workflow-profile",
+        str(SHIPPED / "profiles" / "default"),
+        "--config",
+        f"grid={grid}",
+        *rest,
+    ]
     sys.stdout.flush()
     os.execv(sys.executable, command)

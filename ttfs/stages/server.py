@@ -13,18 +13,28 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ttfs.stages.process import POLL, alive, connect, exit_with, handed_on, run_stage, watch
 
+if TYPE_CHECKING:
+    from ttfs.config import Stage
+
 SERVER = "TTFS_SERVER"
 """Environment variable: the socket of the run's server."""
-PRELOADED = ("pytorch_lightning", "torchvision", "mlflow.tracking", "sqlalchemy", "pandas", "scipy.sparse")
+PRELOADED = (
+    "pytorch_lightning",
+    "torchvision",
+    "mlflow.tracking",
+    "sqlalchemy",
+    "pandas",
+    "scipy.sparse",
+)
 KEPT = ("TTFS_DATA", "TTFS_RUN", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
 """Environment variables of a stage that its child has too."""
 
 
-def ask(stage: str, grid_file: Path, name: str) -> int | None:
+def ask(stage: "Stage", grid_file: Path, name: str) -> int | None:
     """Have the server run a stage; return the child's wait status, None where no server takes it."""
     connection = connect(os.environ.get(SERVER, "/nowhere"))
     if connection is None:
@@ -55,7 +65,9 @@ def _answer(connection: socket.socket) -> str | None:
                 return str(int(signal.SIGKILL))
             if select.select([connection], [], [], POLL)[0]:
                 part = connection.recv(64)
-                if not part:  # the server died, and its children with it; before it began, another may do it
+                if (
+                    not part
+                ):  # the server died, and its children with it; before it began, another may do it
                     return str(int(signal.SIGKILL)) if received else None
                 received += part
     return received.decode().split()[-1]
@@ -147,7 +159,7 @@ def _become(job: dict[str, Any], channels: list[int]) -> None:
 
 
 def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    received, channels = b"", []
+    received, channels = b"", list[int]()
     while not received.endswith(b"\n"):
         part, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(8))
         if not part:

@@ -14,11 +14,25 @@ from ttfs.config import Grid, kind_of
 from ttfs.files import atomic_write
 from ttfs.results.figures import COLORS, STYLE, svg
 
-LOOKS: dict[str, dict[str, Any]] = {  # ReLU is a broad line below the others: what equals it lies on it
+LOOKS: dict[
+    str, dict[str, Any]
+] = {  # ReLU is a broad line below the others: what equals it lies on it
     "relu": {"label": "ReLU", "color": "0.75", "linewidth": 4, "marker": "o", "markersize": 9},
     "b1": {"label": "B1", "color": COLORS[0], "linewidth": 1.2, "marker": "s", "markersize": 4},
-    "alpha1-smart": {"label": "α1, smart", "color": COLORS[2], "linewidth": 1.2, "marker": "^", "markersize": 5},
-    "alpha1": {"label": "α1, drawn", "color": COLORS[1], "linewidth": 1.2, "marker": "D", "markersize": 4},
+    "alpha1-smart": {
+        "label": "α1, smart",
+        "color": COLORS[2],
+        "linewidth": 1.2,
+        "marker": "^",
+        "markersize": 5,
+    },
+    "alpha1": {
+        "label": "α1, drawn",
+        "color": COLORS[1],
+        "linewidth": 1.2,
+        "marker": "D",
+        "markersize": 4,
+    },
 }
 DASHES: list[Any] = ["-", (0, (3, 1.5))]
 MOMENTS = ["initialization", "trained"]
@@ -41,7 +55,9 @@ def write(grid: Grid, folder: Path) -> None:
 def draw(kind: str, title: str, table: str) -> bytes:
     """Return the SVG of a study's table, which is CSV."""
     with matplotlib.rc_context(STYLE):
-        figure = {"trajectory": trajectory, "gradients": gradients}[kind](pd.read_csv(io.StringIO(table)))
+        figure = {"trajectory": trajectory, "gradients": gradients}[kind](
+            pd.read_csv(io.StringIO(table))
+        )
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
         return svg(figure)
 
@@ -51,7 +67,9 @@ def trajectory(table: pd.DataFrame) -> Figure:
     runs = list(table.groupby(["model", "optimizer"], sort=False))
     dash = dict(zip(table["dtype"].unique(), DASHES, strict=False))
     figure = Figure(figsize=(12.6, 2.2 * len(runs) + 0.8), layout="constrained")
-    for panels, ((model, optimizer), run) in zip(figure.subplots(len(runs), 4, squeeze=False), runs, strict=True):
+    for panels, ((model, optimizer), run) in zip(
+        figure.subplots(len(runs), 4, squeeze=False), runs, strict=True
+    ):
         loss, distance, direction, stalled = panels
         for (network, dtype), rows in run.groupby(["network", "dtype"], sort=False):
             look = LOOKS[network] | {"marker": "", "linestyle": dash[dtype]}
@@ -61,7 +79,9 @@ def trajectory(table: pd.DataFrame) -> Figure:
             direction.plot(compared["step"], compared["update_cosine"], **look)
             stalled.plot(compared["step"], compared["stalled_neurons"], **look)
         loss.set_title(f"{model}, {optimizer}", loc="left", fontweight="bold")
-        loss.set(ylabel="Loss, mean of 10 steps", yscale="log" if run["loss"].max() > 10 else "linear")
+        loss.set(
+            ylabel="Loss, mean of 10 steps", yscale="log" if run["loss"].max() > 10 else "linear"
+        )
         distance.set(ylabel="Distance from ReLU's weights", yscale="log")
         direction.set(ylabel="Cosine with ReLU's update", ylim=(-0.15, 1.1))
         stalled.set(ylabel="Neurons without a slope", ylim=(-0.05, 1.05))
@@ -80,23 +100,36 @@ def gradients(table: pd.DataFrame) -> Figure:
     _by_depth(gain, table, "jacobian_gain")
     gain.set(ylabel="Gain of the hidden layers' Jacobian", yscale="log")
     unforced = table[
-        (table["quantity"] == "weights_gain") & (table["network"] == "alpha1") & (table["moment"] == MOMENTS[0])
+        (table["quantity"] == "weights_gain")
+        & (table["network"] == "alpha1")
+        & (table["moment"] == MOMENTS[0])
     ]
     middle = unforced.groupby("depth")["value"].median()
-    (dots,) = gain.plot(middle.index, middle, color=COLORS[1], linestyle=":", label="α1, drawn, J/B of all neurons")
+    (dots,) = gain.plot(
+        middle.index, middle, color=COLORS[1], linestyle=":", label="α1, drawn, J/B of all neurons"
+    )
     depths = sorted(table["depth"].unique())
-    middling = depths[len(depths) // 2]  # in the deepest one, a drawn network's largest value outweighs all others
+    middling = depths[
+        len(depths) // 2
+    ]  # in the deepest one, a drawn network's largest value outweighs all others
     values = table[(table["quantity"] == "singular_value") & (table["depth"] == middling)]
     for (network, moment), rows in values.groupby(["network", "moment"], sort=False):
         rows = rows[rows["value"] > ROUNDING * rows["value"].max()]
         spectrum.plot(1 - rows["index"], rows["value"], **_look(network, moment) | {"marker": ""})
-    spectrum.set(xlabel="Share of singular values above", ylabel=f"Singular value, depth {middling}", yscale="log")
+    spectrum.set(
+        xlabel="Share of singular values above",
+        ylabel=f"Singular value, depth {middling}",
+        yscale="log",
+    )
     _by_depth(stalled, table, "stalled_neurons")
     stalled.set(ylabel="Neurons without a slope", ylim=(-0.02, None))
     _by_depth(direction, table, "update_cosine")
     direction.set(ylabel="Cosine of update of W with −dL/dW", yscale="log")
     keys = [Line2D([], [], **look) for look in LOOKS.values()]
-    keys += [Line2D([], [], color="0.3", linestyle=dash, label=m) for m, dash in zip(MOMENTS, DASHES, strict=True)]
+    keys += [
+        Line2D([], [], color="0.3", linestyle=dash, label=m)
+        for m, dash in zip(MOMENTS, DASHES, strict=True)
+    ]
     figure.legend(handles=[*keys, dots], loc="outside lower center", ncols=len(keys) // 2 + 1)
     return figure
 
@@ -109,7 +142,9 @@ def _by_depth(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
         middle = values.median()
         axes.plot(middle.index, middle, **_look(network, moment))
         if moment == MOMENTS[0] and network != "relu":
-            axes.vlines(middle.index, values.min(), values.max(), color=LOOKS[network]["color"], linewidth=1)
+            axes.vlines(
+                middle.index, values.min(), values.max(), color=LOOKS[network]["color"], linewidth=1
+            )
     depths = sorted(table["depth"].unique())
     axes.set_xscale("log", base=2)
     axes.set_xticks(depths, labels=[str(depth) for depth in depths])

@@ -38,11 +38,19 @@ def gradients(config: Mapping[str, Any], data: DataSet, say: Callable[[str], Non
     """
     tables = []
     for depth in config["depths"]:
-        rows = [{"depth": depth, **row} for draw in range(config["draws"]) for row in _draw(config, data, depth, draw)]
+        rows = [
+            {"depth": depth, **row}
+            for draw in range(config["draws"])
+            for row in _draw(config, data, depth, draw)
+        ]
         tables.append(table := pd.DataFrame(rows, columns=COLUMNS))
-        gains = table[(table["quantity"] == "jacobian_gain") & (table["moment"] == "initialization")]
+        gains = table[
+            (table["quantity"] == "jacobian_gain") & (table["moment"] == "initialization")
+        ]
         medians = gains.groupby("network", sort=False)["value"].median()
-        say(f"{depth} hidden layers: gain {', '.join(f'{name} {value:.2g}' for name, value in medians.items())}")
+        say(
+            f"{depth} hidden layers: gain {', '.join(f'{name} {value:.2g}' for name, value in medians.items())}"
+        )
     return pd.concat(tables, ignore_index=True)
 
 
@@ -53,7 +61,11 @@ def summary(table: pd.DataFrame) -> Iterator[Row]:
         median = float(values.median())
         if math.isfinite(median):
             place = dict(zip(("depth", "network", "moment"), key, strict=True))
-            yield {"metric": "jacobian_gain", "value": median, **place | {"depth": int(place["depth"])}}
+            yield {
+                "metric": "jacobian_gain",
+                "value": median,
+                **place | {"depth": int(place["depth"])},
+            }
 
 
 def jacobian(network: nn.Module, image: Tensor) -> Tensor:
@@ -61,7 +73,9 @@ def jacobian(network: nn.Module, image: Tensor) -> Tensor:
 
     The image is repeated, once for each neuron, so that one backward pass gives a row in each copy.
     """
-    copies = image.expand(layers(network)[-1].weight.shape[1], *image.shape).clone().requires_grad_()
+    copies = (
+        image.expand(layers(network)[-1].weight.shape[1], *image.shape).clone().requires_grad_()
+    )
     if isinstance(network, SpikingNetwork):
         _, charges = network.charges(copies)
         inputs, *_, outputs = charges.values()
@@ -93,27 +107,37 @@ def gain(matrix: Tensor) -> float:
     return matrix.norm().item() / math.sqrt(len(matrix))
 
 
-def gradients_by_layer(network: nn.Module, images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def gradients_by_layer(
+    network: nn.Module, images: Tensor, labels: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield, for each hidden layer, dL/dW, dL/dJ and the change of W that a small step dL/dJ makes.
 
     For α1, dL/dJ_ik = (dL/dW_ik - Σ_j W_ij dL/dW_ij) / B_i (Stanojevic et al. 2024), and a step g in J changes W_ik by
     (g_ik - W_ik Σ_j g_ij) / B_i. Where W itself is learnt, as in B1, all three are the same.
     """
     hidden = layers(network)[:-1]
-    with parametrize.cached():  # so that the weights that are asked for are those of the forward pass
+    with (
+        parametrize.cached()
+    ):  # so that the weights that are asked for are those of the forward pass
         loss = F.cross_entropy(network(images), labels)
         by_weight = torch.autograd.grad(loss, [layer.weight for layer in hidden], retain_graph=True)
     by_parameter = torch.autograd.grad(loss, [learnt(layer) for layer in hidden])
     for layer, wanted, step in zip(hidden, by_weight, by_parameter, strict=True):
         change = step
         if parametrize.is_parametrized(layer):
-            change = (step - layer.weight * step.sum(1, keepdim=True)) / slopes(learnt(layer))[:, None]
+            change = (step - layer.weight * step.sum(1, keepdim=True)) / slopes(learnt(layer))[
+                :, None
+            ]
         yield wanted, step, change.detach()
 
 
 def learnt(layer: Any) -> Tensor:
     """Return the parameter behind a layer's weights: the currents J of α1 synapses, else the weights."""
-    return layer.parametrizations.weight.original if parametrize.is_parametrized(layer) else layer.weight
+    return (
+        layer.parametrizations.weight.original
+        if parametrize.is_parametrized(layer)
+        else layer.weight
+    )
 
 
 def _model(config: Mapping[str, Any], depth: int) -> dict[str, Any]:
@@ -129,8 +153,13 @@ def _model(config: Mapping[str, Any], depth: int) -> dict[str, Any]:
 def _draw(config: Mapping[str, Any], data: DataSet, depth: int, draw: int) -> Iterator[Row]:
     """Rows of the four networks of one draw: at initialization, and for the first draw after training too."""
     axes: Axes = (config["dataset"]["id"], f"{config['width']}x{depth}", draw)
-    networks = four_networks(_model(config, depth), data, axes, torch.float64, config["window_growth"])
-    scale = {name: scales(networks[name], networks["relu"])[-2] for name in ("relu", "b1", "alpha1-smart")}
+    networks = four_networks(
+        _model(config, depth), data, axes, torch.float64, config["window_growth"]
+    )
+    scale = {
+        name: scales(networks[name], networks["relu"])[-2]
+        for name in ("relu", "b1", "alpha1-smart")
+    }
     scale["alpha1"] = torch.ones_like(scale["relu"])
     for name, network in networks.items():
         place = {"draw": draw, "network": name}
@@ -159,15 +188,23 @@ def _measure(
     for share, value in zip(shares.tolist(), values.quantile(shares).tolist(), strict=True):
         yield _row("singular_value", share, value)
     images, labels = next(iter(data.train.batches(config["batch_size"])))
-    for index, (wanted, step, change) in enumerate(gradients_by_layer(network, images.double(), labels), start=1):
+    for index, (wanted, step, change) in enumerate(
+        gradients_by_layer(network, images.double(), labels), start=1
+    ):
         yield _row("weight_gradient", index, wanted.norm().item())
         yield _row("parameter_gradient", index, step.norm().item())
         yield _row("update_cosine", index, cosine(change, wanted))
 
 
-def _train(network: nn.Module, scale: Tensor, data: DataSet, config: Mapping[str, Any], axes: Axes) -> Iterator[Row]:
+def _train(
+    network: nn.Module, scale: Tensor, data: DataSet, config: Mapping[str, Any], axes: Axes
+) -> Iterator[Row]:
     """Rows after the steps of training; or the one that says at which step the loss was no longer finite."""
-    learner = Learner(network, torch.optim.Adam(network.parameters(), config["learning_rate"]), config["window_growth"])
+    learner = Learner(
+        network,
+        torch.optim.Adam(network.parameters(), config["learning_rate"]),
+        config["window_growth"],
+    )
     epochs = repeat(shuffled(data, config["batch_size"], axes))
     for step, batch in enumerate(islice(chain.from_iterable(epochs), config["steps"])):
         _, loss = learner.learn(*batch)

@@ -33,7 +33,9 @@ def four_networks(
     ann = build(model, data.shape, data.classes).to(dtype)
     images = next(iter(data.train.batches(1000)))[0].to(dtype)
     headroom = growth - 1.0
-    b1, smart, drawn = (convert(ann, images, kind, headroom, data.input_range) for kind in ("b1", "alpha1", "b1"))
+    b1, smart, drawn = (
+        convert(ann, images, kind, headroom, data.input_range) for kind in ("b1", "alpha1", "b1")
+    )
     to_alpha1_(drawn, drawn=True)
     with suppress(ConversionError):
         calibrate_(drawn, [images], headroom)
@@ -52,7 +54,9 @@ class Learner:
         self.network = network
         self._dtype = next(network.parameters()).dtype
         self._optimiser = optimizer
-        self._windows = WindowGrowth(network, growth) if isinstance(network, SpikingNetwork) else None
+        self._windows = (
+            WindowGrowth(network, growth) if isinstance(network, SpikingNetwork) else None
+        )
         if self._windows:
             self._windows.start()
 

@@ -24,7 +24,9 @@ COLUMNS = [
 Row = dict[str, Any]
 
 
-def trajectory(config: Mapping[str, Any], data: DataSet, say: Callable[[str], None]) -> pd.DataFrame:
+def trajectory(
+    config: Mapping[str, Any], data: DataSet, say: Callable[[str], None]
+) -> pd.DataFrame:
     """Return the table of a study, in the columns that docs/studies.md explains.
 
     For each model, optimizer and dtype the four networks of one initial draw learn in lock-step. Weights are compared
@@ -39,12 +41,22 @@ def trajectory(config: Mapping[str, Any], data: DataSet, say: Callable[[str], No
         UserError: for a model whose weights the mapping changes, or that it cannot map.
     """
     rows: list[Row] = []
-    for model, optimizer, dtype in product(config["models"], config["optimizers"], config["dtypes"]):
+    for model, optimizer, dtype in product(
+        config["models"], config["optimizers"], config["dtypes"]
+    ):
         run = {"model": model["id"], "optimizer": optimizer, "dtype": dtype}
         found = list(_run(config, data, model, optimizer, getattr(torch, dtype)))
         rows += (run | row for row in found)
-        ends = (f"{row['network']} {row['validation_accuracy']:.2f} %" for row in found if "validation_accuracy" in row)
-        lost = (f"{row['network']} diverged at step {row['step']}" for row in found if row["status"] != "ok")
+        ends = (
+            f"{row['network']} {row['validation_accuracy']:.2f} %"
+            for row in found
+            if "validation_accuracy" in row
+        )
+        lost = (
+            f"{row['network']} diverged at step {row['step']}"
+            for row in found
+            if row["status"] != "ok"
+        )
         say(f"{', '.join(run.values())}: validation accuracy {', '.join([*ends, *lost])}")
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -63,13 +75,21 @@ def summary(table: pd.DataFrame) -> Iterator[Row]:
 
 
 def _run(
-    config: Mapping[str, Any], data: DataSet, model: Mapping[str, Any], optimizer: str, dtype: torch.dtype
+    config: Mapping[str, Any],
+    data: DataSet,
+    model: Mapping[str, Any],
+    optimizer: str,
+    dtype: torch.dtype,
 ) -> Iterator[Row]:
     """Rows of one run. A row is about the weights after so many steps, and about the update they are to get next."""
     axes: Axes = (config["dataset"]["id"], model["id"], config["seed"])
     networks = four_networks(model, data, axes, dtype, config["window_growth"])
     _check(networks, model["id"])
-    undo = {name: scales(network, networks["relu"]) for name, network in networks.items() if name != "alpha1"}
+    undo = {
+        name: scales(network, networks["relu"])
+        for name, network in networks.items()
+        if name != "alpha1"
+    }
     undo["alpha1"] = undo["relu"]  # drawn, so no ReLU network's neurons are scaled in it
     going = {
         name: Learner(network, _optimiser(network, optimizer, config), config["window_growth"])
@@ -109,13 +129,19 @@ def _check(networks: Mapping[str, nn.Module], model: str) -> None:
     """Raise UserError where weights cannot be compared one by one, or networks do not see the same."""
     file = f"configs/models/{model}.yaml"
     pairs = zip_longest(matrices(networks["b1"]), matrices(networks["relu"]))
-    if not all(own is not None and wanted is not None and torch.equal(own, wanted) for own, wanted in pairs):
+    if not all(
+        own is not None and wanted is not None and torch.equal(own, wanted) for own, wanted in pairs
+    ):
         raise UserError(
             f"{file}: a trajectory compares weights one by one, and the mapping changes this network's; take one "
             "without batch norm, and a data set without 'normalize'"
         )
-    if any(isinstance(module, nn.Dropout) and module.p > 0 for module in networks["relu"].modules()):
-        raise UserError(f"{file}: key 'dropout': networks in lock-step must not drop neurons of their own; set it to 0")
+    if any(
+        isinstance(module, nn.Dropout) and module.p > 0 for module in networks["relu"].modules()
+    ):
+        raise UserError(
+            f"{file}: key 'dropout': networks in lock-step must not drop neurons of their own; set it to 0"
+        )
 
 
 def _optimiser(network: nn.Module, name: str, config: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -125,13 +151,17 @@ def _optimiser(network: nn.Module, name: str, config: Mapping[str, Any]) -> torc
     return torch.optim.SGD(network.parameters(), rate, config["momentum"])
 
 
-def _compare(networks: Mapping[str, nn.Module], weights: Mapping[str, list[Tensor]]) -> dict[str, Row]:
+def _compare(
+    networks: Mapping[str, nn.Module], weights: Mapping[str, list[Tensor]]
+) -> dict[str, Row]:
     """Distance of each from the ReLU network: largest of a layer by its largest, and length of all by its length."""
     found: dict[str, Row] = {}
     for name, own in weights.items():
         wanted = weights["relu"]
         found[name] = {
-            "distance_max": max(relative_difference(*pair) for pair in zip(own, wanted, strict=True)),
+            "distance_max": max(
+                relative_difference(*pair) for pair in zip(own, wanted, strict=True)
+            ),
             "distance_l2": _difference(own, wanted).norm().item()
             / torch.cat([w.flatten() for w in wanted]).norm().item(),
         }

@@ -10,7 +10,11 @@ from torch import Tensor, nn
 
 def layers(network: nn.Module) -> list[Any]:
     """The linear maps and convolutions, from the input on, the same in a ReLU network and its mappings."""
-    return [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)]
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
+    ]
 
 
 @torch.no_grad()
@@ -43,7 +47,10 @@ def scales(network: nn.Module, reference: nn.Module) -> list[Tensor]:
 
 def in_relu_terms(network: nn.Module, scales: Sequence[Tensor]) -> list[Tensor]:
     """Return the `matrices` of the network with the scales of its neurons undone; its function stays."""
-    return [_unscaled(own, *around) for own, around in zip(matrices(network), pairwise(scales), strict=True)]
+    return [
+        _unscaled(own, *around)
+        for own, around in zip(matrices(network), pairwise(scales), strict=True)
+    ]
 
 
 def _unscaled(matrix: Tensor, before: Tensor, after: Tensor) -> Tensor:

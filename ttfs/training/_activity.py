@@ -22,7 +22,9 @@ def smooth_count(activity: Tensor) -> Tensor:
     [1.597, 1.597]
     """
     knee = (KNEE * activity.sum() / activity.count_nonzero().clamp(min=1)).clamp(min=1e-12)
-    return activity.numel() - knee * (activity + knee).reciprocal().sum()  # a / (a + knee) takes twice as long
+    return (
+        activity.numel() - knee * (activity + knee).reciprocal().sum()
+    )  # a / (a + knee) takes twice as long
 
 
 def neurons(network: nn.Module) -> list[nn.Module]:
@@ -54,7 +56,9 @@ class ActivityPenalty:
         modules = neurons(network) if l1 > 0 or l0 > 0 else []
         if not modules and (l1 > 0 or l0 > 0):
             name = "activity_l1" if l1 > 0 else "activity_l0"
-            raise UserError(f"train.{name} finds no nn.ReLU module to listen to; set it to 0 or use modules")
+            raise UserError(
+                f"train.{name} finds no nn.ReLU module to listen to; set it to 0 or use modules"
+            )
         self._hooks = [module.register_forward_hook(self._listen) for module in modules]
 
     def take(self) -> Tensor | float:
@@ -64,7 +68,9 @@ class ActivityPenalty:
         penalty: Tensor | float = 0.0
         for strength, measure in ((self.l1, torch.sum), (self.l0, smooth_count)):
             if strength > 0:
-                penalty = penalty + strength * (torch.stack([measure(layer) for layer in heard]).sum() / len(heard[0]))
+                penalty = penalty + strength * (
+                    torch.stack([measure(layer) for layer in heard]).sum() / len(heard[0])
+                )
         return penalty
 
     def forget(self) -> None:

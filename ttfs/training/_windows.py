@@ -17,7 +17,9 @@ class GrowingWindows(pl.Callback):
         """Listen to the potentials that reach each layer."""
         self._windows.start()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any
+    ) -> None:
         """Widen the windows that the batch came close to."""
         self._windows.grow()
 

@@ -23,7 +23,10 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.network = network
         self.config = config
-        self._sums = {"train": torch.zeros(3), "validation": torch.zeros(3)}  # loss, correct, images
+        self._sums = {
+            "train": torch.zeros(3),
+            "validation": torch.zeros(3),
+        }  # loss, correct, images
         self._rate = config["learning_rate"]
         self._activity = ActivityPenalty(network, config["activity_l1"], config["activity_l0"])
 
@@ -45,7 +48,9 @@ class Classifier(pl.LightningModule):
             loss, correct, images = sums.tolist()
             if not math.isfinite(loss):
                 cure = "lower train.learning_rate of the method"
-                raise UserError(f"the {split} loss became {loss} in epoch {self.current_epoch + 1}; {cure}")
+                raise UserError(
+                    f"the {split} loss became {loss} in epoch {self.current_epoch + 1}; {cure}"
+                )
             row[f"{split}_loss"], row[f"{split}_accuracy"] = loss / images, 100.0 * correct / images
             sums.zero_()
         return row | {"learning_rate": self._rate}
@@ -60,11 +65,16 @@ class Classifier(pl.LightningModule):
         named = list(self.network.named_parameters())
         weights = [p for name, p in named if p.dim() > 1 and "bias" not in name]
         others = [p for name, p in named if p.dim() <= 1 or "bias" in name]
-        groups = [{"params": weights, "weight_decay": config["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": weights, "weight_decay": config["weight_decay"]},
+            {"params": others, "weight_decay": 0.0},
+        ]
         if config["optimizer"] == "adam":
             optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=config["learning_rate"])
         else:
-            optimizer = torch.optim.SGD(groups, lr=config["learning_rate"], momentum=config["momentum"])
+            optimizer = torch.optim.SGD(
+                groups, lr=config["learning_rate"], momentum=config["momentum"]
+            )
         steps = self.trainer.estimated_stepping_batches
         epoch = steps / max(self.trainer.max_epochs or 1, 1)
         factors = {

@@ -58,14 +58,18 @@ def fit(
     epochs = _Epochs(config["select"], config["patience"], on_epoch, order, checkpoint)
     narrow = config["precision"] == "bfloat16"
     if narrow:
-        network.to(memory_format=torch.channels_last)  # twice as fast on processors with bfloat16 units
+        network.to(
+            memory_format=torch.channels_last
+        )  # twice as fast on processors with bfloat16 units
     # Filling fresh memory takes a sixth of a step, to no end: we read none.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = pl.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=1,
         max_epochs=config["epochs"],
-        deterministic="warn" if device == "cuda" else True,  # CUDA has no deterministic adaptive pooling
+        deterministic="warn"
+        if device == "cuda"
+        else True,  # CUDA has no deterministic adaptive pooling
         precision="bf16-mixed" if narrow else "32-true",
         callbacks=[*callbacks, epochs],
         logger=False,
@@ -76,10 +80,14 @@ def fit(
     )
     begun = checkpoint if checkpoint is not None and checkpoint.exists() else None
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch, nothing of ours
+        warnings.filterwarnings(
+            "ignore", message=".*LeafSpec.*"
+        )  # Lightning's own use of torch, nothing of ours
         warnings.filterwarnings("ignore", message=".*weights_only.*")
         model = Classifier(network, config)
-        trainer.fit(model, train, validation, ckpt_path=begun, weights_only=None if begun is None else False)
+        trainer.fit(
+            model, train, validation, ckpt_path=begun, weights_only=None if begun is None else False
+        )
     network.to(memory_format=torch.contiguous_format).load_state_dict(epochs.chosen)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
