@@ -51,7 +51,7 @@ GUESTS = {  # library: the only rooms or modules it may be imported in
     "torchvision": {"data", "models"},
     "PIL": {"data"},
     "filelock": {"data"},
-    "matplotlib": {"results.figures", "studies._figures"},
+    "matplotlib": {"results.figures", "studies.figures"},
     "pandas": {"results", "studies"},
     "jsonschema": {"config"},
     "yaml": {"config"},

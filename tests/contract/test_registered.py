@@ -18,7 +18,7 @@ from ttfs.config import CONFIGS, read_yaml
 from ttfs.data import Split, load
 from ttfs.errors import UserError
 from ttfs.models import build
-from ttfs.results.records import Record, read
+from ttfs.results.record import Record, read
 
 
 def registered(folder: str) -> list[str]:

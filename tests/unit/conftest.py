@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ttfs import config
+from ttfs.config import SHIPPED
 
 torch.set_num_threads(1)  # tensors here are small: threads would only wait for one another
 
@@ -27,7 +27,7 @@ def seed() -> int:
 def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of configs/ in a fresh working directory, to add to and to spoil."""
     folder = tmp_path / "configs"
-    shutil.copytree(config.CONFIGS, folder)
-    monkeypatch.setattr(config, "CONFIGS", folder)
+    shutil.copytree(SHIPPED / "configs", folder)
+    monkeypatch.delenv("TTFS_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     return folder

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from exactness import IMAGE, LINE, Net, assert_exact, assert_simulated, conv, draw, headed, norm
+from kit.exactness import IMAGE, LINE, Net, assert_exact, assert_simulated, conv, draw, headed, norm
 from torch import Tensor, nn
 
 from ttfs.metrics import fan_out, spikes_per_neuron, synaptic_operations

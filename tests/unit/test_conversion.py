@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from exactness import IMAGE, LINE, Net, assert_exact, conv, headed, norm
+from kit.exactness import IMAGE, LINE, Net, assert_exact, conv, headed, norm
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 

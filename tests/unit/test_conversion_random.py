@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from exactness import IMAGE, assert_exact
+from kit.exactness import IMAGE, assert_exact
 from torch import Tensor, nn
 
 Operation = nn.Module | Callable[..., Tensor]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from exactness import IMAGE, LINE, Net, conv, draw, headed, norm, randomise
+from kit.exactness import IMAGE, LINE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ttfs.results.records import METRICS
+from ttfs.results.record import METRICS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -6,16 +6,17 @@ from torch import Tensor, nn
 
 import ttfs
 from ttfs.metrics import (
-    SpikeCounter,
     accuracy,
     agreement,
     dense_energy,
     fan_out,
-    kept_epoch,
+    measure,
     spikes_per_neuron,
     spiking_energy,
     synaptic_operations,
 )
+from ttfs.metrics import METRICS, Seen, Subject
+from ttfs.metrics.selection import kept_epoch
 from ttfs.snn import INPUT, OUTPUT, EarliestSpike, Fire, SpikingNetwork
 
 
@@ -150,30 +151,58 @@ def test_a_spike_is_an_active_relu(ann: nn.Module, snn: SpikingNetwork, images: 
     assert spikes_per_neuron(snn, images) == spikes / (neurons * len(images))
 
 
+def measured(snn: SpikingNetwork, images: Tensor, size: int, **subject) -> dict[tuple, float]:
+    """{(metric, layer or class): value} of all meters, over batches of a size."""
+    labels = torch.arange(len(images)) % 3
+
+    def batches():
+        for part, labels_ in zip(images.split(size), labels.split(size), strict=True):
+            logits = snn(part)
+            yield Seen(labels_, logits, logits, fired(snn, part, pooled=True))
+
+    rows = measure(Subject(3, tuple(snn.layers), **subject), batches())
+    return {(row["metric"], row.get("layer", row.get("class"))): row["value"] for row in rows}
+
+
 def test_counting_in_batches_is_counting_at_once(snn: SpikingNetwork, images: Tensor):
-    once, parts = SpikeCounter(snn), SpikeCounter(snn, fan_out(snn))
-    once.update(fired(snn, images))
-    for part in images.split(2):
-        parts.update(fired(snn, part, pooled=True))
+    once = measured(snn, images, len(images), fan_out=fan_out(snn))
+    assert measured(snn, images, 2, fan_out=fan_out(snn)) == pytest.approx(once)
     operations = synaptic_operations(fired(snn, images, pooled=True), fan_out(snn))
-    assert parts.synaptic_operations == pytest.approx(operations.mean().item())
-    assert once.synaptic_operations == 0.0
-    assert parts.spikes_per_layer == once.spikes_per_layer
-    assert parts.spikes_per_neuron == once.spikes_per_neuron
-    assert parts.neurons == {
-        name: charge[0].numel() for name, charge in snn.charges(images)[1].items() if name != INPUT
-    }
+    assert once["synaptic_operations", None] == pytest.approx(operations.mean().item())
+    assert once["spikes_per_neuron", None] == spikes_per_neuron(snn, images)
+    charges = snn.charges(images)[1]
+    for name in snn.layers:
+        assert once["neurons", name] == charges[name][0].numel()
+        assert once["spikes_per_neuron", name] == (charges[name] > 0).double().mean().item()
+    assert {metric for metric, _ in once} <= set(METRICS)
+
+
+def test_meters_without_what_they_need_say_nothing(snn: SpikingNetwork, images: Tensor):
+    logits = snn(images)
+    rows = measure(Subject(3), [Seen(torch.zeros(len(images), dtype=torch.long), logits)])
+    assert {row["metric"] for row in rows} == {"accuracy", "confusion"}
+
+
+def test_accuracy_per_class_and_confusion_are_counts_of_pairs():
+    labels, answers = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 0, 2, 1])
+    seen = Seen(labels, torch.eye(3)[answers])
+    rows = list(measure(Subject(3), [seen]))
+    of_class = {r["class"]: r["value"] for r in rows if r["metric"] == "accuracy" and "class" in r}
+    assert of_class == pytest.approx({0: 200 / 3, 2: 50.0})  # class 1 has no test item
+    pairs = {(r["class"], r["predicted"]): r["value"] for r in rows if r["metric"] == "confusion"}
+    assert pairs == {(0, 0): 2, (0, 1): 1, (2, 1): 1, (2, 2): 1}
 
 
 def test_spikes_per_neuron_weighs_layers_by_their_neurons():
-    net = nn.Sequential(nn.Linear(1, 3, bias=False), nn.ReLU(), nn.Linear(3, 1, bias=False), nn.ReLU(), nn.Linear(1, 2))
+    net = nn.Sequential(nn.Linear(1, 3, bias=False), nn.ReLU(), nn.Linear(3, 1, bias=False), nn.ReLU(), nn.Linear(1, 3))
     net[0].weight.data = torch.tensor([[1.0], [1.0], [-1.0]])
     net[2].weight.data = torch.tensor([[-1.0, -1.0, 0.0]])
     snn = ttfs.convert(net, torch.ones(1, 1))
-    counter = SpikeCounter(snn)
-    counter.update(fired(snn, torch.ones(1, 1)))
-    assert list(counter.spikes_per_layer.values()) == [2 / 3, 0.0]
-    assert counter.spikes_per_neuron == 2 / 4
+    found = measured(snn, torch.ones(1, 1), 1)
+    first, second = snn.layers
+    assert found["spikes_per_neuron", first] == 2 / 3
+    assert found["spikes_per_neuron", second] == 0.0
+    assert found["spikes_per_neuron", None] == 2 / 4
 
 
 def test_shares_lie_in_their_range_and_reach_its_ends():

@@ -12,22 +12,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ttfs.config import CONFIGS, read_yaml
+from ttfs.config import read_named
 from ttfs.data import DataSet, load
 from ttfs.errors import UserError
 from ttfs.models import build
 from ttfs.snn import Alpha1Synapses, convert, stalled_neurons, to_alpha1_
-from ttfs.studies import _trajectory, draw, gradients, trajectory
-from ttfs.studies._gradients import gain, gradients_by_layer, jacobian, weights_product
-from ttfs.studies._networks import NETWORKS, Learner, four_networks
-from ttfs.studies._weights import in_relu_terms, matrices, scales
+from ttfs.studies import trajectory as trajectories
+from ttfs.studies.figures import draw
+from ttfs.studies.gradients import gain, gradients, gradients_by_layer, jacobian, weights_product
+from ttfs.studies.trajectory import trajectory
+from ttfs.studies.networks import NETWORKS, Learner, four_networks
+from ttfs.studies.weights import in_relu_terms, matrices, scales
 
 DEEP = "-".join(["64"] * 7)
 
 
 @pytest.fixture(scope="module")
 def digits() -> DataSet:
-    return load(read_yaml(CONFIGS / "datasets" / "digits.yaml", "dataset"))
+    return load(read_named("dataset", "digits", "a test"))
 
 
 def model(layers: str, **changes: Any) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def run(digits: DataSet) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def by_depth(digits: DataSet) -> pd.DataFrame:
     settings = {
-        "dataset": {"id": "digits"}, "width": 64, "depths": [2, 8], "initialisation": "he-uniform", "draws": 3,
+        "dataset": {"id": "digits"}, "width": 64, "depths": [2, 8], "initialization": "he-uniform", "draws": 3,
         "images": 2, "steps": 10, "batch_size": 32, "learning_rate": 1e-3, "window_growth": 10.0,
     }  # fmt: skip
     return gradients(settings, digits, silent)
@@ -74,7 +76,7 @@ def runs(table: pd.DataFrame, network: str) -> list[pd.DataFrame]:
     """The rows of a network, run by run, that compare weights."""
     rows = of(table, network=network)
     rows = rows[rows["distance_max"].notna()]
-    return [run for _, run in rows.groupby(["model", "optimiser"])]
+    return [run for _, run in rows.groupby(["model", "optimizer"])]
 
 
 def test_b1_follows_the_relu_network(run: pd.DataFrame):
@@ -109,14 +111,14 @@ def test_drawn_alpha1_starts_elsewhere_with_stalled_neurons(run: pd.DataFrame):
 
 
 def test_deep_drawn_alpha1_does_not_learn_where_relu_and_b1_do(run: pd.DataFrame):
-    ends = of(run, model=model(DEEP)["id"], optimiser="adam", step=21)
+    ends = of(run, model=model(DEEP)["id"], optimizer="adam", step=21)
     accuracy = ends.set_index("network")["validation_accuracy"]
     assert accuracy["relu"] == accuracy["b1"] > 70
     assert accuracy["alpha1"] < 40
 
 
 def test_each_step_has_a_row_and_each_sixth_compares(run: pd.DataFrame):
-    rows = of(run, network="alpha1-smart", optimiser="sgd", model="of-60")
+    rows = of(run, network="alpha1-smart", optimizer="sgd", model="of-60")
     assert list(rows["step"]) == list(range(22))
     assert list(rows[rows["distance_l2"].notna()]["step"]) == [0, 6, 12, 18, 21]
     assert rows["loss"].notna().sum() == 21
@@ -130,7 +132,7 @@ def test_a_network_whose_loss_is_not_finite_ends_alone(digits: DataSet, monkeypa
             list(networks["alpha1"].parameters())[-2].mul_(1e308)  # the weights of the output
         return networks
 
-    monkeypatch.setattr(_trajectory, "four_networks", spoiled)
+    monkeypatch.setattr(trajectories, "four_networks", spoiled)
     said: list[str] = []
     table = trajectory(block(model("20"), optimizers={"sgd": 0.05}, batch_size=256), digits, said.append)
     [ended] = of(table, network="alpha1").to_dict("records")
@@ -257,7 +259,7 @@ def test_gradients_by_layer_are_those_of_small_steps(seed: int):
 
 
 def test_gains_of_drawn_alpha1_explode_with_depth_and_those_of_b1_do_not(by_depth: pd.DataFrame):
-    start = of(by_depth, moment="initialisation")
+    start = of(by_depth, moment="initialization")
     jacobians = of(start, quantity="jacobian_gain").groupby(["network", "depth"])["value"].median()
     for name in ("relu", "b1", "alpha1-smart"):
         assert 1 / 3 < jacobians[name, 8] / jacobians[name, 2] < 3
@@ -273,7 +275,7 @@ def test_gains_of_drawn_alpha1_explode_with_depth_and_those_of_b1_do_not(by_dept
 
 def test_stalled_neurons_are_as_many_as_a_normal_distribution_leaves(by_depth: pd.DataFrame):
     """He: a sum of J has variance 2 whatever the width, so P(1 + Σ J <= 0) = P(Z <= -1/√2) = 0.24."""
-    rows = of(by_depth, quantity="stalled_neurons", moment="initialisation", network="alpha1")
+    rows = of(by_depth, quantity="stalled_neurons", moment="initialization", network="alpha1")
     expected = 0.5 * math.erfc(1 / math.sqrt(2) / math.sqrt(2))
     neurons = 64 * 3 * (2 + 8)
     assert (rows["value"] * rows["depth"]).sum() / rows["depth"].sum() == pytest.approx(
@@ -282,7 +284,7 @@ def test_stalled_neurons_are_as_many_as_a_normal_distribution_leaves(by_depth: p
 
 
 def test_updates_of_alpha1_point_elsewhere_than_the_gradient(by_depth: pd.DataFrame):
-    rows = of(by_depth, quantity="update_cosine", moment="initialisation").groupby("network")["value"]
+    rows = of(by_depth, quantity="update_cosine", moment="initialization").groupby("network")["value"]
     assert rows.min()["relu"] == pytest.approx(1)
     assert rows.min()["b1"] == pytest.approx(1)
     assert rows.max()["alpha1-smart"] < 0.9
@@ -310,8 +312,8 @@ def test_a_figure_is_made_of_its_table_alone(run: pd.DataFrame, by_depth: pd.Dat
     figure = draw("gradients", "A study", text)
     assert figure == draw("gradients", "A study", text)
     words = {"A study", "ReLU", "B1", "α1, smart", "α1, drawn"}
-    assert words | {"initialisation", "Singular value, depth 8", "Depth: hidden layers"} <= texts(figure)
-    text = of(run, model="of-60", optimiser="adam").to_csv(index=False)
+    assert words | {"initialization", "Singular value, depth 8", "Depth: hidden layers"} <= texts(figure)
+    text = of(run, model="of-60", optimizer="adam").to_csv(index=False)
     assert words | {"of-60, adam", "float64", "Step"} <= texts(draw("trajectory", "A study", text))
 
 

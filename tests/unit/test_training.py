@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from learning import AXES, CONFIG, by_hand, close, equal, make_data, network, train
+from kit.learning import AXES, CONFIG, by_hand, close, equal, make_data, network, train
 from torch import Tensor, nn
 
 from ttfs.data import DataSet
 from ttfs.errors import UserError
 from ttfs.training import fit
-from ttfs.training._activity import smooth_count
-from ttfs.training._classifier import Classifier
+from ttfs.training.activity import smooth_count
+from ttfs.training.classifier import Classifier
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning and one store
 

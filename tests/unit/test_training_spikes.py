@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
-from learning import CONFIG, by_hand, close, make_data, network, train
+from kit.learning import CONFIG, by_hand, close, make_data, network, train
 from torch import Tensor, nn
 
 from ttfs.data import DataSet
 from ttfs.hardware import Hardware, deploy, quantized_relu
 from ttfs.snn import Alpha1Synapses, SpikingNetwork, convert, reference_network
 from ttfs.training import GrowingWindows
-from ttfs.training._activity import neurons
+from ttfs.training.activity import neurons
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning and one store
 

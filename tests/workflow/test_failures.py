@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from house import House
+from kit.sandbox import House
 
 MADE = """title: Made up
 source: {npz: made.npz}

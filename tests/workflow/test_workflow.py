@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from house import ROOT, House
+from kit.sandbox import ROOT, House
 
 from ttfs.config import kind_of, load_grid
 

@@ -1,6 +1,6 @@
 """Training of any network that maps items to logits. Lightning is imported here and nowhere else."""
 
-from ttfs.training._windows import GrowingWindows
+from ttfs.training.windows import GrowingWindows
 from ttfs.training.classifier import Classifier
 from ttfs.training.fit import fit
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
-from ttfs.training._activity import ActivityPenalty
+from ttfs.training.activity import ActivityPenalty
 
 
 class Classifier(pl.LightningModule):

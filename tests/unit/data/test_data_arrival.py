@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import config, fault
+from kit.data import config, fault
 from torchvision.datasets import VisionDataset
 
 from ttfs.data import load

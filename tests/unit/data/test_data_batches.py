@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from making import config, everything, write_images, write_npz
+from kit.data import config, everything, write_images, write_npz
 
 from ttfs.data import DataSet, Split, dataset, load
 from ttfs.data.augment import Augment

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import config, everything, fault, write_images, write_mnist, write_npz
+from kit.data import config, everything, fault, write_images, write_mnist, write_npz
 
 from ttfs.config import read_yaml
 from ttfs.data import dataset, load

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from making import config, everything, fault, write_images, write_npz
+from kit.data import config, everything, fault, write_images, write_npz
 
 from ttfs.data import load
 from ttfs.data.places import DATA

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from making import CONFIGS, ROOT, shipped
+from kit.data import CONFIGS, ROOT, shipped
 
 from ttfs.config import read_yaml
 from ttfs.data import load

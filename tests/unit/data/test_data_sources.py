@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from making import ROOT, config, everything, shipped, write_images, write_mnist, write_npz
+from kit.data import ROOT, config, everything, shipped, write_images, write_mnist, write_npz
 from PIL import Image
 
 from ttfs.data import dataset, load

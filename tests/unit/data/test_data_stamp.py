@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import ROOT, config, shipped, write_images, write_mnist, write_npz
+from kit.data import ROOT, config, shipped, write_images, write_mnist, write_npz
 
 from ttfs.data import load
 from ttfs.data.places import DATA

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from making import config, everything, fault, write_images
+from kit.data import config, everything, fault, write_images
 from PIL import Image
 
 from ttfs.data import dataset, image_files, load

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from making import CONFIGS, everything, fault, shipped
+from kit.data import CONFIGS, everything, fault, shipped
 from torch import nn
 
 from ttfs.config import read_yaml

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ttfs.data import DataSet, load
 from ttfs.seeds import seed
-from ttfs.training import fit
+from ttfs.snn import SpikingNetwork, calibrate_
+from ttfs.training import GrowingWindows, fit
 
 AXES = ("made", "tiny", 0)
 CONFIG = {
@@ -40,8 +41,16 @@ def network(norm: bool = False, dropout: float = 0.0) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(12, 3))
 
 
-def train(data: DataSet, net: nn.Module, axes: tuple = AXES, **changes: Any) -> list[dict[str, float]]:
-    return fit(net, data, CONFIG | changes, axes)
+def train(
+    data: DataSet, net: nn.Module, axes: tuple = AXES, **changes: Any
+) -> list[dict[str, float]]:
+    """Train as the kinds do: the windows of an ideal TTFS network grow, and are set at the end."""
+    config = CONFIG | changes
+    if not (isinstance(net, SpikingNetwork) and net.ideal):
+        return fit(net, data, config, axes)
+    rows = fit(net, data, config, axes, callbacks=[GrowingWindows(net, config["window_growth"])])
+    calibrate_(net.eval(), (images for images, _ in data.train.batches(1000)), config["headroom"])
+    return rows
 
 
 def by_hand(

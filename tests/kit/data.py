@@ -13,7 +13,7 @@ from ttfs.data import Split, load
 from ttfs.data.places import DATA
 from ttfs.errors import UserError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 
 
