@@ -1,0 +1,19 @@
+"""Networks of spiking neurons that run for T time steps: integrate-and-fire and leaky. Pure torch."""
+
+from ttfs.timed.conversion import BIAS_CORRECTIONS, THRESHOLDS, convert_to_rate
+from ttfs.timed.errors import TERMS, error_split, split
+from ttfs.timed.integrate_and_fire import IntegrateAndFire, RateNetwork
+from ttfs.timed.network import Observed, TimedNetwork
+
+__all__ = [
+    "BIAS_CORRECTIONS",
+    "TERMS",
+    "THRESHOLDS",
+    "IntegrateAndFire",
+    "Observed",
+    "RateNetwork",
+    "TimedNetwork",
+    "convert_to_rate",
+    "error_split",
+    "split",
+]
