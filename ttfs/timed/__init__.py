@@ -1,6 +1,6 @@
 """Networks of spiking neurons that run for T time steps: integrate-and-fire and leaky. Pure torch."""
 
-from ttfs.timed.conversion import BIAS_CORRECTIONS, THRESHOLDS, convert_to_rate
+from ttfs.timed.conversion import BIAS_CORRECTIONS, THRESHOLDS, convert_to_rate, settings_of
 from ttfs.timed.errors import TERMS, error_split, split
 from ttfs.timed.integrate_and_fire import IntegrateAndFire, RateNetwork
 from ttfs.timed.network import Observed, TimedNetwork
@@ -15,5 +15,6 @@ __all__ = [
     "TimedNetwork",
     "convert_to_rate",
     "error_split",
+    "settings_of",
     "split",
 ]

@@ -61,7 +61,7 @@ def convert_to_rate(
         ConversionError: naming the module and the reason, where the network cannot be mapped.
         UserError: for options that are not known.
     """
-    settings = _settings(steps, threshold, bias_correction)
+    settings = settings_of(steps, threshold, bias_correction)
     _known("threshold", threshold, THRESHOLDS)
     _known("bias_correction", bias_correction, BIAS_CORRECTIONS)
     if not 0 < quantile <= 1:
@@ -82,8 +82,12 @@ def convert_to_rate(
     return rate
 
 
-def _settings(steps: int | Sequence[int], threshold: str, correction: str) -> tuple[int, ...]:
-    numbers = [steps] if isinstance(steps, int) else list(steps)
+def settings_of(steps: int | Sequence[int], threshold: str, correction: str) -> tuple[int, ...]:
+    """Return the numbers of steps, rising, that a network of these options has thresholds for.
+
+    Raises UserError where one is no number of steps.
+    """
+    numbers = list(steps) if isinstance(steps, Sequence) else [steps]
     if not numbers:
         raise UserError("steps is empty; give a number of time steps, 1 or more")
     rising = tuple(sorted({check_steps(number) for number in numbers}))
@@ -154,7 +158,9 @@ def _rounding(activations: Tensor, steps: int) -> Callable[[float], float]:
 
 def _loss(currents: Tensor) -> Callable[[float], float]:
     wanted = currents.mean(0).relu()
-    return lambda theta: (wanted - integrate_and_fire(currents, theta).mean(0)).square().mean().item()
+    return lambda theta: (
+        (wanted - integrate_and_fire(currents, theta).mean(0)).square().mean().item()
+    )
 
 
 def _least(largest: float, error: Callable[[float], float]) -> float:
@@ -169,5 +175,3 @@ def _least(largest: float, error: Callable[[float], float]) -> float:
 
     near = best(range(0, 95, 5))
     return largest * (1 - 0.01 * best(range(near - 4, near + 5)))
-
-

@@ -180,7 +180,9 @@ def check_steps(steps: int) -> int:
     return steps
 
 
-def replace_modules(body: fx.GraphModule, new: Callable[[str, nn.Module], nn.Module | None]) -> None:
+def replace_modules(
+    body: fx.GraphModule, new: Callable[[str, nn.Module], nn.Module | None]
+) -> None:
     """Put `new(name, module)` in the place of each module that a graph calls, in place; None keeps it."""
     for node in body.graph.nodes:
         module = module_of(body, node)
