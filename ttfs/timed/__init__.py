@@ -3,6 +3,7 @@
 from ttfs.timed.conversion import BIAS_CORRECTIONS, THRESHOLDS, convert_to_rate, settings_of
 from ttfs.timed.errors import TERMS, error_split, split
 from ttfs.timed.integrate_and_fire import IntegrateAndFire, RateNetwork
+from ttfs.timed.lif import LeakyNetwork, leaky, to_leaky
 from ttfs.timed.network import Observed, TimedNetwork
 
 __all__ = [
@@ -10,11 +11,14 @@ __all__ = [
     "TERMS",
     "THRESHOLDS",
     "IntegrateAndFire",
+    "LeakyNetwork",
     "Observed",
     "RateNetwork",
     "TimedNetwork",
     "convert_to_rate",
     "error_split",
+    "leaky",
     "settings_of",
     "split",
+    "to_leaky",
 ]

@@ -18,7 +18,11 @@ from torch import Tensor, nn
 
 from ttfs.snn import EarliestSpike, Fire, SpikingNetwork
 from ttfs.snn.state import Numbers
-from ttfs.timed.network import Clock, Neurons, Pool, TimedNetwork, replace_modules
+from ttfs.timed.network import Clock, Neurons, OverTime, TimedNetwork, replace_modules
+
+
+Emitters = Fire | EarliestSpike
+"""Modules of a TTFS network that emit spikes."""
 
 
 class IntegrateAndFire(Neurons, Numbers):
@@ -87,7 +91,7 @@ def quantized(currents: Tensor, threshold: float, steps: int) -> Tensor:
     return spikes * (threshold / steps)
 
 
-class GatedPool(Pool):
+class GatedPool(OverTime):
     """Pooling of spikes, gated by accumulated charge: a spike passes where it raises what has passed.
 
     The output of step t is pool(S[t]) - pool(S[t-1]), S[t] what each neuron has delivered until then.
@@ -142,20 +146,18 @@ class RateNetwork(TimedNetwork):
             return GatedPool(clock, module) if isinstance(module, EarliestSpike) else None
 
         replace_modules(body, timed)
-        super().__init__(body, copy.deepcopy(snn.encode), snn.input_shape, clock)
-        for node in self.body.graph.nodes:  # a pool of constant currents is a pool
-            pool = body.get_submodule(str(node.target)) if node.op == "call_module" else None
-            if isinstance(pool, GatedPool) and node not in self._moving:
-                body.set_submodule(str(node.target), pool.pool)
+        spiking = [name for name, module in snn.body.named_modules() if isinstance(module, Emitters)]
+        super().__init__(body, copy.deepcopy(snn.encode), snn.input_shape, clock, spiking)
+        for name in spiking:  # a pool of constant currents is a pool
+            pool = body.get_submodule(name)
+            if isinstance(pool, GatedPool) and name not in self._moving:
+                body.set_submodule(name, pool.pool)
         self.to(parameter)
 
     @property
     def settings(self) -> tuple[int, ...]:
         """Numbers of steps that thresholds are set for, rising."""
         return self.clock.settings
-
-    def _counts(self, module: nn.Module | None) -> bool:
-        return super()._counts(module) or isinstance(module, EarliestSpike)
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, steps: int | None = None) -> Tensor:

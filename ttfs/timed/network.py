@@ -5,7 +5,7 @@ batch norm act on them as they stand; only neurons know of time. Inputs are cons
 comes before the first neurons is computed once, and held.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -43,11 +43,7 @@ class OverTime(nn.Module):
 
 
 class Neurons(OverTime):
-    """A layer of spiking neurons: currents [T, N, ...] to outputs of that shape, 0 without a spike."""
-
-
-class Pool(OverTime):
-    """A pool that knows of time."""
+    """A layer of spiking neurons: currents [T, N, ...] to outputs, 0 without a spike."""
 
 
 class Hold(OverTime):
@@ -65,9 +61,9 @@ class Observed:
     logits: Tensor
     """[T, N, classes]: the mean of the outputs of the steps so far."""
     constant: Mapping[str, Tensor] = field(default_factory=dict)
-    """{population: whether it feeds a constant current [N, ...]}: the input, and pools of it."""
+    """{population: where it feeds a constant current [N, ...]}: the input, and pools of it."""
     spikes: Mapping[str, Tensor] = field(default_factory=dict)
-    """{population: whether it spikes [T, N, ...]}: the hidden layers, and what pools let pass."""
+    """{population: where it spikes [T, N, ...]}: the hidden layers, and what pools let pass."""
 
     def fired(self, steps: int) -> dict[str, Tensor]:
         """Return the spikes [N, ...] of each population in the first so many steps.
@@ -85,16 +81,23 @@ class TimedNetwork(nn.Module):
         encode: maps inputs to the constant currents that enter the graph.
         input_shape: shape of one input.
         clock: holds the number of steps that a call without `steps` takes.
+        populations: names of the nodes that emit spikes: layers of neurons, and pools of spikes.
     """
 
     def __init__(
-        self, body: fx.GraphModule, encode: nn.Module, input_shape: tuple[int, ...], clock: Clock
+        self,
+        body: fx.GraphModule,
+        encode: nn.Module,
+        input_shape: tuple[int, ...],
+        clock: Clock,
+        populations: Iterable[str],
     ):
         super().__init__()
         self.encode = encode
         self.body = body
         self.input_shape = input_shape
         self.clock = clock
+        self._populations = frozenset(populations)
         self._moving = _hold(body, clock)
 
     @property
@@ -103,7 +106,7 @@ class TimedNetwork(nn.Module):
         found = {}
         for node in self.body.graph.nodes:
             if isinstance(module := module_of(self.body, node), Neurons):
-                found[str(node.target)] = module
+                found[node.name] = module
         return found
 
     def neurons(self) -> list[Neurons]:
@@ -125,22 +128,16 @@ class TimedNetwork(nn.Module):
         self._check(inputs)
         with self._running(steps):
             currents = self.encode(inputs)
-            constant, spikes = {INPUT: currents > 0}, {}
+            constant, spikes = {INPUT: currents != 0}, {}
 
             def watch(node: fx.Node, value: Tensor) -> Tensor:
-                if not self._counts(module_of(self.body, node)):
-                    return value
-                if node in self._moving:
-                    spikes[str(node.target)] = value.unflatten(0, (self.clock.steps, -1)) != 0
-                else:
-                    constant[str(node.target)] = value != 0
+                if node.name in self._populations and node.name in self._moving:
+                    spikes[node.name] = value.unflatten(0, (self.clock.steps, -1)) != 0
+                elif node.name in self._populations:
+                    constant[node.name] = value != 0
                 return value
 
             return Observed(self._logits(run(self.body, currents, watch)), constant, spikes)
-
-    def _counts(self, module: nn.Module | None) -> bool:
-        """Whether what a module emits is spikes, or the constant currents of a pool."""
-        return isinstance(module, Neurons | Pool)
 
     def _logits(self, outputs: Tensor) -> Tensor:
         """Mean over the steps so far [T, N, classes] of the outputs [T N, classes] of all steps."""
@@ -183,15 +180,15 @@ def check_steps(steps: int) -> int:
 def replace_modules(
     body: fx.GraphModule, new: Callable[[str, nn.Module], nn.Module | None]
 ) -> None:
-    """Put `new(name, module)` in the place of each module that a graph calls, in place; None keeps it."""
+    """Put `new(name, module)` in the place of each module that a graph calls; None keeps it."""
     for node in body.graph.nodes:
         module = module_of(body, node)
         if module is not None and (other := new(str(node.target), module)) is not None:
             body.set_submodule(str(node.target), other)
 
 
-def _hold(body: fx.GraphModule, clock: Clock) -> frozenset[fx.Node]:
-    """Repeat constant values where they meet what changes over time; return the nodes that change."""
+def _hold(body: fx.GraphModule, clock: Clock) -> frozenset[str]:
+    """Repeat constant values where they meet what changes; return the names of nodes that change."""
     moving: set[fx.Node] = set()
     for node in list(body.graph.nodes):
         starts = isinstance(module_of(body, node), Neurons) or node.op == "output"
@@ -209,4 +206,4 @@ def _hold(body: fx.GraphModule, clock: Clock) -> frozenset[fx.Node]:
             user.replace_input_with(node, held)
         moving.add(held)
     body.recompile()
-    return frozenset(moving)
+    return frozenset(node.name for node in moving)
