@@ -146,7 +146,9 @@ class RateNetwork(TimedNetwork):
             return GatedPool(clock, module) if isinstance(module, EarliestSpike) else None
 
         replace_modules(body, timed)
-        spiking = [name for name, module in snn.body.named_modules() if isinstance(module, Emitters)]
+        spiking = [
+            name for name, module in snn.body.named_modules() if isinstance(module, Emitters)
+        ]
         super().__init__(body, copy.deepcopy(snn.encode), snn.input_shape, clock, spiking)
         for name in spiking:  # a pool of constant currents is a pool
             pool = body.get_submodule(name)
