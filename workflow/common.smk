@@ -7,6 +7,7 @@ the job starts from: it never exists before the job ran, and Snakemake never tou
 
 import fcntl
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -128,21 +129,35 @@ def start_server():
     """Start the process that imports torch once for all jobs here; jobs elsewhere, on a cluster, do without."""
     path = Path(tempfile.mkdtemp(prefix="ttfs-"), "socket")
     os.environ[SERVER] = str(path)
-    log = (GRID.folder / "logs" / "server.log")
-    log.parent.mkdir(parents=True, exist_ok=True)
     subprocess.Popen(
-        [sys.executable, "-m", "ttfs", "serve", str(path), str(os.getpid())],
-        stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True,
+        [sys.executable, "-m", "ttfs", "serve", str(path), str(os.getpid()), str(len(DUE))],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
     )
+
+
+def tell_results():
+    """Print the table, the paths and the failures."""
+    shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
+    print(f"\ntables and figures: {GRID.folder}/tables, {GRID.folder}/figures", file=sys.stderr)
+    for cell in GRID.every:
+        failure = cell.folder / "failure.json"
+        if failure.exists():
+            print(f"failed: {cell.name}: {json.loads(failure.read_text())['error'][:200]}", file=sys.stderr)
 
 
 onstart:
     lock_results()
+    print(f"{GRID.name}: {len(DUE)} stages are due; logs in {LOGS}", file=sys.stderr)
     if DUE:
         start_server()
+
+
+onsuccess:
+    tell_results()
 
 
 # What did succeed is worth a table, and what did not is shown in it.
 onerror:
     for verb in ("tables", "figures", "publish"):
-        shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} || true")
+        shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} > /dev/null || true")
+    tell_results()

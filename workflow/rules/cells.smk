@@ -10,7 +10,7 @@ rule make:
     log:
         f"{LOGS}/{{cell}}/make-{{token}}.log",
     shell:
-        TTFS + " make {GRID_FILE:q} {wildcards.cell:q} 2>&1 | tee {log:q}"
+        TTFS + " make {GRID_FILE:q} {wildcards.cell:q} > {log:q} 2>&1"
 
 
 rule evaluate:
@@ -22,4 +22,4 @@ rule evaluate:
     log:
         f"{LOGS}/{{cell}}/evaluate-{{token}}.log",
     shell:
-        TTFS + " evaluate {GRID_FILE:q} {wildcards.cell:q} 2>&1 | tee {log:q}"
+        TTFS + " evaluate {GRID_FILE:q} {wildcards.cell:q} > {log:q} 2>&1"
