@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 BOOKKEEPING = frozenset(
     (
@@ -61,7 +61,7 @@ def code_digest(*modules: str) -> str:
 
 def forget() -> None:
     """Read the code anew next time: files may have changed since this process began."""
-    for function in (kind_digest, code_digest, _tree, _path):
+    for function in (kind_digest, code_digest, _module, _home, _tree, _path):
         function.cache_clear()
 
 
@@ -75,7 +75,7 @@ def modules_of(package: str) -> list[str]:
 def _digest(roots: Iterable[str], hidden: frozenset[str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(_closure(tuple(roots), hidden)):
-        digest.update(f"{name}\n{ast.dump(_visible(name, hidden))}\n".encode())
+        digest.update(f"{name}\n{_module(name, _hidden_in(name, hidden)).code}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -86,8 +86,25 @@ def _closure(roots: tuple[str, ...], hidden: frozenset[str]) -> set[str]:
         name = waiting.pop()
         if name not in found and (name in roots or not _is_bookkeeping(name)):
             found.add(name)
-            waiting += _imports(_visible(name, hidden))
+            waiting += _module(name, _hidden_in(name, hidden)).imports
     return found
+
+
+class _Module(NamedTuple):
+    code: str
+    imports: tuple[str, ...]
+
+
+@cache
+def _module(name: str, hidden: frozenset[str]) -> _Module:
+    """What counts of a module: its code, and the modules of this package that it imports."""
+    tree = _visible(name, hidden)
+    return _Module(ast.dump(tree), tuple(_imports(tree)))
+
+
+def _hidden_in(name: str, hidden: frozenset[str]) -> frozenset[str]:
+    """The functions that do not count in a module: only those of kinds are told apart."""
+    return hidden if name.startswith("ttfs.methods.") else frozenset()
 
 
 def _is_bookkeeping(name: str) -> bool:
@@ -97,8 +114,6 @@ def _is_bookkeeping(name: str) -> bool:
 def _visible(name: str, hidden: frozenset[str]) -> ast.Module:
     """The tree of a module; that of a kind without the functions that only other stages call."""
     tree = _tree(name)
-    if not name.startswith("ttfs.methods."):
-        return tree
     body: list[ast.stmt] = []
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
@@ -121,6 +136,7 @@ def _is_ours(node: ast.ImportFrom) -> bool:
     return bool(node.module) and str(node.module).split(".")[0] == "ttfs"
 
 
+@cache
 def _home(module: str, name: str) -> str:
     """The module that `from module import name` is about: a submodule, or the one that a package has the name from."""
     if _path(submodule := f"{module}.{name}") is not None:
