@@ -20,6 +20,7 @@ OF_A_CELL = {
 }
 OF_A_GRID = {
     "check": "check a grid and every file that it names, and list its cells",
+    "trial": "try each model of a grid with each method, before anything is trained",
     "tables": "write the tables of a grid from its records",
     "figures": "draw the figures of a grid from its records",
     "publish": "make the MLflow store agree with the records of a grid",
@@ -83,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "show":
             _add_filters(added)
+        if name == "check":
+            added.add_argument(
+                "--results", action="store_true", help="compare results with their checksums"
+            )
         if name == "archive":
             added.add_argument(
                 "--mixed",

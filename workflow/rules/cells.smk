@@ -1,8 +1,18 @@
-"""The networks of the grid, and other classifiers: made, then evaluated."""
+"""The networks of the grid, and other classifiers: tried, made, then evaluated."""
+
+
+rule trial:
+    output:
+        touch(TRIAL),
+    log:
+        f"{LOGS}/trial.log",
+    shell:
+        TTFS + " trial {GRID_FILE:q} > {log:q} 2>&1"
 
 
 rule make:
     input:
+        TRIAL,
         lambda wildcards: source_marker(wildcards),
     output:
         temp(touch(f"{JOBS}/make/{{cell}}/{{token}}")),
