@@ -169,7 +169,10 @@ def start_server():
 
 
 def tell_results():
-    """Print the table, the paths and the failures."""
+    """Print the table, the paths and the failures; of a trial that failed, its findings alone."""
+    if not Path(TRIAL).exists() and Path(f"{LOGS}/trial.log").exists():
+        print(Path(f"{LOGS}/trial.log").read_text(), file=sys.stderr)
+        return
     shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
     print(f"\ntables and figures: {GRID.folder}/tables, {GRID.folder}/figures", file=sys.stderr)
     for cell in GRID.every:
