@@ -1,6 +1,7 @@
 """The documentation holds: examples run and print what they say, links lead somewhere, no metric is left out."""
 
 import doctest
+import importlib.util
 import re
 from pathlib import Path
 
@@ -41,7 +42,11 @@ def test_examples_print_what_they_say(example):
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_relative_links_lead_to_files(page):
     prose = re.sub(r"`[^`]+`", "", FENCE.sub("", page.read_text()))
-    targets = [link.partition("#")[0] for link in LINK.findall(prose) if "://" not in link and "mailto:" not in link]
+    targets = [
+        link.partition("#")[0]
+        for link in LINK.findall(prose)
+        if "://" not in link and "mailto:" not in link
+    ]
     missing = [target for target in targets if target and not (page.parent / target).exists()]
     assert not missing
 
@@ -54,3 +59,30 @@ def test_each_metric_page_works_an_example(page):
 def test_the_index_names_every_metric():
     index = (ROOT / "docs/metrics/README.md").read_text()
     assert [metric for metric in METRICS if f"`{metric}`" not in index] == []
+
+
+@pytest.fixture(scope="module")
+def generator():
+    """The program that writes tables of keys and schemas."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_of_keys_and_schemas_are_those_of_the_code(generator):
+    changed = [
+        name(path)
+        for path, text in generator.generated().items()
+        if not path.exists() or path.read_text() != text
+    ]
+    assert changed == [], "run python docs/generate.py"
+
+
+def test_no_schema_is_left_of_a_kind_that_is_gone(generator):
+    assert set((ROOT / "docs/schemas").iterdir()) <= set(generator.generated())
+
+
+def test_the_generator_explains_its_values(generator):
+    results = doctest.testmod(generator)
+    assert (results.attempted, results.failed) == (3, 0)
