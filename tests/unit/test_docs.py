@@ -1,4 +1,4 @@
-"""The documentation holds: examples run and print what they say, links lead somewhere, no metric is left out."""
+"""Pages are right: examples run and print what they say, links lead somewhere, keys are the code's."""
 
 import doctest
 import importlib.util
@@ -21,7 +21,7 @@ def name(page: Path) -> str:
 
 
 def examples(page: Path) -> list[doctest.DocTest]:
-    """Each Python block of a page that shows a session (`>>>`); a block stands alone, as a reader copies it."""
+    """Each Python block of a page that shows a session (`>>>`). A block stands alone, for readers to copy."""
     text = page.read_text()
     blocks = [found for found in FENCE.finditer(text) if found[1] == "python" and ">>>" in found[2]]
     parse = doctest.DocTestParser().get_doctest
@@ -37,6 +37,12 @@ def test_examples_print_what_they_say(example):
     results = doctest.DocTestRunner(verbose=False).run(example, out=report.append)
     assert results.attempted > 0
     assert results.failed == 0, "".join(report)
+
+
+def test_the_example_of_the_readme_runs():
+    text = (ROOT / "README.md").read_text()
+    (program,) = [found[2] for found in FENCE.finditer(text) if found[1] == "python"]
+    exec(compile(program, "README.md", "exec"), {})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
