@@ -5,10 +5,10 @@ statements. Comments, docstrings and layout do not count; neither does the bookk
 """
 
 import ast
-import copy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -59,7 +59,7 @@ def code_digest(*modules: str) -> str:
 
 def forget() -> None:
     """Read the code anew next time: files may have changed since this process began."""
-    for function in (kind_digest, code_digest, _tree, _path):
+    for function in (kind_digest, code_digest, _text, _path):
         function.cache_clear()
 
 
@@ -73,7 +73,7 @@ def modules_of(package: str) -> list[str]:
 def _digest(roots: Iterable[str], hidden: frozenset[str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(_closure(tuple(roots), hidden)):
-        digest.update(f"{name}\n{ast.dump(_visible(name, hidden))}\n".encode())
+        digest.update(f"{name}\n{_facts(name, hidden).content}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -84,7 +84,7 @@ def _closure(roots: tuple[str, ...], hidden: frozenset[str]) -> set[str]:
         name = waiting.pop()
         if name not in found and (name in roots or not _is_bookkeeping(name)):
             found.add(name)
-            waiting += _imports(_visible(name, hidden))
+            waiting += [_home(*pair) for pair in _facts(name, hidden).imports]
     return found
 
 
@@ -92,57 +92,59 @@ def _is_bookkeeping(name: str) -> bool:
     return name in BOOKKEEPING or name.startswith(BOOKKEEPING_ROOMS)
 
 
-def _visible(name: str, hidden: frozenset[str]) -> ast.Module:
-    """The tree of a module; that of a kind without the functions that only other stages call."""
-    tree = _tree(name)
-    if not name.startswith("ttfs.methods."):
-        return tree
-    body: list[ast.stmt] = []
+@dataclass(frozen=True)
+class _Facts:
+    """What counts of a module."""
+
+    content: str
+    """Digest of its syntax, without docstrings."""
+    imports: tuple[tuple[str, str], ...]
+    """(module, name) of what it imports from this package, anywhere in its body; no name for a whole module."""
+    sources: Mapping[str, tuple[str, str]]
+    """{name: (module, name there)} of what it has from other modules."""
+
+
+def _facts(name: str, hidden: frozenset[str]) -> _Facts:
+    """The facts of a module; those of a kind without the functions that only other stages call."""
+    return _facts_of(_text(name), hidden if name.startswith("ttfs.methods.") else frozenset())
+
+
+@cache
+def _facts_of(text: str, hidden: frozenset[str]) -> _Facts:
+    tree = _WithoutText().visit(ast.parse(text))
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
-            node = copy.copy(node)
             node.body = [n for n in node.body if getattr(n, "name", "") not in hidden]
-        body.append(node)
-    return ast.Module(body=body, type_ignores=[])
-
-
-def _imports(tree: ast.Module) -> Iterator[str]:
-    """Modules of this package that a module imports, anywhere in its body."""
+    imports: list[tuple[str, str]] = []
+    sources = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "ttfs")
-        elif isinstance(node, ast.ImportFrom) and _is_ours(node):
-            yield from (_home(str(node.module), alias.name) for alias in node.names)
-
-
-def _is_ours(node: ast.ImportFrom) -> bool:
-    return bool(node.module) and str(node.module).split(".")[0] == "ttfs"
+            names = [alias.name for alias in node.names]
+            imports += [(name, "") for name in names if name.split(".")[0] == "ttfs"]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ttfs":
+            imports += [(str(node.module), alias.name) for alias in node.names]
+            for alias in node.names:
+                sources[alias.asname or alias.name] = (str(node.module), alias.name)
+    content = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return _Facts(content, tuple(imports), sources)
 
 
 def _home(module: str, name: str) -> str:
     """The module that `from module import name` is about: a submodule, or the one that a package has the name from."""
+    if not name:
+        return module
     if _path(submodule := f"{module}.{name}") is not None:
         return submodule
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.ImportFrom) and _is_ours(node):
-            for alias in node.names:
-                if name == (alias.asname or alias.name):
-                    return _home(str(node.module), alias.name)
-    return module
+    source = _facts_of(_text(module), frozenset()).sources.get(name)
+    return module if source is None else _home(*source)
 
 
 @cache
-def _tree(name: str) -> ast.Module:
-    """The module's syntax tree without docstrings, be they of a module, a function, a class or a constant."""
+def _text(name: str) -> str:
     path = _path(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name}")
-    return _parsed(path.read_text(encoding="utf-8"))
-
-
-@cache
-def _parsed(text: str) -> ast.Module:
-    return _WithoutText().visit(ast.parse(text))
+    return path.read_text(encoding="utf-8")
 
 
 class _WithoutText(ast.NodeTransformer):

@@ -105,6 +105,14 @@ def _preload() -> None:
             importlib.import_module(name)
     for room in ("stages.cells", "training", "methods._measuring", "methods._deploying"):
         importlib.import_module(f"ttfs.{room}")
+    from ttfs.config import read_named
+    from ttfs.digest import kind_digest
+    from ttfs.methods import kinds
+
+    for kind in kinds():  # what digests are made of is read once, too
+        for stage in ("make", "evaluate", "deploy"):
+            kind_digest(stage, kind, "ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
+    read_named("method", "ann", "server")
 
 
 def _keep(connection: socket.socket, code: str) -> None:
