@@ -40,7 +40,7 @@ def table(schema: Mapping[str, Any]) -> str:
     lines = ["| key | values | default | meaning |", "|---|---|---|---|"]
     for key, rule, required in _keys(schema):
         default = "required" if required else _code(rule["default"]) if "default" in rule else ""
-        meaning = rule.get("description", "its keys follow").replace("|", "\\|")
+        meaning = rule.get("description", "its keys follow").replace("|", "\\|").replace("<", "\\<")
         lines.append(f"| `{key}` | {values(rule)} | {default} | {meaning} |")
     return "\n".join(lines) + "\n"
 

@@ -1,18 +1,22 @@
-"""Pages are right: examples run and print what they say, links lead somewhere, keys are the code's."""
+"""Pages are right: examples run and print what they say, links lead to files, keys exist."""
 
 import doctest
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ttfs.results.record import METRICS
+from ttfs.results.record import METRICS, read
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 METRIC_PAGES = sorted(ROOT.glob("docs/metrics/*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r"^`([\w/.-]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -21,7 +25,7 @@ def name(page: Path) -> str:
 
 
 def examples(page: Path) -> list[doctest.DocTest]:
-    """Each Python block of a page that shows a session (`>>>`). A block stands alone, for readers to copy."""
+    """Each Python block of a page that shows a session (`>>>`); readers may copy it alone."""
     text = page.read_text()
     blocks = [found for found in FENCE.finditer(text) if found[1] == "python" and ">>>" in found[2]]
     parse = doctest.DocTestParser().get_doctest
@@ -43,6 +47,19 @@ def test_the_example_of_the_readme_runs():
     text = (ROOT / "README.md").read_text()
     (program,) = [found[2] for found in FENCE.finditer(text) if found[1] == "python"]
     exec(compile(program, "README.md", "exec"), {})
+
+
+def test_the_kind_of_the_page_runs(tmp_path):
+    for path, text in NAMED.findall((ROOT / "docs/add-a-kind.md").read_text()):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    cell = "digits/none/nearest-class-mean/seed0"
+    for stage in ("make", "evaluate"):
+        command = [sys.executable, "-m", "ttfs", stage, "configs/means.yaml", cell]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    record = read(tmp_path / "results/cells" / cell / "record.json")
+    assert record.metrics["accuracy"] > 85
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
