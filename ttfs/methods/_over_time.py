@@ -45,15 +45,8 @@ def measure_over_steps(
         job: whose test split it is.
     """
     network = network.to(job.device).eval()
-    meters = {
-        steps: Meters(
-            Subject(
-                job.data.classes, tuple(network.layers), fan_out, {"time_steps": steps, **facts}
-            )
-        )
-        for numbers in passes
-        for steps in numbers
-    }
+    subject = Subject(job.data.classes, tuple(network.layers), fan_out)
+    meters = {steps: Meters(subject) for numbers in passes for steps in numbers}
     for items, labels in job.data.test.batches(BATCH, device=job.device):
         wanted = reference(items).cpu() if reference is not None else None
         for numbers in passes:
@@ -66,7 +59,10 @@ def measure_over_steps(
                     logits = seen.logits[steps - 1].cpu()
                     found = Seen(labels[part].cpu(), logits, own, seen.fired(steps))
                     meters[steps].update(found)
-    rows = list(meters[max(meters)].rows())
+    last = max(meters)
+    rows = list(meters[last].rows())
+    rows += [{"metric": name, "value": value} for name, value in facts.items()]
+    rows.append({"metric": "time_steps", "value": last})
     for steps, meter in meters.items():
         rows += [{**row, "step": steps} for row in meter.rows() if len(row) == 2]
     return rows

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ttfs.data import DataSet
+from ttfs.metrics import accuracy
 from ttfs.models import build
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork, convert
-from ttfs.studies.networks import Axes, Learner, accuracy_on, shuffled
+from ttfs.studies.networks import Axes, Learner, shuffled
 from ttfs.timed import TERMS, RateNetwork, convert_to_rate, error_split
 from ttfs.timed.conversion import pre_activations
 
@@ -29,8 +30,8 @@ def rate_error(
     """Return the table of a study, in the columns that docs/studies.md explains.
 
     Each model is trained as a ReLU network, and converted with each threshold for each number of
-    steps. The four terms of a layer's error are told as shares of the root mean square of its activations,
-    over the first items of the validation split; the TTFS network has a row for each term too.
+    steps. Accuracies, and the four terms of a layer's error as shares of the root mean square of its
+    activations, are over the first items of the validation split; the TTFS network has these rows too.
 
     Args:
         config: the `rate_error` block of a study, with its models' files in the place of their names.
@@ -64,17 +65,23 @@ def _model(config: Mapping[str, Any], data: DataSet, model: Mapping[str, Any]) -
     axes: Axes = (config["dataset"]["id"], model["id"], config["seed"])
     ann = _trained(config, data, model, axes)
     items = next(iter(data.train.batches(config["calibration_items"])))[0]
-    images = next(iter(data.validation.batches(config["items"])))[0]
+    images, labels = next(iter(data.validation.batches(config["items"])))
     snn = convert(ann, items, input_range=data.input_range)
     wanted = pre_activations(snn, images)
     size = {name: z.relu().square().mean().sqrt().item() for name, z in wanted.items()}
-    yield _whole(ANN, 0, accuracy_on(data.validation, ann))
-    yield _whole(TTFS, 0, accuracy_on(data.validation, snn))
+    yield _whole(ANN, 0, accuracy(logits(ann, images), labels))
+    yield _whole(TTFS, 0, accuracy(logits(snn, images), labels))
     yield from _terms(TTFS, 0, ttfs_split(snn, images, wanted), size)
     for threshold, steps in product(config["thresholds"], config["time_steps"]):
         rate = convert_to_rate(ann, items, threshold, steps, input_range=data.input_range)
-        yield _whole(threshold, steps, accuracy_on(data.validation, rate))
+        yield _whole(threshold, steps, accuracy(logits(rate, images), labels))
         yield from _terms(threshold, steps, _split(rate, snn, images, steps), size)
+
+
+@torch.no_grad()
+def logits(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits [N, classes] of images [N, ...]."""
+    return network.eval()(images)
 
 
 def _split(
