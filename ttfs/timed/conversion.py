@@ -16,12 +16,12 @@ from ttfs.timed.integrate_and_fire import (
     integrate_and_fire,
     quantized,
 )
-from ttfs.timed.network import AT_ONCE, check_steps
+from ttfs.timed.network import check_steps
 
 THRESHOLDS = ("max", "quantile", "mmse", "tuned")
 BIAS_CORRECTIONS = ("none", "light")
-FEWEST = 32
-"""Calibration inputs, at least, that thresholds for a number of steps are measured on."""
+MEASURED, FEWEST = 2048, 32
+"""Calibration inputs x steps, and inputs at least, that thresholds for a number of steps are measured on."""
 
 
 def convert_to_rate(
@@ -110,7 +110,7 @@ def _settle(
     correction: str,
 ) -> None:
     """Set thresholds and corrections for a number of steps, in one pass: each layer before it fires."""
-    inputs = inputs[: max(FEWEST, AT_ONCE // steps)]
+    inputs = inputs[: max(FEWEST, MEASURED // steps)]
     wanted = pre_activations(snn, inputs)
 
     def settle(name: str) -> Callable[..., None]:
