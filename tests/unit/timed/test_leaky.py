@@ -149,7 +149,9 @@ def test_a_pool_before_its_relu_is_refused_by_name():
 def test_one_cycle_is_that_of_torch():
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], 0.5)
-    wanted = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total_steps=101, cycle_momentum=False)
+    wanted = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.5, total_steps=101, cycle_momentum=False
+    )
     for step in range(101):
         # torch turns at step 0.3 * 101 - 1, and ends at 1e-4 of the start
         share = step / 29.3 * 0.3 if step <= 29.3 else 0.3 + 0.7 * (step - 29.3) / (100 - 29.3)

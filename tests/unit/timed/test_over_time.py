@@ -30,7 +30,11 @@ def test_each_row_is_counted_from_the_spikes_of_that_many_steps(tmp_path, monkey
     passes = [[1], [2], [4]] if len(rate.settings) > 1 else [[1, 2, 4]]
     job = SimpleNamespace(data=data, device="cpu")
     rows = measure_over_steps(rate, passes, ann, synapses, {"parameters": 5}, job)
-    by_step = {(row["metric"], row.get("step")): row["value"] for row in rows if len(row) < 4 and "layer" not in row and "class" not in row}
+    by_step = {
+        (row["metric"], row.get("step")): row["value"]
+        for row in rows
+        if len(row) < 4 and "layer" not in row and "class" not in row
+    }
     (layer,) = rate.layers
     for steps in (1, 2, 4):
         logits = rate(items, steps)

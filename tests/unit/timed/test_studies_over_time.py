@@ -34,7 +34,9 @@ def test_gradients_are_those_of_finite_differences_of_the_loss_where_there_are_n
     x, y = torch.randn(7, 60).double(), torch.randint(0, 4, (7,))
     *_, last = widths.gradients(network, x, y)
     seen = []
-    hook = list(network.layers.values())[-1].register_forward_pre_hook(lambda m, i: seen.append(i[0]))
+    hook = list(network.layers.values())[-1].register_forward_pre_hook(
+        lambda m, i: seen.append(i[0])
+    )
     logits = network(x)
     hook.remove()
     off = (logits.softmax(1) - nn.functional.one_hot(y, 4)) / 7
@@ -78,12 +80,18 @@ def test_the_surrogate_study_is_repeatable_and_sums_up_what_it_measured(digits):
     layers = table[(table["quantity"] == "gradient") & (table["depth"] == 3)]
     assert sorted(layers["index"].unique()) == [1, 2, 3]
     rates = table.loc[table["quantity"] == "firing_rate", ["depth", "draw", "index", "value"]]
-    assert (rates.groupby(["depth", "draw", "index"])["value"].nunique() == 1).all()  # whatever α is
+    assert (
+        rates.groupby(["depth", "draw", "index"])["value"].nunique() == 1
+    ).all()  # whatever α is
     rows = list(widths.summary(table))
     critical = [row["value"] for row in rows if row["metric"] == "critical_alpha"]
     own = table[table["quantity"] == "critical_alpha"].groupby("depth")["value"].median()
     assert critical == own.tolist()
-    assert {row["metric"] for row in rows} == {"critical_alpha", "surrogate_gain", "validation_accuracy"}
+    assert {row["metric"] for row in rows} == {
+        "critical_alpha",
+        "surrogate_gain",
+        "validation_accuracy",
+    }
     figure = draw("surrogate", "A title", table.to_csv(index=False))
     assert figure == draw("surrogate", "A title", table.to_csv(index=False))
     assert b"depth 3" in figure or b"<svg" in figure
@@ -121,6 +129,10 @@ def test_the_study_of_rates_finds_less_error_with_more_steps_and_none_in_ttfs(di
     assert whole["ttfs", 0] == whole["ann", 0]
     rows = list(errors.summary(table))
     assert sum(row["metric"] == "validation_accuracy" for row in rows) == 6
-    assert all(row["value"] < 1e-6 for row in rows if row["metric"] == "rate_error" and row["threshold"] == "ttfs")
+    assert all(
+        row["value"] < 1e-6
+        for row in rows
+        if row["metric"] == "rate_error" and row["threshold"] == "ttfs"
+    )
     figure = draw("rate_error", "A title", table.to_csv(index=False))
     assert figure == draw("rate_error", "A title", table.to_csv(index=False))
