@@ -159,8 +159,9 @@ def test_thresholds_are_of_the_activations():
     for name, neurons in convert_to_rate(network, images, "max").layers.items():
         assert neurons.threshold == pytest.approx(largest[name], rel=1e-9)
     for name, neurons in convert_to_rate(network, images, "quantile", quantile=0.9).layers.items():
-        positive = charges[name][charges[name] > 0]
-        assert (positive <= neurons.threshold).double().mean() == pytest.approx(0.9, abs=0.01)
+        positive, slack = charges[name][charges[name] > 0], largest[name] / 2**15
+        assert (positive <= neurons.threshold + slack).double().mean() >= 0.9
+        assert (positive < neurons.threshold - slack).double().mean() < 0.9
 
 
 @pytest.mark.parametrize("threshold", ["mmse", "tuned"])

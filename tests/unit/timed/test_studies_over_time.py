@@ -1,4 +1,4 @@
-"""Studies of networks that run for many steps: gradients by the width of the surrogate, and errors of rates."""
+"""Studies over time steps: gradients by the width of the surrogate, and errors of rates."""
 
 import math
 
@@ -28,8 +28,8 @@ def stack(depth: int, seed: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(60, 4))
 
 
-def test_gradients_are_those_of_finite_differences_of_the_loss_where_there_are_no_spikes():
-    """The last layer's currents reach the loss through the surrogate alone: dL/dI = w · dL/dlogits · s / T."""
+def test_gradients_of_the_last_layer_follow_by_hand():
+    """The last currents reach the loss through the surrogate alone: dL/dI = w · dL/dlogits · s."""
     network = to_leaky(stack(2, 0), torch.zeros(1, 60), steps=1, beta=0.9, alpha=3.0).double()
     x, y = torch.randn(7, 60).double(), torch.randint(0, 4, (7,))
     *_, last = widths.gradients(network, x, y)
@@ -65,7 +65,8 @@ def test_the_gain_falls_with_alpha_and_is_one_at_the_critical_value():
 
 def surrogate_block(**changes) -> dict:
     content = {
-        "dataset": {"id": "digits"}, "width": 24, "depths": [2, 3], "time_steps": 3, "beta": 0.9, "alphas": [1, 4],
+        "dataset": {"id": "digits"}, "width": 24, "depths": [2, 3], "time_steps": 3, "beta": 0.9,
+        "alphas": [1, 4],
         "multiples": [1.0], "draws": 2, "steps": 5, "batch_size": 16, "learning_rate": 1e-2,
     }  # fmt: skip
     return content | changes
@@ -99,12 +100,14 @@ def test_the_surrogate_study_is_repeatable_and_sums_up_what_it_measured(digits):
 
 def rate_block(**changes) -> dict:
     model = {
-        "id": "little", "layers": "4C3-P2-12", "padding": "same", "batch_norm": "before", "dropout": 0.0,
-        "initialization": "he-uniform",
+        "id": "little", "layers": "4C3-P2-12", "padding": "same", "batch_norm": "before",
+        "dropout": 0.0, "initialization": "he-uniform",
     }  # fmt: skip
     content = {
-        "dataset": {"id": "digits"}, "models": [model], "thresholds": ["max", "tuned"], "time_steps": [2, 32],
-        "steps": 60, "batch_size": 32, "learning_rate": 1e-2, "calibration_items": 200, "items": 40, "seed": 0,
+        "dataset": {"id": "digits"}, "models": [model], "thresholds": ["max", "tuned"],
+        "time_steps": [2, 32],
+        "steps": 60, "batch_size": 32, "learning_rate": 1e-2, "calibration_items": 200,
+        "items": 40, "seed": 0,
     }  # fmt: skip
     return content | changes
 
