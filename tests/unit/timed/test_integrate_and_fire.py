@@ -131,7 +131,7 @@ def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
 def test_sums_and_concatenation_are_mapped():
     network = Net(
         lambda n, x: n.out(
-            torch.cat([F.relu(n.a(x) + n.b(x)), F.max_pool2d(F.relu(n.b(x)), 3, 1, 1)], 1).flatten(1)
+            torch.cat([F.relu(n.a(x) + n.b(x)), F.max_pool2d(n.b(x).relu(), 3, 1, 1)], 1).flatten(1)
         ),
         a=conv(), b=conv(), out=nn.Linear(8 * 9 * 8, 5),
     ).double()  # fmt: skip
