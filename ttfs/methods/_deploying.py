@@ -1,6 +1,5 @@
 """A TTFS network on a chip: as mapped or fine-tuned there, beside the quantized ReLU network."""
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy, quantized_relu
 from ttfs.methods._job import Job, Row
 from ttfs.methods._measuring import answers, test_accuracy
+from ttfs.methods._spiking import calibration
 from ttfs.metrics import Seen, Subject, fan_out, measure
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork
@@ -65,7 +65,7 @@ def _on_chip(
             yield row | {"network": "ttfs", "draw": draw}
     if settings["time_bits"] is None:
         return  # few-bit weights alone make the TTFS network the quantized ReLU network itself
-    control = quantized_relu(snn, chip(0), _calibration(job))
+    control = quantized_relu(snn, chip(0), calibration(job, CALIBRATION_ITEMS))
     if tuned:
         _fine_tune(control, job)
     yield {"metric": "accuracy", "value": test_accuracy(control, job), "network": "relu", "draw": 0}
@@ -87,12 +87,7 @@ def _quantile(snn: SpikingNetwork, latency: float, job: Job) -> float:
 
 
 def _deploy(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
-    return deploy(snn, chip, _calibration(job) if chip.window_quantile is not None else None)
-
-
-def _calibration(job: Job) -> Iterator[Tensor]:
-    batches = job.data.train.batches(1000, device=job.device)
-    return (items for items, _ in itertools.islice(batches, CALIBRATION_ITEMS // 1000))
+    return deploy(snn, chip, calibration(job, CALIBRATION_ITEMS) if chip.window_quantile is not None else None)
 
 
 def _tuned(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
