@@ -180,7 +180,12 @@ class Grid:
     @cached_property
     def varied(self) -> dict[str, tuple[str, ...]]:
         """The dotted keys that vary, by noun."""
-        nouns = {"dataset": self.datasets, "method": self.methods, "hardware": self.hardware}
+        nouns = {
+            "dataset": self.datasets,
+            "model": self.models,
+            "method": self.methods,
+            "hardware": self.hardware,
+        }
         return {
             noun: tuple(dict.fromkeys(key for point in points.values() for key in point.varied))
             for noun, points in nouns.items()
@@ -190,6 +195,7 @@ class Grid:
         """Return {column: value as text} of each key that varies in the grid, for one cell."""
         configs = {
             "dataset": self.datasets[cell.dataset].config,
+            "model": self.models[cell.model].config if cell.model != NO_MODEL else {},
             "method": self.methods[cell.method].config,
             "hardware": self.hardware[cell.hardware].config if cell.hardware else {},
         }

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from ttfs.config import Cell, Grid, value_at
+from ttfs.config import NO_MODEL, Cell, Grid, value_at
 from ttfs.files import atomic_write
 from ttfs.metrics import METRICS
 from ttfs.results.frame import Results, cells, chip_of, layers, on_hardware, std
@@ -26,6 +26,7 @@ from ttfs.results.sparsity import PENALTIES, trade_off
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 """Okabe and Ito's palette: told apart in every common kind of color blindness."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+DASHES: list[Any] = [":", "-.", (0, (1, 3)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 DEEPEST = 15.0
 """Points below the best accuracy that figures of hardware show; what is below is off the panel."""
 MOMENTS: dict[tuple[str, bool], tuple[str, dict[str, Any]]] = {
@@ -76,22 +77,29 @@ def write(results: Results, folder: Path) -> None:
 
 
 def accuracy_by_spikes(cell_table: pd.DataFrame, reference: str) -> Figure:
-    """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std, networks without spikes as lines."""
+    """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std.
+
+    The reference, and classifiers that use no model, are lines at their mean accuracy.
+    """
     cell_table = cell_table.reindex(
         columns=cell_table.columns.union(["accuracy", "spikes_per_neuron"], sort=False)
     )
-    color = _assign(COLORS, cell_table["model"])
+    uses_model = cell_table["model"] != NO_MODEL
+    color = _assign(COLORS, cell_table.loc[uses_model, "model"])
+    dashes = _assign(DASHES, cell_table.loc[~uses_model, "method"]) | {reference: "--"}
     spiking = cell_table["spikes_per_neuron"].notna()
     marker = _assign(MARKERS, cell_table.loc[spiking, "method"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for (model, method), group in panel.groupby(["model", "method"]):
             if method not in marker:
-                if method != reference:
-                    continue
-                axes.axhline(
-                    group["accuracy"].mean(), color=color[model], linestyle="--", linewidth=1
-                )
+                if method in dashes:
+                    axes.axhline(
+                        group["accuracy"].mean(),
+                        color=color.get(model, "0.3"),
+                        linestyle=dashes[method],
+                        linewidth=1,
+                    )
                 continue
             x, y = group["spikes_per_neuron"], group["accuracy"]
             look: dict[str, Any] = {
@@ -114,8 +122,11 @@ def accuracy_by_spikes(cell_table: pd.DataFrame, reference: str) -> Figure:
         axes.set_ylabel("Test accuracy [%]")
         axes.margins(0.15)
 
-    line = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{reference} (mean)")
-    return _panels(cell_table[cell_table["status"] == "ok"], draw, [*_keys(color, marker), line])
+    lines = [
+        Line2D([], [], color="0.3", linestyle=dash, linewidth=1, label=f"{method} (mean)")
+        for method, dash in dashes.items()
+    ]
+    return _panels(cell_table[cell_table["status"] == "ok"], draw, [*_keys(color, marker), *lines])
 
 
 def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
@@ -359,7 +370,7 @@ def _curves(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _assign(looks: Sequence[str], names: pd.Series) -> dict[str, str]:
+def _assign(looks: Sequence[Any], names: pd.Series) -> dict[str, Any]:
     return {name: looks[place % len(looks)] for place, name in enumerate(sorted(set(names)))}
 
 

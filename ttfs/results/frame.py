@@ -260,7 +260,7 @@ def _same(table: pd.DataFrame, row: dict[str, Any], keys: Sequence[str]) -> pd.S
 def _column_names(grid: Grid, *nouns: str) -> list[str]:
     from ttfs.config import column
 
-    chosen = nouns or ("dataset", "method")
+    chosen = nouns or ("dataset", "model", "method")
     return [
         column(key) for noun in chosen for key in grid.varied[noun] if not key.startswith("tuning")
     ]
