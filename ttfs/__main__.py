@@ -20,10 +20,12 @@ OF_A_CELL = {
 }
 OF_A_GRID = {
     "check": "check a grid and every file that it names, and list its cells",
+    "trial": "try each model of a grid with each method, before anything is trained",
     "tables": "write the tables of a grid from its records",
     "figures": "draw the figures of a grid from its records",
     "publish": "make the MLflow store agree with the records of a grid",
     "archive": "copy the records and tables of a grid to results/published/, for git",
+    "show": "print the summary of a grid, filtered and sorted, as Markdown, CSV, LaTeX or JSON",
     "why": "say what the next run will do, and why",
 }
 DEFAULT_GRID = Path("configs/quick.yaml")
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument("socket", help="path of the socket")
     added.add_argument("process", type=int, help="process of the run, with which it ends")
+    added.add_argument("jobs", type=int, help="stages that are due, for the progress")
     added = verb("init", "copy a grid and a data set's file to configs/, to start from", _init)
     added.add_argument("name", nargs="?", default="my-grid", help="name of the grid (%(default)s)")
     for name, help in OF_A_CELL.items():
@@ -79,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument(
             "grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)"
         )
+        if name == "show":
+            _add_filters(added)
+        if name == "check":
+            added.add_argument(
+                "--results", action="store_true", help="compare results with their checksums"
+            )
         if name == "archive":
             added.add_argument(
                 "--mixed",
@@ -86,6 +95,19 @@ def _parser() -> argparse.ArgumentParser:
                 help="also records of different code or a dirty tree",
             )
     return parser
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="", help="data sets whose id contains this")
+    parser.add_argument("--method", default="", help="methods whose id contains this")
+    parser.add_argument(
+        "--metric", dest="metrics", action="append", default=[], help="a column; again for more"
+    )
+    parser.add_argument(
+        "--best", default="", metavar="METRIC", help="the best of each data set and model"
+    )
+    parser.add_argument("--under", default="", metavar="METRIC=VALUE", help="at most this")
+    parser.add_argument("--format", choices=("md", "csv", "latex", "json"), default="md")
 
 
 def _on_cell(options: argparse.Namespace) -> int:
@@ -98,7 +120,8 @@ def _on_grid(options: argparse.Namespace) -> int:
     from ttfs.config import load_grid
 
     function = getattr(import_module(f"ttfs.stages.{options.verb}"), options.verb)
-    extra = {"mixed": options.mixed} if options.verb == "archive" else {}
+    known = ("verb", "run", "grid")
+    extra = {key: value for key, value in vars(options).items() if key not in known}
     return function(load_grid(options.grid), **extra) or 0
 
 
@@ -111,7 +134,7 @@ def _run(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from ttfs.stages.server import serve
 
-    serve(options.socket, options.process)
+    serve(options.socket, options.process, options.jobs)
     return 0
 
 

@@ -36,6 +36,8 @@ STAGES = {
     "deploy": frozenset(("load", "deploy")),
 }
 """The functions of a kind that each stage calls; those of the other stages do not count."""
+UNSTAGED = frozenset(("starts_from", "check", "on_hardware"))
+"""Functions of a kind that no stage calls."""
 
 
 def digest_of(config: Mapping[str, Any], *parts: str) -> str:
@@ -47,7 +49,7 @@ def digest_of(config: Mapping[str, Any], *parts: str) -> str:
 @cache
 def kind_digest(stage: str, kind: str, *rooms: str) -> str:
     """Return the digest of what a stage does for one kind of method, and of further modules."""
-    other = frozenset().union(*STAGES.values()) - STAGES[stage]
+    other = UNSTAGED.union(*STAGES.values()) - STAGES[stage]
     return _digest((f"ttfs.methods.{kind.replace('-', '_')}", *rooms), other)
 
 

@@ -35,6 +35,12 @@ class Kind:
     def check(self, options: Mapping[str, Any], where: str) -> None:
         """Raise UserError, which begins with `where`, for options that do not go together."""
 
+    def try_out(self, network: Any, items: Any) -> None:
+        """Raise UserError if the method cannot work with a network of the grid, of random weights.
+
+        `items` [2, ...] are two random inputs on [0, 1]. Called before anything is trained.
+        """
+
     def make(self, job: "Job") -> None:
         """Build or convert, and train if the options say so: write weights.pt, and curve.csv of a training."""
         raise NotImplementedError

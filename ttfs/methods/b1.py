@@ -52,6 +52,10 @@ class B1(Kind):
                 f"{where}: give source, train, or both: a network is mapped, trained, or both"
             )
 
+    def try_out(self, network: Any, items: Any) -> None:
+        """Refuse a network that cannot be mapped."""
+        self._convert(network, items, (0.0, 1.0))
+
     def make(self, job: Job) -> None:
         """Map or draw the network, and train it if the options say so."""
         from ttfs.methods._spiking import train

@@ -136,7 +136,8 @@ class State:
         if isinstance(record, str):
             return record
         if record.digests.get("stage") != self.expected.digest("study", study):
-            return difference(record.config, self.grid.study_slice(study))
+            code = record.digests.get("code")
+            return self._change("study", study, record.config, code)
         stamp = self.expected.stamp(study)
         if stamp is not None and record.digests.get("stamp") not in (None, stamp):
             return "the files of its data set changed"
@@ -151,7 +152,7 @@ class State:
         except UserError as error:
             return _short(error)
         if made.digest != self.expected.digest("make", cell):
-            return difference(made.config, self.grid.make_slice(cell))
+            return self._change("make", cell, made.config, made.code)
         stamp = self.expected.stamp(cell)
         if stamp is not None and made.stamp not in (None, stamp):
             return "the files of its data set changed"
@@ -166,18 +167,27 @@ class State:
         if record.digests.get("weights") != made.files.get(WEIGHTS, {}).get("sha256"):
             return "its record is of another network"
         if record.digests.get("stage") != self.expected.digest(stage, cell):
-            slices = {"evaluate": self.grid.evaluate_slice, "deploy": self.grid.deploy_slice}
-            return difference(record.config, slices[stage](cell))
-        return None
+            return self._change(stage, cell, record.config, record.digests.get("code"))
+        return damaged(cell.folder, record.digests.get("files", {}))
+
+    def _change(self, stage: Stage, cell: Any, config: Mapping[str, Any], code: Any) -> str:
+        """Say in words what changed of a stage whose digest did."""
+        slices: dict[str, Callable[[Any], Mapping[str, Any]]] = {
+            "make": self.grid.make_slice,
+            "evaluate": self.grid.evaluate_slice,
+            "deploy": self.grid.deploy_slice,
+            "study": self.grid.study_slice,
+        }
+        same = code == self.expected.code(stage, cell)
+        found = difference(config, slices[stage](cell))
+        return found or ("what it comes from changed" if same else "its code changed")
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Return in words what changed from a configuration to another.
+    """Return in words what changed from a configuration to another; nothing where they are equal.
 
     >>> difference({"dataset": {"epochs": 4}}, {"dataset": {"epochs": 6}})
     'dataset.epochs 4 → 6'
-    >>> difference({}, {})
-    'its code changed'
     """
     before, after = dict(_flat(old)), dict(_flat(new))
     changes = []
@@ -185,7 +195,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         if before.get(key) != after.get(key):
             changes.append(f"{key} {_word(before, key)} → {_word(after, key)}")
     more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
-    return ", ".join(changes[:3]) + more if changes else "its code changed"
+    return ", ".join(changes[:3]) + more
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

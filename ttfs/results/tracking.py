@@ -38,6 +38,9 @@ REBUILD = "delete the file and run `python -m ttfs publish <grid>`: it is rebuil
 SQLITE_CURE = "make its folder exist and be writable"
 SERVER_CURE = "start that server, or unset MLFLOW_TRACKING_URI"
 CURES = {
+    "disk is full": "free some space and run the same command again",
+    "No space left": "free some space and run the same command again",
+    "autoflush": "another program holds its lock; wait for it, and run the same command again",
     "locked": "close what holds it and run the same command again",
     "not a database": REBUILD,
     "malformed": REBUILD,
@@ -84,7 +87,7 @@ def publish(results: Results) -> Published:
             curve = [] if "hardware" in record.ids else read_curve(STORE / record.name)
             digest = hashlib.sha256((record.to_json() + json.dumps(curve)).encode()).hexdigest()
             runs = found.pop(record.name, [])
-            current = [run for run in runs if run.data.tags.get(DIGEST) == digest][:1]
+            current = [run for run in runs if _is_current(run, record, digest)][:1]
             if not current:
                 _write_run(client, experiment, record, curve, digest)
                 written += 1
@@ -93,6 +96,12 @@ def publish(results: Results) -> Published:
         for run in surplus:
             client.delete_run(run.info.run_id)
     return Published(len(results.records), written, len(surplus))
+
+
+def _is_current(run: "Run", record: Record, digest: str) -> bool:
+    """Whether a run is of the record, and whole: somebody may have deleted from the store."""
+    wanted = {name for name, _ in _values(record)}
+    return run.data.tags.get(DIGEST) == digest and wanted <= set(run.data.metrics)
 
 
 class LiveRun:
@@ -147,6 +156,14 @@ def _client() -> "MlflowClient":
     from mlflow.tracking import MlflowClient
 
     uri = tracking_uri()
+    if uri.rstrip("/") == "sqlite:":
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: names no file; write sqlite:///<path>, or unset it"
+        )
+    if uri.startswith("file:") or uri.startswith("/"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: MLflow keeps no runs in folders any more; write sqlite:///<path>, or unset it"
+        )
     if uri.startswith("sqlite:///"):
         _ready(Path(uri.removeprefix("sqlite:///")))
     else:

@@ -26,7 +26,7 @@ def run(grid: Path, rest: Sequence[str]) -> int:
         "snakemake",
         "all",
         "--snakefile",
-        str(SHIPPED / "workflow" / "main.smk"),
+        str(SHIPPED / "Snakefile"),
     ]
     command += [
         "--workflow-profile",

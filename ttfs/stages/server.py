@@ -12,6 +12,9 @@ import select
 import signal
 import socket
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +76,9 @@ def _answer(connection: socket.socket) -> str | None:
     return received.decode().split()[-1]
 
 
-def serve(path: str, run: int) -> None:
-    """Listen on a socket until the run ends."""
+def serve(path: str, run: int, jobs: int) -> None:
+    """Listen on a socket until the run ends, and tell the progress of its jobs on standard error."""
+    progress = Progress(jobs)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)  # first: stages that come while it imports wait
         listener.listen(128)
@@ -89,9 +93,9 @@ def serve(path: str, run: int) -> None:
                     listener.close()
                     _keep(connection, code)
                 connection.close()
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+                progress.running += 1
+            progress.ended(_reaped())
+            progress.tell()
     Path(path).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         Path(path).parent.rmdir()
@@ -115,6 +119,53 @@ def _preload() -> None:
     read_named("method", "ann", "server")
 
 
+def _reaped() -> list[int]:
+    """The exit statuses of keepers that ended: 0 where the stage did, else another one."""
+    statuses = []
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            statuses.append(found[1])
+    return statuses
+
+
+@dataclass
+class Progress:
+    """How far a run is: a line that is written anew on a terminal, and now and then elsewhere."""
+
+    jobs: int
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+    began: float = field(default_factory=time.monotonic)
+    told: float = 0.0
+
+    def ended(self, statuses: Sequence[int]) -> None:
+        """Count stages that ended."""
+        self.running -= len(statuses)
+        self.failed += sum(status != 0 for status in statuses)
+        self.done += sum(status == 0 for status in statuses)
+
+    def tell(self) -> None:
+        """Write the line, if the last one is old enough."""
+        terminal = sys.stderr.isatty()
+        now = time.monotonic()
+        if now - self.told < (0.5 if terminal else 15.0) or not self.done + self.failed:
+            return
+        self.told = now
+        ended = self.done + self.failed
+        left = (now - self.began) / ended * (self.jobs - ended)
+        line = (
+            f"{self.done} of {self.jobs} stages done, {self.running} running, {self.failed} failed, "
+            f"about {int(left // 60)}:{int(left % 60):02d} left"
+        )
+        print(
+            f"\r{line}\033[K" if terminal else line,
+            end="" if terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def _keep(connection: socket.socket, code: str) -> None:
     """Run the stage that a client asks for in a child of this keeper, and tell the client how it ended."""
     status = 1
@@ -122,7 +173,8 @@ def _keep(connection: socket.socket, code: str) -> None:
         job, channels = _receive(connection)
         if job["code"] != code:
             connection.sendall(b"stale\n")
-            os._exit(0)
+            status = 0
+            return
         connection.sendall(b"started ")
         child = os.fork()
         if child == 0:
@@ -135,7 +187,7 @@ def _keep(connection: socket.socket, code: str) -> None:
     except OSError:
         pass
     finally:
-        os._exit(0)
+        os._exit(0 if status == 0 else 1)
 
 
 def _tend(connection: socket.socket, child: int) -> int:

@@ -16,7 +16,7 @@ rule tables:
     log:
         f"{LOGS}/tables.log",
     shell:
-        TTFS + " tables {GRID_FILE:q} 2>&1 | tee {log:q}"
+        TTFS + " tables {GRID_FILE:q} > {log:q} 2>&1"
 
 
 rule figures:
@@ -36,7 +36,7 @@ rule figures:
     log:
         f"{LOGS}/figures.log",
     shell:
-        TTFS + " figures {GRID_FILE:q} 2>&1 | tee {log:q}"
+        TTFS + " figures {GRID_FILE:q} > {log:q} 2>&1"
 
 
 rule publish:
@@ -48,4 +48,4 @@ rule publish:
     log:
         f"{LOGS}/publish.log",
     shell:
-        TTFS + " publish {GRID_FILE:q} 2>&1 | tee {log:q}"
+        TTFS + " publish {GRID_FILE:q} > {log:q} 2>&1"
