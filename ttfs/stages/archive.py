@@ -17,10 +17,12 @@ PUBLISHED = RESULTS / "published"
 def archive(grid: Grid, mixed: bool = False) -> None:
     """Copy the records of a grid to results/published/cells/ and write its tables beside them.
 
-    An archived record that differs moves to its cell's history/. Nothing is removed before all is checked.
+    An archived record that differs moves to its cell's history/. Nothing is removed before all is
+    checked.
 
-    Raises UserError where a cell has no record, or one that is not of today, and, unless `mixed`, where seeds of one
-    group come from different code, or a record from files that differ from their commit.
+    Raises UserError where a cell has no record, or one that is out of date, and, unless `mixed`,
+    where seeds of one group come from different code, or a record from files that differ from their
+    commit.
     """
     results = collect(grid)
     _check_complete(grid, results)
@@ -55,7 +57,9 @@ def _check_complete(grid: Grid, results: Results) -> None:
 
 
 def _check_versions(results: Results) -> None:
-    """Seeds are only to be averaged where the same code made them, and code only to be told by its commit."""
+    """Raise UserError where code without a commit made a record, or different code the seeds of a
+    mean.
+    """
     groups: dict[str, dict[str, str]] = defaultdict(dict)
     for record in results.records:
         for stage, part in record.provenance.items():

@@ -1,4 +1,4 @@
-"""why: what the next run will do, and why."""
+"""why: the stages that the next run will do, and the reasons."""
 
 from ttfs.config import Grid
 from ttfs.results.state import State
