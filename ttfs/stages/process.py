@@ -7,6 +7,7 @@ of the command itself.
 import contextlib
 import ctypes
 import os
+import platform
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ttfs.config import Stage
 
 RUN = "TTFS_RUN"
-"""Environment variable: the process of the run that wants the cell; the cell ends with it."""
+"""Environment variable: host and process of the run that wants the cell, which ends with it."""
 POLL = 0.05
 """Seconds between two looks at a child."""
 
@@ -114,9 +115,15 @@ def handed_on(end: Callable[[int], None]):
 
 def watch() -> Callable[[], bool]:
     """Return a function that tells whether the parent of this process, or its run, has ended."""
-    text = os.environ.get(RUN, "")
-    run, parent = int(text) if text.isdigit() else None, os.getppid()
+    host, _, number = os.environ.get(RUN, "").rpartition(":")
+    here = number.isdigit() and host == platform.node()  # on a cluster the run is elsewhere
+    run, parent = int(number) if here else None, os.getppid()
     return lambda: os.getppid() != parent or (run is not None and not alive(run))
+
+
+def this_run() -> str:
+    """Return the name of this process as a run: host and process number, for `RUN`."""
+    return f"{platform.node()}:{os.getpid()}"
 
 
 def alive(process: int) -> bool:
