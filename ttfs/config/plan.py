@@ -228,7 +228,8 @@ class Grid:
             trained = self.source(trained)
         if trained is None:
             raise UserError(
-                f"{cell.name}: nothing that it comes from was trained, so no budget is known"
+                f"{cell.name}: fine-tuning takes the settings of a training, and neither its method nor "
+                "a source of it has one; give the method a block train"
             )
         return content | {"train": self._method(trained)["train"] | FINE_TUNING | tuning}
 

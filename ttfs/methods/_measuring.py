@@ -158,7 +158,7 @@ def check_logits(
             (name for name, value in worst.items() if value > limit),
             max(worst, key=worst.__getitem__),
         )
-        where = f"; first off is layer {name}, by {worst[name]:.1e}"
+        where = f"; the first layer that differs is {name}, by {worst[name]:.1e}"
     raise UserError(
         f"not the ReLU network: logits differ by {difference:.1e} of the largest (tolerance {limit:.0e}), agreement "
         f"is {found['agreement']:.2f} %{where}; if its window clips strong activations, raise headroom"

@@ -47,12 +47,14 @@ def _check_complete(grid: Grid, results: Results) -> None:
     missing = [cell.name for cell in grid.every if cell.name not in good]
     if missing:
         raise UserError(
-            f"grid {grid.name}: {len(missing)} cells have no record, {missing[0]} is the first; run the workflow first"
+            f"grid {grid.name}: {len(missing)} cells have no record, {missing[0]} is the first; "
+            "run the workflow first"
         )
     if results.stale:
         name, reason = next(iter(results.stale.items()))
         raise UserError(
-            f"{name}: its record is not of today's configuration, code and data ({reason}); run the workflow first"
+            f"{name}: its record is out of date with configuration, code or data ({reason}); "
+            "run the workflow first"
         )
 
 

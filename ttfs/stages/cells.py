@@ -183,9 +183,7 @@ def _still_wanted(job: Task, wanted: str, grid_file: Path) -> None:
     grid = load_grid(grid_file)
     names = {cell.name for cell in grid.every}
     if job.cell.name not in names or Expected(grid).digest(job.stage, job.cell) != wanted:
-        raise UserError(
-            "its configuration or code changed while it ran; the next run makes it as it is now"
-        )
+        raise UserError("its configuration or code changed while it ran; run the workflow again")
 
 
 def _fail(job: Task, expected: Expected, error: str) -> None:

@@ -144,7 +144,8 @@ def _check(networks: Mapping[str, nn.Module], model: str) -> None:
         isinstance(module, nn.Dropout) and module.p > 0 for module in networks["relu"].modules()
     ):
         raise UserError(
-            f"{file}: key 'dropout': networks in lock-step must not drop neurons of their own; set it to 0"
+            f"{file}: key 'dropout': each network would drop other neurons, and a trajectory "
+            "compares them step by step; set it to 0"
         )
 
 
