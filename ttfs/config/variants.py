@@ -58,7 +58,7 @@ def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[
         name = _id(base, config, schema)
         if not re.fullmatch(POINT, name) or len(name) > LONGEST:
             raise UserError(
-                f"{place}: the id {name[:80]!r} cannot name a folder; put the values into a file"
+                f"{place}: the id {name[:80]!r} is no name of a folder; put the values into a file"
             )
         yield Variant(name, config, tuple(keys))
 
