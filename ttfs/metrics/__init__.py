@@ -1,7 +1,7 @@
 """Metrics, one module each, found by its file; `docs/metrics/` works an example of each by hand.
 
-A module holds `METRICS`, the names and looks of its numbers, the functions with their formulas, and, where the number
-is gathered over a test set, a `Meter`. Reading the metrics imports no torch.
+A module holds `METRICS`, the names and looks of its numbers, the functions with their formulas,
+and, where the number is gathered over a test set, a `Meter`. Reading the metrics imports no torch.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,7 +46,9 @@ METRICS: dict[str, Metric] = {
 
 
 def measure(subject: Subject, batches: Iterable[Seen]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all meters that the classifier has something for, over the batches of a test set."""
+    """Yield the rows of all meters that the classifier has something for, over the batches of a
+    test set.
+    """
     meters: list[Meter] | None = None
     for seen in batches:
         if meters is None:

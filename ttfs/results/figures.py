@@ -24,11 +24,11 @@ from ttfs.results.record import Record, read_curve
 from ttfs.results.sparsity import PENALTIES, trade_off
 
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
-"""Okabe and Ito's palette: told apart in every common kind of color blindness."""
+"""Okabe and Ito's palette: distinct in every common kind of color blindness."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 DASHES: list[Any] = [":", "-.", (0, (1, 3)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 DEEPEST = 15.0
-"""Points below the best accuracy that figures of hardware show; what is below is off the panel."""
+"""Figures of hardware show accuracies down to so many points below the best one."""
 MOMENTS: dict[tuple[str, bool], tuple[str, dict[str, Any]]] = {
     ("ttfs", False): (
         "TTFS, as mapped",
@@ -58,8 +58,8 @@ STYLE: dict[Any, Any] = {
 def write(results: Results, folder: Path) -> None:
     """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
 
-    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg`` and ``pareto.svg``, and
-    ``training-curves.svg`` from the ``curve.csv`` beside each record.
+    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg`` and
+    ``pareto.svg``, and ``training-curves.svg`` from the ``curve.csv`` beside each record.
     """
     grid = results.grid
     cell_table, hardware_table = cells(results), on_hardware(results)
@@ -156,7 +156,9 @@ def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
 
 
 def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame, reference: str) -> Figure:
-    """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set; operating points ringed."""
+    """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set;
+    operating points ringed.
+    """
     color = _assign(COLORS, table["model"])
     marker = {
         name: MARKERS[place] for place, name in enumerate(PENALTIES) if (table[name] > 0).any()
@@ -200,7 +202,7 @@ def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame, reference: str) -> F
 
 
 class Axis(NamedTuple):
-    """Chips that differ in one number: its key, what they share, and {value: id of the chip} by rising value."""
+    """Chips that differ in one number: its key, the rest of their ids, {value: id} by value."""
 
     key: str
     shared: str
@@ -208,7 +210,9 @@ class Axis(NamedTuple):
 
 
 def axes_of(grid: Grid) -> list[Axis]:
-    """Return the axes of a grid's hardware: sets of two or more chips that differ in one varied number alone."""
+    """Return the axes of a grid's hardware: sets of two or more chips that differ in one varied
+    number alone.
+    """
     chips = {chip_of(name)[0]: point.config for name, point in grid.hardware.items()}
     found: dict[tuple[str, str], dict[float, str]] = {}
     for key in grid.varied["hardware"]:
@@ -224,7 +228,9 @@ def axes_of(grid: Grid) -> list[Axis]:
 
 
 def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
-    """Accuracy by level, a panel for each axis, four in a row, and a block of rows for each data set."""
+    """Accuracy by level, a panel for each axis, four in a row, and a block of rows for each data
+    set.
+    """
     datasets = sorted(set(table["dataset"])) if axes_ else []
     if not datasets:
         return _panels(table.head(0), lambda axes, panel: None, [])
@@ -279,7 +285,7 @@ def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, color: Mapping[str, 
 
 
 def pareto(table: pd.DataFrame) -> Figure:
-    """Accuracy by time steps until the answer, colored by spikes per neuron; ringed is what no other one beats."""
+    """Accuracy by time steps until the answer, colored by spikes per neuron; the best are ringed."""
     table = table.reindex(
         columns=table.columns.union(["time_steps_mean", "spikes_per_neuron_mean"], sort=False)
     )
@@ -329,7 +335,7 @@ def pareto(table: pd.DataFrame) -> Figure:
 
 
 def _beaten(panel: pd.DataFrame) -> pd.Series:
-    """Which points another one equals or betters in accuracy, time steps and spikes, and betters in one."""
+    """Which points another one equals in accuracy, time steps and spikes, and beats in one."""
     values = panel[["accuracy_mean", "time_steps_mean", "spikes_per_neuron_mean"]].to_numpy() * [
         -1.0,
         1.0,
@@ -389,7 +395,9 @@ def _keys(color: Mapping[str, str], marker: Mapping[str, str]) -> list[Line2D]:
 def _panels(
     table: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], None], keys: Sequence[Line2D]
 ) -> Figure:
-    """One panel for each data set of the table, at most three in a row, and one legend below all of them."""
+    """One panel for each data set of the table, at most three in a row, and one legend below all of
+    them.
+    """
     groups = list(table.groupby("dataset"))
     columns = min(3, max(1, len(groups)))
     rows = max(1, math.ceil(len(groups) / columns))
