@@ -113,7 +113,7 @@ def _fine_tune(network: nn.Module, job: Job) -> None:
 def _measure(chip: SpikingNetwork, read_out: float, count: bool, job: Job) -> Iterator[Row]:
     """Accuracy on the whole test split after a share of the latency; where asked, the costs too."""
     facts = {"latency": read_out * chip.latency}
-    bits = chip.encode.emission.time_bits
+    bits = job.config["hardware"]["time_bits"]
     if bits is not None:
         facts["time_steps"] = read_out * chip.depth * 2**bits
     if not count:
