@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ttfs.snn import convert as convert
     from ttfs.snn import simulate as simulate
     from ttfs.stages.load import load as load
+    from ttfs.timed import RateNetwork as RateNetwork
+    from ttfs.timed import convert_to_rate as convert_to_rate
 
 __version__ = "0.1.0"
 _HOMES = {
@@ -26,12 +28,16 @@ _HOMES = {
     "Hardware": "ttfs.hardware",
     "deploy": "ttfs.hardware",
     "load": "ttfs.stages.load",
+    "RateNetwork": "ttfs.timed",
+    "convert_to_rate": "ttfs.timed",
 }
 __all__ = [
     "ConversionError",
     "Hardware",
+    "RateNetwork",
     "SpikingNetwork",
     "convert",
+    "convert_to_rate",
     "deploy",
     "load",
     "simulate",

@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from ttfs.config import NO_MODEL, Cell, Grid, value_at
 from ttfs.files import atomic_write
 from ttfs.metrics import METRICS
-from ttfs.results.frame import Results, cells, chip_of, layers, on_hardware, std
+from ttfs.results.frame import Results, cells, chip_of, layers, on_hardware, std, steps, summary
 from ttfs.results.record import Record, read_curve
 from ttfs.results.sparsity import PENALTIES, trade_off
 
@@ -58,8 +58,8 @@ STYLE: dict[Any, Any] = {
 def write(results: Results, folder: Path) -> None:
     """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
 
-    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg`` and
-    ``pareto.svg``, and ``training-curves.svg`` from the ``curve.csv`` beside each record.
+    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg``, ``pareto.svg``, ``cost.svg`` and
+    ``training-curves.svg`` from the ``curve.csv`` beside each record.
     """
     grid = results.grid
     cell_table, hardware_table = cells(results), on_hardware(results)
@@ -71,6 +71,7 @@ def write(results: Results, folder: Path) -> None:
             "sparsity": sparsity(curve, cell_table, grid.reference),
             "hardware": hardware(hardware_table, axes_of(grid)),
             "pareto": pareto(hardware_table),
+            "cost": cost(steps(results), summary(results, cell_table), grid.reference),
             "training-curves": training_curves(_curves(results.of("networks"))),
         }.items():
             atomic_write(folder / f"{name}.svg", svg(figure))
@@ -127,6 +128,65 @@ def accuracy_by_spikes(cell_table: pd.DataFrame, reference: str) -> Figure:
         for method, dash in dashes.items()
     ]
     return _panels(cell_table[cell_table["status"] == "ok"], draw, [*_keys(color, marker), *lines])
+
+
+COSTS = ("spikes_per_neuron", "synaptic_operations")
+
+
+def cost(step_table: pd.DataFrame, summary_table: pd.DataFrame, reference: str) -> Figure:
+    """Test error by spikes per neuron and by synaptic operations, a row of panels for a data set and model.
+
+    Networks of many time steps are curves over their number, from the first of an accuracy of at most
+    DEEPEST points below the best on; TTFS networks are points.
+    """
+    blocks = list(step_table.groupby(["dataset", "model"], sort=False))
+    if not blocks:
+        return _panels(step_table, lambda axes, panel: None, [])
+    spiking = summary_table["spikes_per_neuron_mean"].notna()
+    curves = step_table["method"].unique()
+    points = summary_table[spiking & ~summary_table["method"].isin(curves)]
+    color = _assign(COLORS, pd.Series([*curves, *points["method"].unique()]))
+    figure = Figure(figsize=(7.6, 2.7 * len(blocks) + 0.7), layout="constrained")
+    panels = figure.subplots(len(blocks), 2, squeeze=False)
+    for row, ((dataset, model), table) in zip(panels, blocks, strict=True):
+        own = points[(points["dataset"] == dataset) & (points["model"] == model)]
+        of_block = (summary_table["dataset"] == dataset) & (summary_table["model"] == model)
+        ann = summary_table[of_block & (summary_table["method"] == reference)]
+        for axes, name in zip(row, COSTS, strict=True):
+            near = table[table["accuracy_mean"] > table["accuracy_mean"].max() - DEEPEST]
+            _draw_cost(axes, name, near, own, color)
+            error = 100.0 - ann["accuracy_mean"].mean()
+            axes.axhline(error, color="0.3", linestyle="--", linewidth=1)
+        row[0].set_title(f"{dataset}, {model}", loc="left", fontweight="bold")
+        row[0].set_ylabel("Test error [%]")
+    keys = [Line2D([], [], color=color[m], marker=".", label=m) for m in curves]
+    stars = {"marker": "*", "markersize": 9, "linestyle": "none"}
+    keys += [Line2D([], [], color=color[m], label=m, **stars) for m in points["method"].unique()]
+    keys.append(Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{reference} (mean)"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_cost(
+    axes: Axes, name: str, table: pd.DataFrame, points: pd.DataFrame, color: Mapping[str, str]
+) -> None:
+    """Curves over the time steps, each labelled at its first and last, and points."""
+    for method, curve in table.groupby("method", sort=False):
+        curve = curve[curve[f"{name}_mean"] > 0].sort_values("step")
+        x, y = curve[f"{name}_mean"], 100.0 - curve["accuracy_mean"]
+        axes.plot(x, y, color=color[method], marker=".", linewidth=1)
+        for place in {0, len(curve) - 1}:
+            at = (x.iloc[place], y.iloc[place])
+            axes.annotate(str(curve["step"].iloc[place]), at, fontsize=6, annotation_clip=True)
+    for method, group in points.groupby("method", sort=False):
+        x, y = group[f"{name}_mean"], 100.0 - group["accuracy_mean"]
+        axes.plot(x, y, color=color[method], marker="*", markersize=11, linestyle="none")
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    axes.set_xlabel(METRICS[name].label)
 
 
 def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:

@@ -199,6 +199,14 @@ def layers(results: Results) -> pd.DataFrame:
     return over_seeds(table, [*ROW, "layer"], metrics_of(table))
 
 
+def steps(results: Results) -> pd.DataFrame:
+    """One row per network and number of time steps it has run, over the seeds that succeeded."""
+    table = wide(sorted(results.of("networks"), key=_plain_order), ["step"])
+    if table.empty:
+        return pd.DataFrame(columns=[*ROW, "step", "n", "accuracy_mean", "accuracy_std"])
+    return over_seeds(table, [*ROW, "step"], metrics_of(table))
+
+
 def classes(results: Results) -> pd.DataFrame:
     """One row per class: the share of its test items that are answered right, over the seeds that
     succeeded.

@@ -18,6 +18,7 @@ from ttfs.results.frame import (
     metric,
     metrics_of,
     on_hardware,
+    steps,
     summary,
 )
 from ttfs.results.record import Record
@@ -31,10 +32,9 @@ SPENT = ("spikes_per_neuron", "latency", "time_steps", "energy")
 def write(results: Results, folder: Path) -> None:
     """Write every table of a grid into a folder, e.g. ``results/quick/tables``.
 
-    ``cells.csv`` (a row a network), ``summary`` (a row for each data set, model and method),
-    ``layers.csv``, ``classes.csv``, ``sparsity.csv`` (see `results.sparsity.trade_off`),
-    ``hardware`` (a row a chip) and ``published`` (ours beside the values of papers); the last three
-    and the summary as CSV and Markdown.
+    ``cells.csv`` (a row a network), ``summary`` (a row for each data set, model and method), ``layers.csv``, ``steps.csv``,
+    ``classes.csv``, ``sparsity.csv`` (see `results.sparsity.trade_off`), ``hardware`` (a row a chip) and ``published``
+    (ours beside the values of papers); the last three and the summary as CSV and Markdown.
     """
     grid = results.grid
     cell_table = cells(results)
@@ -45,6 +45,7 @@ def write(results: Results, folder: Path) -> None:
         "cells": cell_table,
         "summary": summary_table,
         "layers": layers(results),
+        "steps": steps(results),
         "classes": classes(results),
         "sparsity": trade_off(results, grid.settings["sparsity_tolerance"]),
         "hardware": hardware_table,
