@@ -1,6 +1,6 @@
 """ttfs: time-to-first-spike spiking networks, from exact conversion to honest comparison.
 
-The public names load torch when first used, so that `import ttfs` and the command line's help stay quick.
+Public names load torch when they are first used, so that `import ttfs` stays quick.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """Options of methods: one place for each key, its range, default and description.
 
-The JSON schema that files are checked against, the one for editors and the tables of keys in the docs are made from
-these classes.
+The JSON schema that files are checked against, the one for editors and the tables of keys in the
+docs are made from these classes.
 """
 
 from collections.abc import Mapping
@@ -94,7 +94,7 @@ class SpikingTrain(Train):
 
 
 class Check(Options):
-    """When a TTFS network counts as exact; of the evaluation alone."""
+    """Tolerances within which a TTFS network counts as exact; for the evaluation alone."""
 
     logit_difference: float = Field(
         1.0e-4, gt=0,
@@ -114,7 +114,7 @@ class Check(Options):
 
 
 def schema(kind: str, title: str, options: type[Options]) -> dict[str, Any]:
-    """Return the JSON schema of the files of a kind: its options, and the words that each method has."""
+    """Return the JSON schema of the files of a kind: its options, and keys that all methods have."""
     own = options.model_json_schema()
     blocks = own.pop("$defs", {})
     properties = {

@@ -1,7 +1,7 @@
 """Metrics, one module each, found by its file; `docs/metrics/` works an example of each by hand.
 
-A module holds `METRICS`, the names and looks of its numbers, the functions with their formulas, and, where the number
-is gathered over a test set, a `Meter`. Reading the metrics imports no torch.
+A module holds `METRICS`, the names and looks of its numbers, the functions with their formulas,
+and, where the number is gathered over a test set, a `Meter`. Reading the metrics imports no torch.
 """
 
 from collections.abc import Iterable, Iterator

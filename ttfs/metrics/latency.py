@@ -1,4 +1,6 @@
-"""Latency: when the answer is there, and the windows behind it. Facts of a network, which its kind tells."""
+"""Latency: when the answer is there, and the windows behind it. Facts of a network, which its kind
+tells.
+"""
 
 from ttfs.metrics.metric import Metric
 

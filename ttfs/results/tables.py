@@ -61,10 +61,11 @@ def write(results: Results, folder: Path) -> None:
 def compare(
     results: Results, summary_table: pd.DataFrame, published: Iterable[Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Published values beside ours, a row for each of our summary rows of the same data set (and model and method).
+    """Published values beside ours, a row for each of our summary rows of the same data set (and
+    model and method).
 
-    A value that names no method stands for spiking networks: beside it come all our methods that spike.
-    ``difference`` is ours − published, in the metric's unit.
+    A value that names no method is about spiking networks, and is compared with all our methods
+    that spike. ``difference`` is ours − published, in the metric's unit.
     """
     columns = [
         "dataset", "metric", "work", "source", "network", "relation", "published",
@@ -155,7 +156,7 @@ def _hardware_text(results: Results, table: pd.DataFrame) -> str:
 
 
 def _notes(results: Results, records: Sequence[Record]) -> str:
-    """What a reader must know beside the numbers: failures, records that are not of today, and the code's versions."""
+    """Notes below a table: failures, records that are out of date, and the versions of the code."""
     text = ""
     failures = [record for record in records if record.status == "failed"]
     if failures:

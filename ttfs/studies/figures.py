@@ -17,7 +17,7 @@ from ttfs.results.figures import COLORS, STYLE, svg
 
 LOOKS: dict[
     str, dict[str, Any]
-] = {  # ReLU is a broad line below the others: what equals it lies on it
+] = {  # ReLU is a broad line below the others: a line on it equals it
     "relu": {"label": "ReLU", "color": "0.75", "linewidth": 4, "marker": "o", "markersize": 9},
     "b1": {"label": "B1", "color": COLORS[0], "linewidth": 1.2, "marker": "s", "markersize": 4},
     "alpha1-smart": {
@@ -68,7 +68,9 @@ def draw(kind: str, title: str, table: str) -> bytes:
 
 
 def trajectory(table: pd.DataFrame) -> Figure:
-    """Loss, distance, direction of updates and stalled neurons by step; a row of panels for a model and optimizer."""
+    """Loss, distance, direction of updates and stalled neurons by step; a row of panels for a model
+    and optimizer.
+    """
     runs = list(table.groupby(["model", "optimizer"], sort=False))
     dash = dict(zip(table["dtype"].unique(), DASHES, strict=False))
     figure = Figure(figsize=(12.6, 2.2 * len(runs) + 0.8), layout="constrained")
@@ -99,7 +101,9 @@ def trajectory(table: pd.DataFrame) -> Figure:
 
 
 def gradients(table: pd.DataFrame) -> Figure:
-    """Gain of the Jacobians, stalled neurons and direction of the updates by depth; the spectrum of a middling one."""
+    """Gain of the Jacobians, stalled neurons and direction of the updates by depth; the spectrum of
+    a middling one.
+    """
     figure = Figure(figsize=(8.4, 6.4), layout="constrained")
     gain, spectrum, stalled, direction = figure.subplots(2, 2).flat
     _by_depth(gain, table, "jacobian_gain")
@@ -140,7 +144,9 @@ def gradients(table: pd.DataFrame) -> Figure:
 
 
 def _by_depth(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
-    """Median over draws, images and layers, with the range from smallest to largest at initialization."""
+    """Median over draws, images and layers, with the range from smallest to largest at
+    initialization.
+    """
     found = table[table["quantity"] == quantity]
     for (network, moment), rows in found.groupby(["network", "moment"], sort=False):
         values = rows.groupby("depth")["value"]

@@ -14,9 +14,10 @@ from ttfs.training.activity import ActivityPenalty
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy plus what activity costs (`ActivityPenalty`).
+    """Cross-entropy plus the penalty on activity (`ActivityPenalty`).
 
-    Sums for the curve are kept as tensors and read once an epoch: reading them at each step would cost as much again.
+    Sums for the curve are kept as tensors and read once an epoch: reading them at each step would
+    cost as much again.
     """
 
     def __init__(self, network: nn.Module, config: Mapping[str, Any]):
@@ -42,7 +43,9 @@ class Classifier(pl.LightningModule):
         self._activity.forget()
 
     def row(self) -> dict[str, float]:
-        """Return the epoch's row of the curve, with the learning rate of its last step, and start the sums anew."""
+        """Return the epoch's row of the curve, with the learning rate of its last step, and start
+        the sums anew.
+        """
         row = {}
         for split, sums in self._sums.items():
             loss, correct, images = sums.tolist()
