@@ -60,7 +60,7 @@ def draw(kind: str, title: str, table: str) -> bytes:
             "trajectory": trajectory,
             "gradients": gradients,
             "surrogate": surrogate,
-            "rate_error": rate_error,
+            "rates": rates,
         }[kind]
         figure = draw_kind(pd.read_csv(io.StringIO(table)))
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
@@ -207,7 +207,7 @@ def surrogate(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def rate_error(table: pd.DataFrame) -> Figure:
+def rates(table: pd.DataFrame) -> Figure:
     """Terms of the error by layer at the fewest steps, and accuracy by steps; a row for a model."""
     parts = table[table["term"] != "all"]
     ways = [way for way in parts["threshold"].unique() if way != "ttfs"]

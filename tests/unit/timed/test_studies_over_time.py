@@ -9,7 +9,7 @@ from torch import nn
 
 from ttfs.config import read_named
 from ttfs.data import DataSet, load
-from ttfs.studies import rate_error as errors
+from ttfs.studies import rates as errors
 from ttfs.studies import surrogate as widths
 from ttfs.studies.figures import draw
 from ttfs.timed import TERMS, to_leaky
@@ -114,7 +114,7 @@ def rate_block(**changes) -> dict:
 
 def test_the_study_of_rates_finds_less_error_with_more_steps_and_none_in_ttfs(digits):
     said: list[str] = []
-    table = errors.rate_error(rate_block(), digits, said.append)
+    table = errors.rates(rate_block(), digits, said.append)
     assert len(said) == 2 + 2 * 2
     parts = table[table["term"] != "all"]
     assert set(parts["term"]) == set(TERMS)
@@ -137,5 +137,5 @@ def test_the_study_of_rates_finds_less_error_with_more_steps_and_none_in_ttfs(di
         for row in rows
         if row["metric"] == "rate_error" and row["threshold"] == "ttfs"
     )
-    figure = draw("rate_error", "A title", table.to_csv(index=False))
-    assert figure == draw("rate_error", "A title", table.to_csv(index=False))
+    figure = draw("rates", "A title", table.to_csv(index=False))
+    assert figure == draw("rates", "A title", table.to_csv(index=False))

@@ -1,4 +1,4 @@
-"""rate_error: where does a rate-coded network lose what its ReLU network says, layer by layer?"""
+"""rates: where does a rate-coded network lose what its ReLU network says, layer by layer?"""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice, product, repeat
@@ -24,7 +24,7 @@ TTFS, ANN = "ttfs", "ann"
 Row = dict[str, Any]
 
 
-def rate_error(
+def rates(
     config: Mapping[str, Any], data: DataSet, say: Callable[[str], None]
 ) -> pd.DataFrame:
     """Return the table of a study, in the columns that docs/studies.md explains.
@@ -35,7 +35,7 @@ def rate_error(
     rows too.
 
     Args:
-        config: the `rate_error` block of a study, with its models' files for their names.
+        config: the `rates` block of a study, with its models' files for their names.
         data: its data set; the test split is never read.
         say: called with a line for each network that is measured.
     """
