@@ -1,6 +1,6 @@
-"""The command line: one verb a stage. `snakemake all` calls these; so can you.
+"""The command line: one verb a stage. `snakemake all` calls the verbs, and users may too.
 
-Verbs import what they need when they are called, so that `--help` is quick and evaluation loads no trainer.
+Verbs import their modules when they are called: `--help` is quick, evaluation loads no trainer.
 """
 
 import argparse
@@ -32,13 +32,15 @@ DEFAULT_GRID = Path("configs/quick.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; return the exit status: 0, 2 for what the user can put right, 1 for a fault of the program."""
+    """Run a verb; return the exit status: 0, 2 for an error that the user can correct, 1 for a
+    fault of the program.
+    """
     options = _parser().parse_args(arguments)
     return guarded(lambda: options.run(options))
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """Do the work and return its exit status; what the user is to read becomes one line."""
+    """Do the work and return its exit status; an error for the user becomes one line."""
     try:
         return work()
     except UserError as error:

@@ -20,10 +20,10 @@ from ttfs.digest import code_digest, digest_of
 from ttfs.errors import UserError
 from ttfs.files import locked
 from ttfs.results.state import State
-from ttfs.stages.process import RUN
+from ttfs.stages.process import RUN, this_run
 from ttfs.stages.server import SERVER
 
-os.environ.setdefault(RUN, str(os.getpid()))
+os.environ.setdefault(RUN, this_run())
 TTFS = f"OMP_NUM_THREADS={{threads}} {quote(sys.executable)} -m ttfs"
 
 
@@ -63,7 +63,7 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
-FIGURES = ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "training-curves")
+FIGURES = ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "cost", "training-curves")
 STUDY_FIGURES = {f"study-{name}": kind_of(study) for name, study in GRID.studies.items()}
 TABLES = ("ttfs.results.tables", "ttfs.results.frame")
 JOBS = f"{GRID.folder}/.jobs"

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from ttfs.metrics import Seen, Subject
 from ttfs.results.record import METRICS, read
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +29,8 @@ def name(page: Path) -> str:
 def examples(page: Path) -> list[doctest.DocTest]:
     """Each Python block of a page that shows a session (`>>>`); readers may copy it alone."""
     text = page.read_text()
-    blocks = [found for found in FENCE.finditer(text) if found[1] == "python" and ">>>" in found[2]]
+    fences = FENCE.finditer(text)
+    blocks = [found for found in fences if found[1] == "python" and found[2].startswith(">>>")]
     parse = doctest.DocTestParser().get_doctest
     return [parse(b[2], {}, name(page), name(page), text[: b.start(2)].count("\n")) for b in blocks]
 
@@ -62,6 +65,16 @@ def test_the_kind_of_the_page_runs(tmp_path):
     assert record.metrics["accuracy"] > 85
 
 
+def test_the_metric_of_the_page_counts(tmp_path):
+    ((_, text),) = NAMED.findall((ROOT / "docs/add-a-metric.md").read_text())
+    (tmp_path / "top_three.py").write_text(text)
+    module = imported(tmp_path / "top_three.py")
+    assert doctest.testmod(module).failed == 0
+    meter = module.TopThree(Subject(5))
+    meter.update(Seen(torch.tensor([0, 4]), torch.arange(5.0).repeat(2, 1)))
+    assert list(meter.rows()) == [{"metric": "top3_accuracy", "value": 50.0}]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_relative_links_lead_to_files(page):
     prose = re.sub(r"`[^`]+`", "", FENCE.sub("", page.read_text()))
@@ -84,13 +97,18 @@ def test_the_index_names_every_metric():
     assert [metric for metric in METRICS if f"`{metric}`" not in index] == []
 
 
-@pytest.fixture(scope="module")
-def generator():
-    """The program that writes tables of keys and schemas."""
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+def imported(path: Path):
+    """A Python file as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generator():
+    """The program that writes tables of keys and schemas."""
+    return imported(ROOT / "docs/generate.py")
 
 
 def test_tables_of_keys_and_schemas_are_those_of_the_code(generator):

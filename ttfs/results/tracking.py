@@ -1,7 +1,9 @@
-"""The MLflow view of the records. Only this module imports MLflow, and only when it has something to write.
+"""The MLflow view of the records. Only this module imports MLflow, and only when it has something
+to write.
 
-Records are the truth: training logs live for whoever watches, and `publish` makes the store agree with the records,
-whatever happened to it before. The tag ``ttfs.cell`` of a run names its cell, and its hardware if it is on one.
+Records are the truth. Training logs live, and `publish` makes the store agree with the records,
+whatever state it was in. The tag ``ttfs.cell`` of a run names its cell, and its hardware if it is
+on one.
 """
 
 import fcntl
@@ -57,7 +59,7 @@ os.environ.update(QUIET | dict(os.environ))  # before MLflow is imported, which 
 
 
 class Published(NamedTuple):
-    """What `publish` did: runs in the store, those written now, and those deleted."""
+    """Counts of `publish`: runs in the store, those written now, and those deleted."""
 
     runs: int
     written: int
@@ -65,18 +67,22 @@ class Published(NamedTuple):
 
 
 def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, or else the SQLite file ``results/mlflow.db`` in the working directory."""
+    """``MLFLOW_TRACKING_URI``, or else the SQLite file ``results/mlflow.db`` in the working
+    directory.
+    """
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(RESULTS / 'mlflow.db').resolve()}"
 
 
 def publish(results: Results) -> Published:
-    """Make the store's experiment ``ttfs/<grid>`` agree with the records of a grid and the curves beside them.
+    """Make the store's experiment ``ttfs/<grid>`` agree with the records of a grid and the curves
+    beside them.
 
-    Afterwards there is one run per record. A run whose record and curve did not change stays; others are made
-    anew, and live runs, duplicates and runs of cells without a record are deleted. Only a run still marked RUNNING
-    whose cell has no record yet stays: it may be training now. Runs without the tag ``ttfs.cell`` are not touched.
-    An old run is deleted after its successor is complete, so an interrupted publish loses nothing and may be repeated.
-    Raises UserError if a curve cannot be read, or if the store is locked, damaged or out of reach.
+    Afterwards there is one run per record. A run whose record and curve did not change stays;
+    others are made anew, and live runs, duplicates and runs of cells without a record are deleted.
+    Only a run still marked RUNNING whose cell has no record yet stays: it may be training now. Runs
+    without the tag ``ttfs.cell`` are not touched. An old run is deleted after its successor is
+    complete, so an interrupted publish loses nothing and may be repeated. Raises UserError if a
+    curve cannot be read, or if the store is locked, damaged or out of reach.
     """
     with _readable_errors():
         client = _client()
@@ -105,10 +111,12 @@ def _is_current(run: "Run", record: Record, digest: str) -> bool:
 
 
 class LiveRun:
-    """The run of a cell while it trains: ``with LiveRun(grid, cell, config) as live: ... live.log(epoch, metrics)``.
+    """The run of a cell while it trains: ``with LiveRun(grid, cell, config) as live: ...
+    live.log(epoch, metrics)``.
 
-    Leaving the block ends the run, as FAILED if by an exception. If the store fails, training does not: one warning
-    on stderr, and no further attempt; `publish` makes up for it from the record.
+    Leaving the block ends the run, as FAILED if by an exception. If the store fails, training goes
+    on: one warning on stderr, and no further attempt; `publish` writes the run later, from the
+    record.
     """
 
     def __init__(self, grid: str, cell: Cell, config: Mapping[str, Any]) -> None:
@@ -176,8 +184,8 @@ def _client() -> "MlflowClient":
 def _ready(file: Path) -> None:
     """See that a SQLite store is there and can be read; make it if not.
 
-    MLflow's tables are made in another file that is then moved into place, under a lock: parallel first writers do not
-    meet in a half-made store, and a kill leaves none behind.
+    MLflow's tables are made in another file that is then moved into place, under a lock: parallel
+    first writers do not meet in a half-made store, and a kill leaves none behind.
     """
     if not file.exists():
         from mlflow.tracking import MlflowClient
@@ -236,7 +244,9 @@ def _write_run(
     curve: Sequence[Mapping[str, float]],
     digest: str,
 ) -> None:
-    """Write one whole run. The digest comes last: a run without it is not complete and will be replaced."""
+    """Write one whole run. The digest comes last: a run without it is not complete and will be
+    replaced.
+    """
     finished = max(
         datetime.fromisoformat(part.finished).timestamp() for part in record.provenance.values()
     )
@@ -255,7 +265,8 @@ def _write_run(
 
 
 def _values(record: Record) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a record under MLflow's names: the metric, then its dimensions; means over draws.
+    """Yield the numbers of a record under MLflow's names: the metric, then its dimensions; means
+    over draws.
 
     The confusion matrix stays in the record.
     """
@@ -334,7 +345,7 @@ def _log(
 
 @contextmanager
 def _readable_errors() -> Iterator[None]:
-    """Turn whatever a store can raise into one line that names the store and the cure."""
+    """Turn each error of a store into one line that names the store and the fix."""
     try:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError

@@ -8,9 +8,11 @@ from ttfs.results.record import FAILURE, MADE, RECORD, damaged, read, read_made
 
 
 def check(grid: Grid, results: bool = False) -> int:
-    """Print the cells of a grid, which was checked when it was read; or what is wrong with their results.
+    """Print the cells of a grid, which was checked when it was read; or the faults of their
+    results.
 
-    With `results`, each record, network and curve is compared with its checksum; the exit status is 2 where one differs.
+    With `results`, each record, network and curve is compared with its checksum; the exit status is
+    2 where one differs.
     """
     if not results:
         _list(grid)
@@ -21,7 +23,7 @@ def check(grid: Grid, results: bool = False) -> int:
 
 
 def _faults(cell: Cell | Study) -> Iterator[str]:
-    """What is wrong with the files of a cell; nothing where there are none."""
+    """Faults of the files of a cell; none where it has no files."""
     for name in (RECORD, FAILURE):
         try:
             if (cell.folder / name).exists():

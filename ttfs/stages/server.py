@@ -1,7 +1,8 @@
 """A process that has imported torch and Lightning once, and forks a child for each stage of a cell.
 
-The workflow starts one, and it ends with the run. A stage connects to its socket and hands over its standard output and
-error. Where there is no server, as on a cluster, or where the code has changed since it started, a stage runs by itself.
+The workflow starts one, and it ends with the run. A stage connects to its socket and hands over its
+standard output and error. Where there is no server, as on a cluster, or where the code has changed
+since it started, a stage runs by itself.
 """
 
 import array
@@ -60,7 +61,9 @@ def ask(stage: "Stage", grid_file: Path, name: str) -> int | None:
 
 
 def _answer(connection: socket.socket) -> str | None:
-    """Wait for the status of the child; hand signals on, and go, which ends the child, where the run is gone."""
+    """Wait for the status of the child; pass signals on. If the run has ended, leave, which ends
+    the child.
+    """
     orphaned, received = watch(), b""
     with handed_on(lambda number: connection.sendall(f"{number}\n".encode())):
         while not received.endswith(b"\n"):
@@ -77,7 +80,7 @@ def _answer(connection: socket.socket) -> str | None:
 
 
 def serve(path: str, run: int, jobs: int) -> None:
-    """Listen on a socket until the run ends, and tell the progress of its jobs on standard error."""
+    """Listen on a socket until the run ends, and print the progress of its jobs on standard error."""
     progress = Progress(jobs)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)  # first: stages that come while it imports wait
@@ -113,7 +116,7 @@ def _preload() -> None:
     from ttfs.digest import kind_digest
     from ttfs.methods import kinds
 
-    for kind in kinds():  # what digests are made of is read once, too
+    for kind in kinds():  # the modules behind digests are read once, too
         for stage in ("make", "evaluate", "deploy"):
             kind_digest(stage, kind, "ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
     read_named("method", "ann", "server")
@@ -130,7 +133,7 @@ def _reaped() -> list[int]:
 
 @dataclass
 class Progress:
-    """How far a run is: a line that is written anew on a terminal, and now and then elsewhere."""
+    """The progress of a run: one line, rewritten on a terminal, and printed now and then elsewhere."""
 
     jobs: int
     done: int = 0
@@ -167,7 +170,7 @@ class Progress:
 
 
 def _keep(connection: socket.socket, code: str) -> None:
-    """Run the stage that a client asks for in a child of this keeper, and tell the client how it ended."""
+    """Run the stage that a client asks for in a child of this process, and send its status."""
     status = 1
     try:
         job, channels = _receive(connection)
@@ -191,7 +194,9 @@ def _keep(connection: socket.socket, code: str) -> None:
 
 
 def _tend(connection: socket.socket, child: int) -> int:
-    """Wait for the child; hand on the signals that the client sends, and end the child where the client is gone."""
+    """Wait for the child; pass on the signals that the client sends, and end it where the client is
+    gone.
+    """
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
@@ -207,7 +212,7 @@ def _tend(connection: socket.socket, child: int) -> int:
 
 
 def _become(job: dict[str, Any], channels: list[int]) -> None:
-    """Be the process of the stage."""
+    """Run the stage in this process, with the client's output, environment and folder."""
     for channel, standard in zip(channels, (1, 2), strict=True):
         os.dup2(channel, standard)
         os.close(channel)
@@ -232,7 +237,9 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def code_state() -> str:
-    """Return a text that changes when a file of this package does: its newest time of change, and their number."""
+    """Return a text that changes when a file of this package does: its newest time of change, and
+    their number.
+    """
     newest = count = 0
     for path in Path(__file__).parents[1].rglob("*.py"):
         count += 1

@@ -14,7 +14,7 @@ from ttfs.models import build
 def trial(grid: Grid) -> int:
     """Build each model for each data set, with random weights, and try each method on it.
 
-    Prints all that cannot work, a line each. Returns the exit status: 2 where something cannot.
+    Prints a line for each pair that cannot work. Returns the exit status: 2 where there is one.
     """
     faults = list(dict.fromkeys(_faults(grid)))
     for fault in faults:

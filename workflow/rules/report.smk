@@ -8,7 +8,7 @@ rule tables:
     output:
         [
             report(f"{GRID.folder}/tables/{name}.csv", caption=f"../report/{name}.rst", category="Tables")
-            for name in ("summary", "layers", "classes", "sparsity", "hardware", "published")
+            for name in ("summary", "layers", "steps", "classes", "sparsity", "hardware", "published")
         ],
         [f"{GRID.folder}/tables/{name}.md" for name in ("summary", "hardware", "published")],
         f"{GRID.folder}/tables/cells.csv",
