@@ -93,13 +93,17 @@ def _mapped(
 ) -> SpikingNetwork:
     """Return the network in float64, once its logits were compared with those of the ANN itself."""
     kind, shape = type(ann).__name__, list(images.shape[1:])
-    if images.dtype != parameter.dtype:
+    if not images.is_floating_point() or (parameter.numel() and images.dtype != parameter.dtype):
         raise ConversionError(
             f"{kind}: fails on {images.dtype} images of shape {shape}: its weights are {parameter.dtype}"
         )
     few = images[:8].double()
     reference = copied(ann)
-    snn = Walk(trace_copy(reference, torch.cat([few[:1], few[:1]])), low, high).run().eval()
+    try:
+        graph = trace_copy(reference, torch.cat([few[:1], few[:1]]))  # to see what mixes images up
+    except ConversionError as error:
+        raise ConversionError(str(error).replace("torch.float64", str(images.dtype))) from error
+    snn = Walk(graph, low, high).run().eval()
     try:
         with Float64():
             expected = reference(few.clone())

@@ -295,6 +295,9 @@ class Walk:
         """Find out where each value goes by sending numbers through instead, for two images."""
         if node.args and node.args[0] in self.parts:
             which: Any = node.args[1]
+            if isinstance(which, slice):
+                self.parts[node] = self.parts[node.args[0]][which]  # type: ignore[index]
+                return
             numbers, sources = self.parts[node.args[0]][which]  # type: ignore[index]
             self.values[node] = self._moved(node, numbers, sources)
             return

@@ -90,7 +90,7 @@ class Unsupported(nn.Module):
 REARRANGED = """
     flatten reshape view reshape_as view_as unflatten squeeze unsqueeze transpose permute swapaxes swapdims movedim
     moveaxis contiguous clone detach to float double half bfloat16 chunk split split_with_sizes tensor_split unbind
-    narrow select getitem getattr flip roll pad _pad stack pixel_shuffle pixel_unshuffle channel_shuffle t
+    narrow select getitem getattr flip roll pad stack pixel_shuffle pixel_unshuffle channel_shuffle t
     index_select expand expand_as repeat tile repeat_interleave
 """.split()  # fmt: skip
 REARRANGING = (
@@ -149,7 +149,7 @@ def operation(node: fx.Node, root: fx.GraphModule) -> Any:
     if node.op not in ("call_function", "call_method"):
         return Unsupported(f"{node.op} {node.target}")
     name = call_name(node)
-    stem = name.rstrip("_")
+    stem = name.strip("_")
     if stem in REARRANGED:
         return Rearrange()
     if stem in CALLS:
@@ -196,7 +196,7 @@ def _hint(name: str) -> str:
 
 def _arguments(node: fx.Node) -> dict[str, Any]:
     """Arguments of a call by name, constants as tensors; branches of the network as nodes."""
-    names = _SIGNATURES.get(call_name(node).rstrip("_"), _signature(node.target))
+    names = _SIGNATURES.get(call_name(node).strip("_"), _signature(node.target))
     bound = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
     return {key: _constant(value) for key, value in bound.items()}
 
@@ -292,7 +292,7 @@ def _clip(node: fx.Node) -> Any:
     given = _arguments(node)
     low = given.get("min", given.get("min_val"))
     high = given.get("max", given.get("max_val"))
-    name = call_name(node).rstrip("_")
+    name = call_name(node).strip("_")
     if name == "relu6":
         low, high = 0.0, 6.0
     if name == "hardtanh":

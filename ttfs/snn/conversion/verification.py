@@ -29,7 +29,7 @@ def layer_differences(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> di
     """
     graph = trace(ann, images)
     spiking_logits, converted = record(snn.body, snn.encode(images))
-    reference = {node.name: node.meta["value"] for node in graph.graph.nodes}
+    reference = {node.name: node.meta.get("value") for node in graph.graph.nodes}
     logits = reference[graph.graph.output_node().all_input_nodes[0].name]
     neurons = {node.name: node for node in snn.body.graph.nodes if node.target in snn.layers}
     result = {}
