@@ -22,7 +22,7 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
     "files": set(),
     "digest": set(),
     "snn": set(),
-    "timed": {"snn", "seeds"},
+    "timed": {"hardware", "seeds", "snn"},
     "hardware": {"seeds", "snn"},
     "metrics": {"snn"},
     "models": set(),
