@@ -23,6 +23,7 @@ def encode_metadata(
     *,
     reference: Mapping[str, Column] | None = None,
     neurons_per_key: int | Mapping[str, int] = 64,
+    neurons_per_member: int = 0,
     breakpoints: int = 3,
     seed: int = 0,
 ) -> np.ndarray:
@@ -37,7 +38,8 @@ def encode_metadata(
       u = (share of reference values below it + share not above it) / 2. Two records agree with
       probability (1 − |u − u'|)^breakpoints: linear in |u − u'| for one breakpoint.
     - set: the member with the smallest of pseudo-random numbers (MinHash, Broder 1997). Two records
-      agree with probability |A ∩ B| / |A ∪ B|.
+      agree with probability |A ∩ B| / |A ∪ B|. With `neurons_per_member` each member that the
+      reference has owns so many neurons besides, which spike if it is in the set: |A ∩ B| agree.
 
     A missing value, or an empty set, is silence. Over all keys the share of coincident spikes
     is expected to be Σ n_f match_f / Σ n_f: the weighted match of the two records.
@@ -45,8 +47,9 @@ def encode_metadata(
     Args:
         table: {key: values [N]}; other columns are left aside.
         keys: {key: "categorical", "numeric" or "set"}.
-        reference: the records whose numeric values give the ranks, the training split; `table` if None.
+        reference: the records that ranks and members are taken from, the training split; `table` if None.
         neurons_per_key: n_f, one number or {key: number}.
+        neurons_per_member: of each member of a set, after the key's.
         breakpoints: of each neuron of a numeric key.
         seed: other seeds give other times; the same seed gives the same on every machine.
 
@@ -68,7 +71,33 @@ def encode_metadata(
             encode = _categorical if kind == "categorical" else _set
             values, index = distinct(table[key])
             blocks.append(encode(values, _neurons(seed, key, count))[index])
+        if kind == "set" and neurons_per_member:
+            names = sorted({name for value in distinct(ranked[key])[0] for name in members(value)})
+            own = _neurons(seed, f"{key}\nmembers", len(names) * neurons_per_member)
+            blocks.append(_members(values, names, own)[index])
     return np.concatenate(blocks, axis=1)
+
+
+def neurons_by_information(
+    table: Mapping[str, Column], keys: Mapping[str, str], labels: np.ndarray, total: int
+) -> dict[str, int]:
+    """Return {key: neurons}, in proportion to the mutual information of key and class, 1 at least.
+
+    I(V; C) = H(V) + H(C) − H(V, C), each with the bias correction (values − 1) / 2N of Miller 1955.
+    A missing value counts as a value, numbers by tenths of their ranks, sets as wholes.
+    Shapes: columns and labels [N].
+    """
+    information = {}
+    for key, kind in keys.items():
+        column = table[key]
+        if kind == "numeric":
+            ranks = rank(numbers(column, key), numbers(column, key))
+            column = np.where(np.isnan(ranks), -1.0, np.floor(ranks * 10)).tolist()
+        _, index = distinct(column)
+        joint = _entropy(index) + _entropy(labels) - _entropy(index * (labels.max() + 1) + labels)
+        information[key] = max(joint, 0.0)
+    whole = sum(information.values()) or 1.0
+    return {key: max(1, round(total * value / whole)) for key, value in information.items()}
 
 
 def numbers(column: Column, key: str) -> np.ndarray:
@@ -162,7 +191,24 @@ def _set(values: list[Any], neurons: np.ndarray) -> np.ndarray:
     return times
 
 
+def _entropy(symbols: np.ndarray) -> float:
+    counts = np.unique(symbols, return_counts=True)[1]
+    shares = counts / counts.sum()
+    return float(-(shares * np.log(shares)).sum() + (len(counts) - 1) / (2 * counts.sum()))
+
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _members(values: list[Any], names: Sequence[str], neurons: np.ndarray) -> np.ndarray:
+    """Return the times [values, neurons]; the neurons of a name lie side by side."""
+    times = _uniform(_mix(neurons)).reshape(len(names), -1)
+    places = {name: place for place, name in enumerate(names)}
+    spikes = np.full((len(values), *times.shape), np.inf, dtype=np.float32)
+    for row, value in enumerate(values):
+        held = [places[name] for name in members(value) if name in places]
+        spikes[row, held] = times[held]
+    return spikes.reshape(len(values), -1)
 
 
 def _neurons(seed: int, key: str, count: int) -> np.ndarray:
