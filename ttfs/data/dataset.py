@@ -70,11 +70,10 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
 
 def _records(config: Mapping[str, Any], where: str) -> DataSet:
     """Load key-value records, which the encoding makes vectors of."""
-    if config.get("augment") not in (None, "none"):
-        raise UserError(f"{where}: key 'augment': records cannot be moved; set 'augment: none'")
     parts, classes = table_parts(config, where)
     shape = tuple(next(parts[0].inputs.batches([torch.tensor([0])], torch.device("cpu"))).shape[1:])
-    splits = (Split(*part, Augment(), None) for part in parts)
+    augment = _augment({**config, "shape": list(shape)}, where)
+    splits = (Split(*part, augment, None) for part in parts)
     return DataSet(*splits, shape, classes, (0.0, 1.0), _digest(parts))
 
 
