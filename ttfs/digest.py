@@ -1,14 +1,15 @@
 """Tell whether the code behind a number has changed.
 
-A digest covers the module that makes the number and all that it imports from this package, found by reading the import
-statements. Comments, docstrings and layout do not count; neither does the bookkeeping that only files numbers.
+A digest covers the module that makes the number and all that it imports from this package, found by
+reading the import statements. Comments, docstrings and layout do not count, nor do modules that
+only read configuration or write records.
 """
 
 import ast
-import copy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +37,8 @@ STAGES = {
     "deploy": frozenset(("load", "deploy")),
 }
 """The functions of a kind that each stage calls; those of the other stages do not count."""
+UNSTAGED = frozenset(("starts_from", "check", "on_hardware"))
+"""Functions of a kind that no stage calls."""
 
 
 def digest_of(config: Mapping[str, Any], *parts: str) -> str:
@@ -46,8 +49,8 @@ def digest_of(config: Mapping[str, Any], *parts: str) -> str:
 
 @cache
 def kind_digest(stage: str, kind: str, *rooms: str) -> str:
-    """Return the digest of what a stage does for one kind of method, and of further modules."""
-    other = frozenset().union(*STAGES.values()) - STAGES[stage]
+    """Return the digest of the code of a stage for one kind of method, and of further modules."""
+    other = UNSTAGED.union(*STAGES.values()) - STAGES[stage]
     return _digest((f"ttfs.methods.{kind.replace('-', '_')}", *rooms), other)
 
 
@@ -59,7 +62,7 @@ def code_digest(*modules: str) -> str:
 
 def forget() -> None:
     """Read the code anew next time: files may have changed since this process began."""
-    for function in (kind_digest, code_digest, _tree, _path):
+    for function in (kind_digest, code_digest, _text, _path):
         function.cache_clear()
 
 
@@ -73,7 +76,7 @@ def modules_of(package: str) -> list[str]:
 def _digest(roots: Iterable[str], hidden: frozenset[str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(_closure(tuple(roots), hidden)):
-        digest.update(f"{name}\n{ast.dump(_visible(name, hidden))}\n".encode())
+        digest.update(f"{name}\n{_facts(name, hidden).content}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -84,7 +87,7 @@ def _closure(roots: tuple[str, ...], hidden: frozenset[str]) -> set[str]:
         name = waiting.pop()
         if name not in found and (name in roots or not _is_bookkeeping(name)):
             found.add(name)
-            waiting += _imports(_visible(name, hidden))
+            waiting += [_home(*pair) for pair in _facts(name, hidden).imports]
     return found
 
 
@@ -92,57 +95,61 @@ def _is_bookkeeping(name: str) -> bool:
     return name in BOOKKEEPING or name.startswith(BOOKKEEPING_ROOMS)
 
 
-def _visible(name: str, hidden: frozenset[str]) -> ast.Module:
-    """The tree of a module; that of a kind without the functions that only other stages call."""
-    tree = _tree(name)
-    if not name.startswith("ttfs.methods."):
-        return tree
-    body: list[ast.stmt] = []
+@dataclass(frozen=True)
+class _Facts:
+    """The parts of a module that count."""
+
+    content: str
+    """Digest of its syntax, without docstrings."""
+    imports: tuple[tuple[str, str], ...]
+    """(module, name) of each import from this package, anywhere; no name for a whole module."""
+    sources: Mapping[str, tuple[str, str]]
+    """{name: (module, name there)} of its names from other modules."""
+
+
+def _facts(name: str, hidden: frozenset[str]) -> _Facts:
+    """The facts of a module; those of a kind without the functions that only other stages call."""
+    return _facts_of(_text(name), hidden if name.startswith("ttfs.methods.") else frozenset())
+
+
+@cache
+def _facts_of(text: str, hidden: frozenset[str]) -> _Facts:
+    tree = _WithoutText().visit(ast.parse(text))
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
-            node = copy.copy(node)
             node.body = [n for n in node.body if getattr(n, "name", "") not in hidden]
-        body.append(node)
-    return ast.Module(body=body, type_ignores=[])
-
-
-def _imports(tree: ast.Module) -> Iterator[str]:
-    """Modules of this package that a module imports, anywhere in its body."""
+    imports: list[tuple[str, str]] = []
+    sources = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "ttfs")
-        elif isinstance(node, ast.ImportFrom) and _is_ours(node):
-            yield from (_home(str(node.module), alias.name) for alias in node.names)
-
-
-def _is_ours(node: ast.ImportFrom) -> bool:
-    return bool(node.module) and str(node.module).split(".")[0] == "ttfs"
+            names = [alias.name for alias in node.names]
+            imports += [(name, "") for name in names if name.split(".")[0] == "ttfs"]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ttfs":
+            imports += [(str(node.module), alias.name) for alias in node.names]
+            for alias in node.names:
+                sources[alias.asname or alias.name] = (str(node.module), alias.name)
+    content = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return _Facts(content, tuple(imports), sources)
 
 
 def _home(module: str, name: str) -> str:
-    """The module that `from module import name` is about: a submodule, or the one that a package has the name from."""
+    """The module that `from module import name` is about: a submodule, or the one that a package
+    has the name from.
+    """
+    if not name:
+        return module
     if _path(submodule := f"{module}.{name}") is not None:
         return submodule
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.ImportFrom) and _is_ours(node):
-            for alias in node.names:
-                if name == (alias.asname or alias.name):
-                    return _home(str(node.module), alias.name)
-    return module
+    source = _facts_of(_text(module), frozenset()).sources.get(name)
+    return module if source is None else _home(*source)
 
 
 @cache
-def _tree(name: str) -> ast.Module:
-    """The module's syntax tree without docstrings, be they of a module, a function, a class or a constant."""
+def _text(name: str) -> str:
     path = _path(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name}")
-    return _parsed(path.read_text(encoding="utf-8"))
-
-
-@cache
-def _parsed(text: str) -> ast.Module:
-    return _WithoutText().visit(ast.parse(text))
+    return path.read_text(encoding="utf-8")
 
 
 class _WithoutText(ast.NodeTransformer):
@@ -153,7 +160,7 @@ class _WithoutText(ast.NodeTransformer):
 
 @cache
 def _path(name: str) -> Path | None:
-    """The file of a module; kinds and metrics may lie outside this package, in the working directory."""
+    """The file of a module; kinds may lie outside this package, in the working directory."""
     package, _, stem = name.rpartition(".")
     folders = (
         [Path(__file__).parents[1].joinpath(*package.split("."))]

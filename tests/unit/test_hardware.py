@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -227,7 +228,12 @@ def test_imperfections_compose(snn, images):
         ({"time_bits": 0}, "time_bits is 0"),
         ({"time_bits": 2.5}, "time_bits is 2.5"),
         ({"time_rounding": "up"}, "time_rounding is 'up'; choose 'next' or 'nearest'"),
+        ({"time_bits": True}, "time_bits is True; give a whole number, 1 to 16, or None"),
+        ({"time_bits": 17}, "time_bits is 17; choose 1 to 16, or None for continuous time"),
+        ({"time_bits": "4"}, "time_bits is '4'; give a whole number"),
         ({"weight_bits": 1}, "weight_bits is 1"),
+        ({"weight_bits": True}, "weight_bits is True; give a whole number, 2 to 16, or None"),
+        ({"weight_bits": np.float64(4)}, "give a whole number"),
         ({"weight_scale": "row"}, "weight_scale is 'row'"),
         ({"threshold_mismatch": -0.1}, "threshold_mismatch is -0.1"),
         ({"dead_neurons": 1.1}, "dead_neurons is 1.1"),
@@ -239,6 +245,12 @@ def test_imperfections_compose(snn, images):
 def test_chips_that_cannot_be(wrong, said):
     with pytest.raises(UserError, match=said):
         Hardware(**wrong)
+
+
+@pytest.mark.parametrize("whole", [np.int64, np.uint8, torch.tensor])
+def test_bits_may_be_any_whole_number(whole):
+    assert Hardware(time_bits=whole(4), weight_bits=whole(3)) == Hardware(time_bits=4, weight_bits=3)
+    assert type(Hardware(time_bits=whole(4)).time_bits) is int
 
 
 def test_what_cannot_be_deployed(snn, images):

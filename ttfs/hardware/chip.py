@@ -2,16 +2,19 @@
 
 import copy
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
 from ttfs.errors import UserError
 from ttfs.hardware.defects import Defects
-from ttfs.hardware.emission import ChipEncode, ChipFire, Emission
+from ttfs.hardware.emission import Emission
+from ttfs.hardware.populations import NeuronsOnChip, PixelsOnChip
 from ttfs.hardware.weights import FewBits
 from ttfs.seeds import seed
 from ttfs.snn import INPUT, SpikingNetwork, Synapses
@@ -63,15 +66,27 @@ class Hardware:
         for name in ("dead_neurons", "lost_spikes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"hardware: {name} is {getattr(self, name)}; it is a share, from 0 to 1")
-        if self.time_bits is not None and not (isinstance(self.time_bits, int) and 1 <= self.time_bits <= 16):
-            raise UserError(f"hardware: time_bits is {self.time_bits}; choose 1 to 16, or None for continuous time")
-        if self.weight_bits is not None and not (isinstance(self.weight_bits, int) and 2 <= self.weight_bits <= 16):
-            raise UserError(f"hardware: weight_bits is {self.weight_bits}; choose 2 to 16, or None for float weights")
+        self._check_bits("time_bits", 1, "continuous time")
+        self._check_bits("weight_bits", 2, "float weights")
         for name, known in {"time_rounding": ("next", "nearest"), "weight_scale": ("layer", "channel")}.items():
             if getattr(self, name) not in known:
                 raise UserError(f"hardware: {name} is {getattr(self, name)!r}; choose {known[0]!r} or {known[1]!r}")
         if self.window_quantile is not None and not 0 < self.window_quantile <= 1:
             raise UserError(f"hardware: window_quantile is {self.window_quantile}; it is a share above 0, at most 1")
+
+    def _check_bits(self, name: str, least: int, without: str) -> None:
+        """Take any whole number from the least to 16, or None, as a plain int."""
+        bits = getattr(self, name)
+        if bits is None:
+            return
+        whole = hasattr(bits, "__index__") and not isinstance(bits, bool | np.bool_)
+        if not whole:
+            raise UserError(
+                f"hardware: {name} is {bits!r}; give a whole number, {least} to 16, or None for {without}"
+            )
+        if not least <= operator.index(bits) <= 16:
+            raise UserError(f"hardware: {name} is {bits}; choose {least} to 16, or None for {without}")
+        object.__setattr__(self, name, operator.index(bits))
 
 
 def deploy(
@@ -108,11 +123,11 @@ def deploy(
         own = seed("hardware", hardware.seed, layer)
         return Emission(hardware.jitter, hardware.time_bits, lead, hardware.lost_spikes, own)
 
-    chip.encode = ChipEncode(chip.encode.low, chip.encode.high, emission(INPUT))
+    chip.encode.imperfections = PixelsOnChip(emission(INPUT))
     for name, fire in chip.layers.items():
         own = seed("hardware", hardware.seed, name, "defects")
         defects = Defects(hardware.threshold_mismatch, hardware.dead_neurons, own)
-        chip.body.set_submodule(name, ChipFire(fire.width, defects, emission(name)))
+        fire.imperfections = NeuronsOnChip(defects, emission(name))
     if hardware.weight_bits is not None:
         for synapses in [module for module in chip.modules() if isinstance(module, Synapses)]:
             few = FewBits(hardware.weight_bits, synapses.weights.weight, hardware.weight_scale == "channel")

@@ -6,9 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ttfs.hardware.defects import Defects
-from ttfs.snn import Encode, Fire
-
 
 class Draws(NamedTuple):
     """Chance for a batch of neurons [N, ...]: shifts of charges as a share of the window, and which spikes are lost."""
@@ -72,42 +69,3 @@ class _Wait(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return gradients[0], None, None
-
-
-class ChipEncode(Encode):
-    """The input of a chip: pixels become spikes, and spikes are emitted as the chip emits them."""
-
-    def __init__(self, low: float, high: float, emission: Emission):
-        super().__init__(low, high)
-        self.emission = emission
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images [N, ...] to charges [N, ...] on [0, 1]."""
-        charges = super().forward(images)
-        if self.emission.lead:
-            charges = charges.sign().mul_(self.emission.lead).add_(charges).clamp_(max=1.0)
-        return self.emission(charges, 1.0)
-
-    def extra_repr(self) -> str:
-        """Show the range and the emission."""
-        return f"{super().extra_repr()}, {self.emission}"
-
-
-class ChipFire(Fire):
-    """The neurons of a chip."""
-
-    def __init__(self, width: float, defects: Defects, emission: Emission):
-        super().__init__(width)
-        self.defects, self.emission = defects, emission
-
-    def forward(self, potential: Tensor) -> Tensor:
-        """Map potentials [N, ...] to charges [N, ...] on [0, T]."""
-        shift, dead = self.defects.shift(potential), self.defects.dead(potential)
-        if shift is not None:
-            potential = potential - self.width * shift
-        charges = super().forward(potential + self.width * self.emission.lead if self.emission.lead else potential)
-        return self.emission(charges if dead is None else charges.masked_fill(dead, 0.0), self.width)
-
-    def extra_repr(self) -> str:
-        """Show the window, the defects and the emission."""
-        return f"{super().extra_repr()}, {self.defects}, {self.emission}"

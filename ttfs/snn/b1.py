@@ -1,10 +1,9 @@
 """B1 neurons, which have a constant slope at threshold (Stanojevic et al. 2024, Nat. Commun. 15:6793)."""
 
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor
 
+from ttfs.snn.imperfections import Imperfections
 from ttfs.snn.state import Numbers
 
 
@@ -16,10 +15,8 @@ class Fire(Numbers):
     at once if v >= T, never if v <= 0. The gradient is that of ReLU, and 0 where the spike is clipped to the opening.
     """
 
-    emission: Any = None
-    """What a chip does to the spikes (`ttfs.hardware`); None in an ideal network."""
-    defects: Any = None
-    """What is wrong with the neurons of a chip; None in an ideal network."""
+    imperfections: Imperfections | None = None
+    """What a chip does to the neurons and their spikes; None in an ideal network."""
 
     window_width: Tensor
 
@@ -38,8 +35,12 @@ class Fire(Numbers):
 
     def forward(self, potential: Tensor) -> Tensor:
         """Map potentials [N, ...] to charges [N, ...] on [0, T]."""
-        return F.hardtanh(potential, 0.0, self.width)  # `clamp` has another gradient at the ends
+        chip, width = self.imperfections, self.width
+        if chip is not None:
+            potential = chip.potentials(potential, width)
+        charges = F.hardtanh(potential, 0.0, width)  # `clamp` has another gradient at the ends
+        return charges if chip is None else chip.charges(charges, width)
 
     def extra_repr(self) -> str:
-        """Show the window."""
-        return f"width={self.width:g}"
+        """Show the window, and the chip."""
+        return f"width={self.width:g}" + (f", {self.imperfections}" if self.imperfections else "")

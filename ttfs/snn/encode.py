@@ -3,10 +3,9 @@
 All modules of a TTFS network pass on charges s = t_max - t >= 0, with 0 for a silent neuron.
 """
 
-from typing import Any
-
 from torch import Tensor
 
+from ttfs.snn.imperfections import Imperfections
 from ttfs.snn.state import Numbers
 
 
@@ -17,8 +16,8 @@ class Encode(Numbers):
     Values outside the range are clipped to it, as no spike can lie outside its window.
     """
 
-    emission: Any = None
-    """What a chip does to the spikes (`ttfs.hardware`); None in an ideal network."""
+    imperfections: Imperfections | None = None
+    """What a chip does to the spikes of pixels; None in an ideal network."""
 
     input_range: Tensor
 
@@ -39,10 +38,12 @@ class Encode(Numbers):
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, ...] to charges [N, ...] on [0, 1]."""
         low, high = self.input_range.tolist()
-        if (low, high) == (0.0, 1.0):
-            return images.clamp(0.0, 1.0)
-        return ((images - low) / (high - low)).clamp(0.0, 1.0)
+        if (low, high) != (0.0, 1.0):
+            images = (images - low) / (high - low)
+        charges = images.clamp(0.0, 1.0)
+        return charges if self.imperfections is None else self.imperfections.charges(charges, 1.0)
 
     def extra_repr(self) -> str:
-        """Show the range."""
-        return f"low={self.low}, high={self.high}"
+        """Show the range, and the chip."""
+        chip = f", {self.imperfections}" if self.imperfections else ""
+        return f"low={self.low}, high={self.high}{chip}"

@@ -84,7 +84,7 @@ class SpikingNetwork(Numbers):
     @property
     def ideal(self) -> bool:
         """Whether the network runs as it is defined, on no chip (`ttfs.deploy`)."""
-        return self.encode.emission is None
+        return self.encode.imperfections is None
 
     def charges(self, images: Tensor, pooled: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the logits and the charges s = t_max - t [N, ...] of the input and of each hidden layer.

@@ -5,12 +5,14 @@ It takes spikes one by one, in time order, integrates each membrane and looks fo
 
 import heapq
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ttfs.snn.b1 import Fire
+from ttfs.snn.encode import Encode
+from ttfs.snn.imperfections import InTime
 from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn.simulation.connectivity import Population, Projection, connectivity
 
@@ -45,8 +47,7 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     window opens, so that dV/dt = B = α + sum of J. Threshold B (T - D); who has not reached it by t_max, or never will
     for B <= 0, is forced to spike at t_max. Padding counts as neurons that spike at their t_max.
 
-    On a chip (`ttfs.deploy`) thresholds are shifted, dead neurons stay silent, and each spike is moved by its jitter,
-    waits for the next step of the clock and may be lost, with the draws of the chip in float64, deployed anew.
+    On a chip (`ttfs.deploy`) thresholds and spike times are changed as the chip says (`ttfs.snn.imperfections`).
 
     Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for samples of a test set.
     """
@@ -58,12 +59,11 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     shapes = {}
     for population in connectivity(snn):
         shapes[population.name] = population.shape
-        chip = _Chip(snn, population, len(images))
+        chip = _in_time(snn, population, len(images))
         for index in range(len(images)):
             known = spikes[index]
             if population.kind == "input":
-                times_ = chip.emit(np.maximum(encoded[index] - chip.lead, 0.0), windows[INPUT], index)
-                fired = _Spikes(times_, np.full(times_.size, windows[INPUT][1]))
+                fired = _Spikes(encoded[index], np.full(encoded[index].size, windows[INPUT][1]))
             elif population.kind == "concatenation":
                 parts = [known[source] for source in population.sources]
                 fired = _Spikes(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("times", "deadlines")))
@@ -75,9 +75,10 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
                 continue
             else:
                 window = windows[population.name]
-                fired, crossed = _fire(population.projection, known, window, chip.threshold_shift)
-                fired.times = chip.emit(np.where(chip.dead, np.inf, fired.times), window, index)
+                fired, crossed = _fire(population.projection, known, window, chip)
                 early, neurons = early + int(crossed.sum()), neurons + crossed.size
+            if chip is not None:
+                fired.times = chip.spikes(fired.times, windows[population.name], index)
             known[population.name] = fired
             if population.name in times:
                 times[population.name].append(fired.times.reshape(population.shape))
@@ -96,49 +97,24 @@ def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
     return np.where((charge > 0) | (snn.neuron == "alpha1"), 1.0 - charge, np.inf)
 
 
+def _in_time(snn: SpikingNetwork, population: Population, images: int) -> InTime | None:
+    layers: dict[str, Fire | Encode] = {INPUT: snn.encode, **snn.layers}
+    layer = layers.get(population.name)
+    chip = layer.imperfections if layer else None
+    return chip.in_time(population.shape, images) if chip else None
+
+
 def _read_out(population: Population, known: dict[str, _Spikes], latency: float) -> np.ndarray:
     assert population.projection is not None
     membrane, _ = _integrate(population.projection, known, latency, None)
     return (membrane + population.projection.constant).reshape(population.shape)
 
 
-class _Chip:
-    """What a chip does to the neurons of one population and to their spikes, in time; nothing, if there is none."""
-
-    def __init__(self, snn: SpikingNetwork, population: Population, images: int):
-        like = torch.empty(images, *population.shape, dtype=torch.float64)
-        layer: Any = {INPUT: snn.encode, **snn.layers}.get(population.name)
-        defects, emission = getattr(layer, "defects", None), getattr(layer, "emission", None)
-        shift, dead = (defects.shift(like), defects.dead(like)) if defects else (None, None)
-        self.lead = emission.lead if emission else 0.0
-        self.threshold_shift = (0.0 if shift is None else _flat(shift)) - self.lead
-        self.dead = False if dead is None else _flat(dead)
-        self.steps = None if emission is None or emission.time_bits is None else 2**emission.time_bits
-        draws = emission.again().draw(like) if emission else (None, None)
-        self.shift, self.lost = (None if part is None else part.reshape(images, -1).numpy() for part in draws)
-
-    def emit(self, times: np.ndarray, window: tuple[float, float], index: int) -> np.ndarray:
-        """Return when the spikes of one image reach the synapses, infinity if never."""
-        t_min, t_max = window
-        if self.shift is not None:
-            times = np.maximum(times - (t_max - t_min) * self.shift[index], t_min)
-            times = np.where(times < t_max, times, np.inf)
-        if self.steps is not None:
-            step = (t_max - t_min) / self.steps
-            waited = np.ceil((times - t_min) / step - 1e-9)  # a spike on a step stays there
-            times = np.where(waited < self.steps, t_min + waited * step, np.inf)
-        return times if self.lost is None else np.where(self.lost[index], np.inf, times)
-
-
-def _flat(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy().reshape(-1)
-
-
 def _fire(
     projection: Projection | None,
     known: dict[str, _Spikes],
     window: tuple[float, float],
-    threshold_shift: np.ndarray | float,
+    chip: InTime | None,
 ) -> tuple[_Spikes, np.ndarray]:
     """Return the spikes of a layer, and which membranes crossed the threshold before the window opened."""
     assert projection is not None
@@ -146,7 +122,10 @@ def _fire(
     slope = np.ones_like(projection.constant) if projection.slope is None else projection.slope
     rises = slope > 0
     width = t_max - t_min
-    threshold = np.where(rises, slope * (width - projection.constant + width * threshold_shift), np.inf)
+    resting = width - projection.constant
+    if chip is not None:
+        resting = chip.thresholds(resting, width)
+    threshold = np.where(rises, slope * resting, np.inf)
     membrane, crossed = _integrate(projection, known, t_min, threshold)
     wait = np.maximum(threshold - membrane, 0.0) / np.where(rises, slope, 1.0)
     late = np.inf if projection.slope is None else t_max
