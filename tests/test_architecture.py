@@ -58,7 +58,7 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
     "pydantic": {"config", "methods"},
     "jsonschema": {"config"},
     "yaml": {"config"},
-    "scipy": {"snn"},
+    "scipy": {"methods", "snn"},
     "numpy": {"data", "methods", "metrics", "snn", "timed"},
     "torch": {"data", "hardware", "methods", "metrics", "models", "snn", "stages", "studies", "timed", "training"},
 }
