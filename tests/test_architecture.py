@@ -34,7 +34,9 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
         "config", "data", "files", "hardware", "metrics", "models", "results", "seeds", "snn", "timed", "training",
     },
     "studies": {"config", "data", "files", "metrics", "models", "results", "seeds", "snn", "timed"},
-    "stages": {"__main__", "config", "data", "digest", "files", "methods", "results", "studies"},
+    "stages": {
+        "__main__", "config", "data", "digest", "files", "methods", "metrics", "models", "results", "studies",
+    },
     "__main__": {"config", "stages"},
     "__init__": {"data", "hardware", "metrics", "snn", "stages", "timed"},
 }  # fmt: skip
@@ -56,7 +58,7 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
     "pydantic": {"config", "methods"},
     "jsonschema": {"config"},
     "yaml": {"config"},
-    "scipy": {"snn"},
+    "scipy": {"methods", "snn"},
     "numpy": {"data", "methods", "metrics", "snn", "timed"},
     "torch": {"data", "hardware", "methods", "metrics", "models", "snn", "stages", "studies", "timed", "training"},
 }
