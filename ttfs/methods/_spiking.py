@@ -31,6 +31,13 @@ def first_items(job: Job) -> "Tensor":
     return items
 
 
+def any_item(job: Job) -> "Tensor":
+    """Return an item [1, ...] of the data's shape and range, to read a network with."""
+    import torch
+
+    return torch.full((1, *job.data.shape), job.data.input_range[0])
+
+
 def train(snn: "SpikingNetwork", job: Job) -> None:
     """Train a TTFS network in place; its windows grow as it learns, and are set anew at the end."""
     from ttfs.snn import calibrate_

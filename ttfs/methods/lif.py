@@ -49,24 +49,25 @@ class LIF(Kind):
         """Return what is measured after each power of two of the steps it was trained for."""
         from ttfs.methods._measuring import trained
         from ttfs.methods._over_time import measure_over_steps, powers_of_two
+        from ttfs.methods._spiking import any_item
         from ttfs.metrics import dense_energy, fan_out, multiply_accumulates
+        from ttfs.snn import convert
 
         network = self.load(job)
-        counterpart = network.counterpart(job.data.input_range)
+        snn = convert(job.build(), any_item(job), input_range=job.data.input_range)
         facts: dict[str, Any] = {
-            "ann_energy": dense_energy(multiply_accumulates(counterpart)),
+            "ann_energy": dense_energy(multiply_accumulates(snn)),
             "parameters": sum(p.numel() for p in network.parameters()),
             **trained(job),
         }
         passes = [powers_of_two(job.options["steps"])]
-        return measure_over_steps(network, passes, None, fan_out(counterpart), facts, job)
+        return measure_over_steps(network, passes, None, fan_out(snn), facts, job)
 
     @staticmethod
     def _leaky(network, job: Job):
-        import torch
-
+        from ttfs.methods._spiking import any_item
         from ttfs.timed import to_leaky
 
-        options, data = job.options, job.data
-        example = torch.full((1, *data.shape), data.input_range[0])
-        return to_leaky(network, example, options["steps"], options["beta"], options["alpha"])
+        options = job.options
+        neurons = options["steps"], options["beta"], options["alpha"]
+        return to_leaky(network, any_item(job), *neurons, job.data.input_range)

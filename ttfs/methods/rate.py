@@ -67,21 +67,23 @@ class Rate(Kind):
 
     def load(self, job: Job):
         """Return the network; its graph follows from the ReLU network, its numbers from the file."""
+        from ttfs.methods._spiking import any_item
         from ttfs.snn import convert
         from ttfs.timed import RateNetwork
 
-        snn = convert(job.build(), self._any_item(job), input_range=job.data.input_range)
+        snn = convert(job.build(), any_item(job), input_range=job.data.input_range)
         return job.restore(RateNetwork(snn, self._settings(job))).eval()
 
     def evaluate(self, job: Job) -> list[Row]:
         """Return what is measured after each power of two of steps, beside the ReLU network."""
         from ttfs.methods._over_time import measure_over_steps, powers_of_two
+        from ttfs.methods._spiking import any_item
         from ttfs.metrics import dense_energy, fan_out, multiply_accumulates
         from ttfs.snn import convert
 
         assert job.source is not None
         rate, ann = self.load(job), job.source.kind.load(job.source)
-        snn = convert(ann, self._any_item(job), input_range=job.data.input_range)
+        snn = convert(ann, any_item(job), input_range=job.data.input_range)
         steps = powers_of_two(job.options["steps"])
         passes = [[t] for t in steps] if len(rate.settings) > 1 else [steps]
         facts = {
@@ -116,9 +118,3 @@ class Rate(Kind):
         options = job.options
         steps = powers_of_two(options["steps"])
         return settings_of(steps, options["threshold"], options["bias_correction"])
-
-    @staticmethod
-    def _any_item(job: Job):
-        import torch
-
-        return torch.full((1, *job.data.shape), job.data.input_range[0])

@@ -137,13 +137,16 @@ def _settle(
 
 
 def pre_activations(snn: SpikingNetwork, inputs: Tensor) -> dict[str, Tensor]:
-    """Return the pre-activations [N, ...] of the ReLU network that a TTFS network equals."""
+    """Return the pre-activations [N, ...] of the ReLU network that a TTFS network equals.
+
+    Those of neurons that clip (ReLU6) are clipped.
+    """
     reference: Any = reference_network(snn)
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Tensor]) -> None:
-            found[name] = arguments[0]
+            found[name] = arguments[0].clamp(max=snn.layers[name].ceiling)
 
         return hook
 

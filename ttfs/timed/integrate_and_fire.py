@@ -18,10 +18,14 @@ from torch import Tensor, nn
 
 from ttfs.snn import EarliestSpike, Fire, SpikingNetwork
 from ttfs.snn.state import Numbers
-from ttfs.timed.network import Clock, Neurons, OverTime, TimedNetwork, replace_modules
-
-Emitters = Fire | EarliestSpike
-"""Modules of a TTFS network that emit spikes."""
+from ttfs.timed.network import (
+    Clock,
+    Neurons,
+    OverTime,
+    TimedNetwork,
+    layer_shapes,
+    spiking_nodes,
+)
 
 
 class IntegrateAndFire(Neurons, Numbers):
@@ -137,26 +141,21 @@ class RateNetwork(TimedNetwork):
     def __init__(self, snn: SpikingNetwork, settings: tuple[int, ...]):
         clock = SettingsClock(settings)
         body = copy.deepcopy(snn.body)
-        parameter = next(body.parameters())
-        low = torch.full((1, *snn.input_shape), snn.encode.low).to(parameter)
-        shapes = {name: charges.shape[1:] for name, charges in snn.charges(low)[1].items()}
-
-        def timed(name: str, module: nn.Module) -> nn.Module | None:
+        spiking, shapes = spiking_nodes(snn), layer_shapes(snn)
+        for name in spiking:
+            module = body.get_submodule(name)
             if isinstance(module, Fire):
-                column = (shapes[name][0], *[1] * (len(shapes[name]) - 1))
-                return IntegrateAndFire(clock, column)
-            return GatedPool(clock, module) if isinstance(module, EarliestSpike) else None
-
-        replace_modules(body, timed)
-        spiking = [
-            name for name, module in snn.body.named_modules() if isinstance(module, Emitters)
-        ]
+                channels, *rest = shapes[name]
+                timed: nn.Module = IntegrateAndFire(clock, (channels, *[1] * len(rest)))
+            else:
+                timed = GatedPool(clock, module)
+            body.set_submodule(name, timed)
         super().__init__(body, copy.deepcopy(snn.encode), snn.input_shape, clock, spiking)
         for name in spiking:  # a pool of constant currents is a pool
             pool = body.get_submodule(name)
             if isinstance(pool, GatedPool) and name not in self._moving:
                 body.set_submodule(name, pool.pool)
-        self.to(parameter)
+        self.to(next(snn.body.parameters()))
 
     @property
     def settings(self) -> tuple[int, ...]:

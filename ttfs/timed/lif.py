@@ -12,19 +12,22 @@ and keeps its state in the module, so it would be a dependency that saves one li
 """
 
 import copy
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from ttfs.errors import ConversionError, UserError
-from ttfs.snn import SpikingNetwork, convert
-from ttfs.snn.conversion.tracing import DROPOUTS, Concatenate, operation, trace
-from ttfs.timed.network import Clock, Hold, Neurons, TimedNetwork, check_steps, replace_modules
-
-MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+from ttfs.errors import UserError
+from ttfs.snn import Fire, SpikingNetwork, convert
+from ttfs.snn.graph import module_of
+from ttfs.timed.network import (
+    Clock,
+    Neurons,
+    TimedNetwork,
+    check_steps,
+    layer_shapes,
+    spiking_nodes,
+)
 
 
 class Spike(torch.autograd.Function):
@@ -77,33 +80,51 @@ class Leaky(Neurons):
 
 
 class LeakyNetwork(TimedNetwork):
-    """The graph of a ReLU network with leaky integrate-and-fire neurons in place of each ReLU.
+    """A network of leaky neurons on the graph of a TTFS network, with batch norm before each layer.
 
-    Inputs are constant currents. The last layer does not spike; the logits are the mean of its
-    outputs over T steps. Make one with `to_leaky`, and train it as any module.
+    Inputs are constant currents, scaled to [0, 1]. A max pool takes the spikes of each step. The last
+    layer does not spike; the logits are the mean of its outputs over T steps. Make one with
+    `to_leaky`, and train it as any module.
     """
 
-    def counterpart(self, input_range: tuple[float, float]) -> SpikingNetwork:
-        """Return the TTFS network of the same graph, which says what its synapses are."""
-        twin = _relu_graph(self.body).eval()
-        parameter = next(self.parameters())
-        low = torch.full((1, *self.input_shape), input_range[0]).to(parameter)
-        return convert(twin, low, input_range=input_range)
+    def __init__(self, snn: SpikingNetwork, clock: Clock, beta: float, alpha: float):
+        body = copy.deepcopy(snn.body)
+        shapes = layer_shapes(snn)
+        for node in list(body.graph.nodes):
+            if isinstance(module_of(body, node), Fire):
+                channels, *rest = shapes[node.name]
+                norm = nn.BatchNorm2d if len(rest) == 2 else nn.BatchNorm1d
+                body.add_submodule(f"{node.name}_norm", norm(channels))
+                with body.graph.inserting_before(node):
+                    normalized = body.graph.call_module(f"{node.name}_norm", node.args)
+                node.args = (normalized,)
+                body.set_submodule(str(node.target), Leaky(clock, beta, alpha))
+        body.recompile()
+        emitters = spiking_nodes(snn)
+        super().__init__(body, copy.deepcopy(snn.encode), snn.input_shape, clock, emitters)
+        self.to(next(snn.body.parameters()))
 
 
 def to_leaky(
-    ann: nn.Module, example: Tensor, steps: int = 10, beta: float = 0.9, alpha: float = 2.0
+    ann: nn.Module,
+    example: Tensor,
+    steps: int = 10,
+    beta: float = 0.9,
+    alpha: float = 2.0,
+    input_range: tuple[float, float] = (0.0, 1.0),
 ) -> LeakyNetwork:
     """Return a network of leaky neurons with the graph and weights of a ReLU network, in `train()`.
 
+    It is the network that `ttfs.convert` makes, with leaky neurons in the place of TTFS neurons, so
+    all that can be mapped there can be trained here. Dropout is left out, as it is there.
+
     Args:
-        ann: a network that `ttfs.convert` maps, with no max pool between synapses and their ReLU.
-        example: an input [1, ...].
+        ann: a network that `ttfs.convert` maps.
+        example: inputs [N, ...], one at least.
         steps: T, the number of time steps.
         beta: the share of the potential that stays from step to step, on [0, 1].
         alpha: > 0; the larger, the narrower the surrogate.
-
-    Batch norm is put before each layer of neurons that has none.
+        input_range: (low, high), the range of the inputs.
 
     Raises:
         UserError: for values out of range.
@@ -114,66 +135,5 @@ def to_leaky(
         raise UserError(f"beta is {beta}; the share that stays from step to step is 0 to 1")
     if not alpha > 0:
         raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0")
-    graph, clock = trace(ann, example), Clock(steps)
-    calls = [n for n in graph.graph.nodes if n.op.startswith("call_")]
-    modules = {node: operation(node, graph) for node in calls}
-    populations: list[str] = []
-    for node, module in modules.items():
-        if isinstance(module, MAX_POOLS):
-            _check_pool(node, modules, populations)
-        if isinstance(module, (nn.ReLU, *MAX_POOLS)):
-            populations.append(node.name)
-    for node, module in modules.items():
-        if isinstance(module, nn.ReLU):
-            _put_neurons(graph, node, Leaky(clock, beta, alpha), modules)
-    for node in graph.graph.nodes:
-        node.meta.clear()
-    graph.delete_all_unused_submodules()
-    graph.recompile()
-    shape = tuple(example.shape[1:])
-    return LeakyNetwork(graph, nn.Identity(), shape, clock, populations).train()
-
-
-def _put_neurons(
-    graph: fx.GraphModule, node: fx.Node, neurons: Leaky, modules: Mapping[fx.Node, nn.Module]
-) -> None:
-    """Make the call of a ReLU one of neurons, under the node's name, after batch norm."""
-    (source,) = node.all_input_nodes
-    value = source.meta["value"]
-    if not isinstance(modules.get(source), BATCH_NORMS):
-        kind = nn.BatchNorm2d if value.dim() == 4 else nn.BatchNorm1d
-        name = f"{node.name}_norm"
-        graph.add_submodule(name, kind(value.shape[1]).to(value.device, value.dtype))
-        with graph.graph.inserting_before(node):
-            source = graph.graph.call_module(name, (source,))
-    graph.add_submodule(node.name, neurons)
-    node.op, node.target = "call_module", node.name
-    node.args, node.kwargs = (source,), {}
-
-
-def _check_pool(
-    node: fx.Node, modules: Mapping[fx.Node, nn.Module], populations: Sequence[str]
-) -> None:
-    """Raise ConversionError for a pool of what is no spikes: of the input, of neurons, of pools."""
-    (source,) = node.all_input_nodes
-    while isinstance(modules.get(source), (nn.Identity, *DROPOUTS)):
-        (source,) = source.all_input_nodes
-    branches = source.all_input_nodes if isinstance(modules.get(source), Concatenate) else [source]
-    if not all(b.op == "placeholder" or b.name in populations for b in branches):
-        raise ConversionError(
-            f"{node.name} ({type(modules[node]).__name__}): it pools before a ReLU; leaky neurons "
-            "need pools of spikes, so put the ReLU first"
-        )
-
-
-def _relu_graph(body: fx.GraphModule) -> fx.GraphModule:
-    """Return a copy of a graph with a ReLU for each layer of neurons, for one step."""
-    twin = copy.deepcopy(body)
-
-    def still(name: str, module: nn.Module) -> nn.Module | None:
-        if isinstance(module, Neurons):
-            return nn.ReLU()
-        return nn.Identity() if isinstance(module, Hold) else None
-
-    replace_modules(twin, still)
-    return twin
+    snn = convert(ann, example, input_range=input_range)
+    return LeakyNetwork(snn, Clock(steps), beta, alpha).train()

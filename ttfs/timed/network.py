@@ -5,14 +5,14 @@ batch norm act on them as they stand; only neurons know of time. Inputs are cons
 comes before the first neurons is computed once, and held.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, fx, nn
 
 from ttfs.errors import UserError
-from ttfs.snn import INPUT
+from ttfs.snn import INPUT, EarliestSpike, Fire, SpikingNetwork
 from ttfs.snn.graph import module_of, run
 
 AT_ONCE = 4096
@@ -177,14 +177,17 @@ def check_steps(steps: int) -> int:
     return steps
 
 
-def replace_modules(
-    body: fx.GraphModule, new: Callable[[str, nn.Module], nn.Module | None]
-) -> None:
-    """Put `new(name, module)` in place of each module that a graph calls; None keeps it."""
-    for node in body.graph.nodes:
-        module = module_of(body, node)
-        if module is not None and (other := new(str(node.target), module)) is not None:
-            body.set_submodule(str(node.target), other)
+def spiking_nodes(snn: SpikingNetwork) -> list[str]:
+    """Return the names of what emits spikes in a TTFS network: layers of neurons, and pools."""
+    modules = snn.body.named_modules()
+    return [name for name, module in modules if isinstance(module, Fire | EarliestSpike)]
+
+
+@torch.no_grad()
+def layer_shapes(snn: SpikingNetwork) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each layer of neurons."""
+    low = torch.full((1, *snn.input_shape), snn.encode.low).to(next(snn.body.parameters()))
+    return {name: tuple(charges.shape[1:]) for name, charges in snn.charges(low)[1].items()}
 
 
 def _hold(body: fx.GraphModule, clock: Clock) -> frozenset[str]:
