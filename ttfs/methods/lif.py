@@ -35,10 +35,7 @@ class LIF(Kind):
         from ttfs.methods._learning import learn
 
         network = self._leaky(job.draw(), job)
-        network.counterpart(
-            job.data.input_range
-        )  # a network that cannot be measured is not trained
-        learn(network.train(), job)
+        learn(network, job)
         job.save(network.cpu().state_dict())
 
     def load(self, job: Job):

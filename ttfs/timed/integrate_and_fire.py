@@ -12,6 +12,7 @@ the threshold are those of the public code of DSR (Meng et al. 2022).
 
 import copy
 from bisect import bisect_left
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ class RateNetwork(TimedNetwork):
         body = copy.deepcopy(snn.body)
         spiking, shapes = spiking_nodes(snn), layer_shapes(snn)
         for name in spiking:
-            module = body.get_submodule(name)
+            module: Any = body.get_submodule(name)
             if isinstance(module, Fire):
                 channels, *rest = shapes[name]
                 timed: nn.Module = IntegrateAndFire(clock, (channels, *[1] * len(rest)))
