@@ -66,7 +66,7 @@ class Rate(Kind):
         job.say(f"{len(rate.layers)} hidden layers, thresholds for steps {list(rate.settings)}")
 
     def load(self, job: Job):
-        """Return the network; its graph follows from the ReLU network, its numbers from the file."""
+        """Return the network; its graph is the ReLU network's, its numbers are the file's."""
         from ttfs.methods._spiking import any_item
         from ttfs.snn import convert
         from ttfs.timed import RateNetwork

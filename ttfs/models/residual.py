@@ -61,8 +61,8 @@ def build_residual(config: Mapping[str, Any], shape: tuple[int, ...], classes: i
 
     `depth` = 6 n + 2 layers with weights: a convolution of `width` filters, three stages of n
     blocks with width, 2 width and 4 width filters on maps halved from stage to stage, global
-    average pooling and a linear layer. Convolutions are drawn as in He et al. 2015 (normal, fan_out). Raises UserError
-    for another depth, and for inputs that are no images.
+    average pooling and a linear layer. Convolutions are drawn as in He et al. 2015 (normal,
+    fan_out). Raises UserError for another depth, and for inputs that are no images.
     """
     options, model = config["residual"], f"model '{config['id']}'"
     depth, width = options["depth"], options["width"]

@@ -24,9 +24,7 @@ TTFS, ANN = "ttfs", "ann"
 Row = dict[str, Any]
 
 
-def rates(
-    config: Mapping[str, Any], data: DataSet, say: Callable[[str], None]
-) -> pd.DataFrame:
+def rates(config: Mapping[str, Any], data: DataSet, say: Callable[[str], None]) -> pd.DataFrame:
     """Return the table of a study, in the columns that docs/studies.md explains.
 
     Each model is trained as a ReLU network, and converted with each threshold for each number of
@@ -73,10 +71,14 @@ def _model(config: Mapping[str, Any], data: DataSet, model: Mapping[str, Any]) -
     yield _whole(ANN, 0, accuracy(logits(ann, images), labels))
     yield _whole(TTFS, 0, accuracy(logits(snn, images), labels))
     yield from _terms(TTFS, 0, ttfs_split(snn, images, wanted), size)
-    for threshold, steps in product(config["thresholds"], config["time_steps"]):
-        rate = convert_to_rate(ann, items, threshold, steps, input_range=data.input_range)
-        yield _whole(threshold, steps, accuracy(logits(rate, images), labels))
-        yield from _terms(threshold, steps, _split(rate, snn, images, steps), size)
+    ways = (config["thresholds"], config["bias_corrections"], config["time_steps"])
+    for threshold, correction, steps in product(*ways):
+        rate = convert_to_rate(
+            ann, items, threshold, steps, bias_correction=correction, input_range=data.input_range
+        )
+        way = threshold if correction == "none" else f"{threshold}+{correction}"
+        yield _whole(way, steps, accuracy(logits(rate, images), labels))
+        yield from _terms(way, steps, _split(rate, snn, images, steps), size)
 
 
 @torch.no_grad()

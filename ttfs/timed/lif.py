@@ -80,10 +80,10 @@ class Leaky(Neurons):
 
 
 class LeakyNetwork(TimedNetwork):
-    """A network of leaky neurons on the graph of a TTFS network, with batch norm before each layer.
+    """A network of leaky neurons on the graph of a TTFS network, batch norm before each layer.
 
-    Inputs are constant currents, scaled to [0, 1]. A max pool takes the spikes of each step. The last
-    layer does not spike; the logits are the mean of its outputs over T steps. Make one with
+    Inputs are constant currents, scaled to [0, 1]. A max pool takes the spikes of each step. The
+    last layer does not spike; the logits are the mean of its outputs over T steps. Make one with
     `to_leaky`, and train it as any module.
     """
 

@@ -1,4 +1,4 @@
-"""Networks of many time steps in tables and figures: a row for each number of steps, a curve for each network."""
+"""Networks of many time steps: a row of the table for each number, a curve of the figure."""
 
 from dataclasses import replace
 

@@ -105,6 +105,7 @@ def rate_block(**changes) -> dict:
     }  # fmt: skip
     content = {
         "dataset": {"id": "digits"}, "models": [model], "thresholds": ["max", "tuned"],
+        "bias_corrections": ["none"],
         "time_steps": [2, 32],
         "steps": 60, "batch_size": 32, "learning_rate": 1e-2, "calibration_items": 200,
         "items": 40, "seed": 0,
@@ -130,6 +131,16 @@ def test_the_study_of_rates_finds_less_error_with_more_steps_and_none_in_ttfs(di
     assert deviation.max() < 1e-6  # its currents are constant
     whole = table[table["term"] == "all"].set_index(["threshold", "steps"])["accuracy"]
     assert whole["ttfs", 0] == whole["ann", 0]
+    light = errors.rates(
+        rate_block(thresholds=["max"], bias_corrections=["light"], time_steps=[2]),
+        digits,
+        said.append,
+    )
+    own = light[light["threshold"] == "max+light"]
+    last = own[own["depth"] == own["depth"].max()]
+    plain = parts[(parts["threshold"] == "max") & (parts["steps"] == 2)]
+    plain = plain[plain["depth"] == plain["depth"].max()]
+    assert abs(last["mean"].sum()) < abs(plain["mean"].sum())  # the mean error is what it removes
     rows = list(errors.summary(table))
     assert sum(row["metric"] == "validation_accuracy" for row in rows) == 6
     assert all(
