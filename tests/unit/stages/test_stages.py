@@ -311,3 +311,23 @@ def test_a_gpu_that_is_not_there(fresh: Path, capsys):
     words = f"make {ANN}"
     assert run_stages([words]) == {words: 2}
     assert "key 'device' is 'cuda', but there is no GPU; use 'auto' or 'cpu'" in capsys.readouterr().err
+
+
+def test_a_process_that_ended_and_was_not_asked_how_is_not_alive():
+    """Who reads a run's output to its end, before asking how it ended, must not wait for the run's server."""
+    import subprocess
+    import sys
+    import time
+
+    from ttfs.stages.process import alive
+
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert alive(child.pid)
+    assert child.stdin is not None
+    child.stdin.close()
+    end = time.monotonic() + 30
+    while alive(child.pid):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert child.wait() != 0
+    assert not alive(child.pid)
