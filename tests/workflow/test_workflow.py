@@ -26,7 +26,9 @@ def test_a_grid_is_planned_job_by_job(sandbox: Sandbox, name: str):
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
-def test_each_grid_that_is_shipped_is_laid_out(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_each_grid_that_is_shipped_is_laid_out(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     grid = load_grid(path)
     due = State(grid).due
