@@ -22,7 +22,7 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
     "files": set(),
     "digest": set(),
     "snn": set(),
-    "timed": {"snn", "seeds"},
+    "timed": {"hardware", "seeds", "snn"},
     "hardware": {"seeds", "snn"},
     "metrics": {"snn"},
     "models": set(),
@@ -58,7 +58,7 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
     "pydantic": {"config", "methods"},
     "jsonschema": {"config"},
     "yaml": {"config"},
-    "scipy": {"snn"},
+    "scipy": {"methods", "snn"},
     "numpy": {"data", "methods", "metrics", "snn", "timed"},
     "torch": {
         "data",

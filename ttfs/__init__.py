@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ttfs.data.correlative import encode_metadata as encode_metadata
     from ttfs.errors import ConversionError as ConversionError
     from ttfs.hardware import Hardware as Hardware
     from ttfs.hardware import deploy as deploy
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _HOMES = {
     "convert": "ttfs.snn",
+    "encode_metadata": "ttfs.data.correlative",
     "simulate": "ttfs.snn",
     "SpikingNetwork": "ttfs.snn",
     "ConversionError": "ttfs.errors",
@@ -39,6 +41,7 @@ __all__ = [
     "convert",
     "convert_to_rate",
     "deploy",
+    "encode_metadata",
     "load",
     "simulate",
     "spikes_per_neuron",

@@ -17,6 +17,7 @@ DEAD = 2**22 + 1  # above the largest process number of Linux
         (f"another-node:{DEAD}", False),  # a job of a cluster inherits the name of its run
         ("", False),
     ],
+    ids=["here", "ended", "elsewhere", "none"],
 )
 def test_a_stage_notices_the_end_of_a_run_on_its_machine(monkeypatch, run, gone):
     monkeypatch.setenv(RUN, run)

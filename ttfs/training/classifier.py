@@ -29,6 +29,7 @@ class Classifier(pl.LightningModule):
             "validation": torch.zeros(3),
         }  # loss, correct, images
         self._rate = config["learning_rate"]
+        self._loss = getattr(network, "loss", F.cross_entropy)
         self._activity = ActivityPenalty(network, config["activity_l1"], config["activity_l0"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
@@ -93,7 +94,7 @@ class Classifier(pl.LightningModule):
     def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         images, labels = batch
         logits = self._logits(images)
-        loss = F.cross_entropy(logits, labels)
+        loss = self._loss(logits, labels)
         correct = (logits.detach().argmax(1) == labels).sum()
         count = len(labels)
         sums = self._sums[split] = self._sums[split].to(loss.device, torch.float64)
