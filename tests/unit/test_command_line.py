@@ -245,10 +245,10 @@ def test_archive_asks_for_a_commit_and_for_one_version_of_the_code(little: Path,
             _check_versions(
                 Results(found.grid, [*rest, replace(one, provenance={"evaluate": part})])
             )
+    other = replace(one, digests={**one.digests, "code": "another"})
     with pytest.raises(
         UserError, match="its seeds come from 2 versions of the code; run them with one"
     ):
-        other = replace(one, digests={**one.digests, "code": "another"})
         _check_versions(Results(found.grid, [*rest, other]))
 
 

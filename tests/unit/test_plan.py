@@ -81,7 +81,7 @@ def test_cells_come_in_the_order_of_the_grid_and_know_their_source(plan):
     assert grid.find("digits/fc2/ann/seed1") == cell("ann")
     assert grid.find("studies/trajectory-digits") == Study("trajectory-digits")
     with pytest.raises(
-        UserError, match="grid mine has no cell 'digits/fc2/ann/seed2'; .* lists them"
+        UserError, match=r"grid mine has no cell 'digits/fc2/ann/seed2'; .* lists them"
     ):
         grid.find("digits/fc2/ann/seed2")
 

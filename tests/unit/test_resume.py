@@ -123,9 +123,10 @@ def test_a_checkpoint_is_whole_or_not_there(data: DataSet, tmp_path: Path, monke
             raise Killed
         return replace(path, target)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
-        train(relu(), data, {"epochs": 6}, checkpoint)
+        with pytest.raises(Killed):
+            train(relu(), data, {"epochs": 6}, checkpoint)
     assert checkpoint.read_bytes() == before
     whole, parts = relu(), relu()
     assert train(parts, data, {"epochs": 6}, checkpoint) == train(whole, data, {"epochs": 6})
