@@ -82,9 +82,9 @@ class Sandbox:
         """Return the jobs {rule: count} that a run would have now, but for `all`."""
         status, said = self.run("--dry-run", "--quiet", "rules", **words)
         assert status == 0, said
-        if "Nothing to be done" in said:
-            return {}
         found = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
+        if not found:
+            return {}
         del found["all"], found["total"]
         return {rule: int(count) for rule, count in found.items()}
 
