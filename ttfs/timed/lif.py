@@ -20,7 +20,8 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError, UserError
 from ttfs.snn import SpikingNetwork, convert
-from ttfs.snn.conversion.tracing import DROPOUTS, Concatenate, operation, trace
+from ttfs.snn.conversion.operations import DROPOUTS, Concatenate, operation
+from ttfs.snn.conversion.tracing import trace
 from ttfs.timed.network import Clock, Hold, Neurons, TimedNetwork, check_steps, replace_modules
 
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
