@@ -20,6 +20,7 @@ EXACT = 1e-6
 """How far, as a share of the largest, logits in float64 may be from the ANN's."""
 
 
+@torch.inference_mode(False)
 def convert_to_b1(
     ann: nn.Module,
     calibration: Tensor | Iterable[Tensor],
@@ -44,8 +45,7 @@ def map_network(
         raise ConversionError("calibration holds no image; give at least one")
     check_range(first, low, high)
     parameter = next(ann.parameters(), torch.empty(0))
-    with torch.inference_mode(False):
-        snn = _mapped(ann, first, parameter, low, high)
+    snn = _mapped(ann, first, parameter, low, high)
     snn.to(parameter.dtype).to(first.device).train(ann.training)
     return snn, itertools.chain([first], batches)
 
@@ -79,11 +79,9 @@ def _checked(ann: nn.Module, headroom: float, span: Any) -> tuple[float, float]:
     low, high = span
     if not -math.inf < low < high < math.inf:
         raise ConversionError(f"input_range is {span}; the first must be below the second, both finite")
-    for name, tensor in ann.state_dict().items():
+    for name, tensor in ann.named_parameters():
         if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
             raise ConversionError(f"{name} of the network has no shape yet; run it once on images")
-        if isinstance(tensor, Tensor) and not tensor.is_quantized and not tensor.isfinite().all():
-            raise ConversionError(f"{name} of the network holds NaN or infinity")
     return low, high
 
 
@@ -104,6 +102,9 @@ def _mapped(
     except ConversionError as error:
         raise ConversionError(str(error).replace("torch.float64", str(images.dtype))) from error
     snn = Walk(graph, low, high).run().eval()
+    for name, tensor in ann.state_dict().items():
+        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+            raise ConversionError(f"{name} of the network holds NaN or infinity")
     try:
         with Float64():
             expected = reference(few.clone())

@@ -295,13 +295,12 @@ class Walk:
         """Find out where each value goes by sending numbers through instead, for two images."""
         if node.args and node.args[0] in self.parts:
             which: Any = node.args[1]
-            if isinstance(which, slice):
-                self.parts[node] = self.parts[node.args[0]][which]  # type: ignore[index]
-                return
             numbers, sources = self.parts[node.args[0]][which]  # type: ignore[index]
             self.values[node] = self._moved(node, numbers, sources)
             return
         first, total = {}, 0
+        if node.op == "call_method" and str(node.target).endswith("_as"):
+            sources = sources[:1]  # the other gives its shape or type
         for source in sources:
             size = math.prod(self.values[source].shape)
             places = torch.arange(total + 1, total + size + 1, dtype=torch.float64, device=self.device)

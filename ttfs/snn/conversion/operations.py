@@ -91,7 +91,7 @@ REARRANGED = """
     flatten reshape view reshape_as view_as unflatten squeeze unsqueeze transpose permute swapaxes swapdims movedim
     moveaxis contiguous clone detach to float double half bfloat16 chunk split split_with_sizes tensor_split unbind
     narrow select getitem getattr flip roll pad stack pixel_shuffle pixel_unshuffle channel_shuffle t
-    index_select expand expand_as repeat tile repeat_interleave
+    index_select type_as expand expand_as repeat tile repeat_interleave
 """.split()  # fmt: skip
 REARRANGING = (
     nn.Flatten, nn.Unflatten, nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d,
