@@ -34,7 +34,10 @@ def convert_to_b1(
 
 
 def map_network(
-    ann: nn.Module, calibration: Tensor | Iterable[Tensor], headroom: float, input_range: tuple[float, float]
+    ann: nn.Module,
+    calibration: Tensor | Iterable[Tensor],
+    headroom: float,
+    input_range: tuple[float, float],
 ) -> tuple[SpikingNetwork, Iterator[Tensor]]:
     """Return the network of B1 neurons, compared with the ANN, and the batches that its windows are to be measured on."""
     ann = unwrapped(ann)
@@ -57,8 +60,12 @@ def images_of(calibration: Any) -> Iterator[Tensor]:
         return
     for batch in calibration:
         if isinstance(batch, Mapping):
-            keys = [key for key in ("image", "images", "pixel_values", "x", "input") if key in batch]
-            tensors = [batch[key] for key in keys] or [v for v in batch.values() if isinstance(v, Tensor)]
+            keys = [
+                key for key in ("image", "images", "pixel_values", "x", "input") if key in batch
+            ]
+            tensors = [batch[key] for key in keys] or [
+                v for v in batch.values() if isinstance(v, Tensor)
+            ]
         else:
             tensors = list(batch) if isinstance(batch, tuple | list) else [batch]
         if not tensors or not isinstance(tensors[0], Tensor):
@@ -78,9 +85,11 @@ def _checked(ann: nn.Module, headroom: float, span: Any) -> tuple[float, float]:
         raise ConversionError(f"input_range is {span}; give (low, high), such as (0.0, 1.0)")
     low, high = span
     if not -math.inf < low < high < math.inf:
-        raise ConversionError(f"input_range is {span}; the first must be below the second, both finite")
+        raise ConversionError(
+            f"input_range is {span}; the first must be below the second, both finite"
+        )
     for name, tensor in ann.named_parameters():
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if isinstance(tensor, nn.parameter.UninitializedParameter):
             raise ConversionError(f"{name} of the network has no shape yet; run it once on images")
     return low, high
 
@@ -125,7 +134,11 @@ def _name_difference(ann: nn.Module, snn: SpikingNetwork, images: Tensor, off: f
                 f"layer {name}: its activations differ from the ANN's by {value:.1%} of the largest one"
             )
     hooks = ", ".join(hooked(ann))
-    cause = f"hooks of {hooks} change values" if hooks else "a redefined __call__, or a state that changes"
+    cause = (
+        f"hooks of {hooks} change values"
+        if hooks
+        else "a redefined __call__, or a state that changes"
+    )
     raise ConversionError(
         f"{type(ann).__name__}: its outputs differ by {off:.1%} from those of its graph ({cause}); "
         "write in forward all that it does"

@@ -1,6 +1,7 @@
 """Read a ReLU network as a graph, by running it on images: shapes and flags are plain numbers."""
 
 import inspect
+import operator
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,7 +50,9 @@ def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
             graph = fx.GraphModule(root, tracer.trace(root))
     except _Fails as error:
         shape = list(images.shape[1:])
-        raise ConversionError(f"{kind}: fails on {images.dtype} images of shape {shape}: {error}") from error
+        raise ConversionError(
+            f"{kind}: fails on {images.dtype} images of shape {shape}: {error}"
+        ) from error
     except ConversionError:
         raise
     except Exception as error:
@@ -82,7 +85,9 @@ class _Known(fx.Proxy):
         return len(self.node.meta[_LIVE])
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([self[index] for index in range(len(self))])
+        take = self.tracer.create_proxy
+        parts = [take("call_function", operator.getitem, (self, i), {}) for i in range(len(self))]
+        return iter(parts)
 
 
 class _Tracer(fx.Tracer):
