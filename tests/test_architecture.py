@@ -60,6 +60,7 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
     "yaml": {"config"},
     "scipy": {"methods", "snn"},
     "numpy": {"data", "hardware", "methods", "metrics", "snn", "timed"},
+<<<<<<< HEAD
     "torch": {
         "data",
         "hardware",
@@ -72,6 +73,9 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
         "timed",
         "training",
     },
+=======
+    "torch": {"data", "hardware", "methods", "metrics", "models", "snn", "stages", "studies", "timed", "training"},
+>>>>>>> main
 }
 
 

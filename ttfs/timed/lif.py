@@ -115,7 +115,9 @@ def to_leaky(
         raise UserError(f"beta is {beta}; the share that stays from step to step is 0 to 1")
     if not alpha > 0:
         raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0")
-    graph, clock = trace(ann, example), Clock(steps)
+    precision = next((p.dtype for p in ann.parameters()), example.dtype)
+    graph = trace(ann, torch.cat([example, example]))  # in float64
+    clock = Clock(steps)
     calls = [n for n in graph.graph.nodes if n.op.startswith("call_")]
     modules = {node: operation(node, graph) for node in calls}
     populations: list[str] = []
@@ -132,7 +134,8 @@ def to_leaky(
     graph.delete_all_unused_submodules()
     graph.recompile()
     shape = tuple(example.shape[1:])
-    return LeakyNetwork(graph, nn.Identity(), shape, clock, populations).train()
+    network = LeakyNetwork(graph, nn.Identity(), shape, clock, populations)
+    return network.to(precision).train()
 
 
 def _put_neurons(
