@@ -60,7 +60,6 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
     "yaml": {"config"},
     "scipy": {"methods", "snn"},
     "numpy": {"data", "hardware", "methods", "metrics", "snn", "timed"},
-<<<<<<< HEAD
     "torch": {
         "data",
         "hardware",
@@ -73,9 +72,6 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
         "timed",
         "training",
     },
-=======
-    "torch": {"data", "hardware", "methods", "metrics", "models", "snn", "stages", "studies", "timed", "training"},
->>>>>>> main
 }
 
 
