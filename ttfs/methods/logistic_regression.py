@@ -4,7 +4,7 @@ from pydantic import Field
 
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Options
+from ttfs.methods._options import Options as AnyOptions
 
 
 class LogisticRegression(Kind):
@@ -13,7 +13,7 @@ class LogisticRegression(Kind):
     title = "Logistic regression"
     uses_model = False
 
-    class Options(Options):
+    class Options(AnyOptions):
         """The penalty."""
 
         inverse_penalty: float = Field(

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Options
+from ttfs.methods._options import Options as AnyOptions
 
 
 class STDP(Kind):
@@ -15,7 +15,7 @@ class STDP(Kind):
     title = "Winner-take-all with STDP, unsupervised"
     uses_model = False
 
-    class Options(Options):
+    class Options(AnyOptions):
         """Size, and what learning does; times in units of the input window."""
 
         neurons: int = Field(256, ge=2, le=100_000, description="Of the layer")

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Options
+from ttfs.methods._options import Options as AnyOptions
 
 
 class SupportVectorMachine(Kind):
@@ -15,7 +15,7 @@ class SupportVectorMachine(Kind):
     title = "Support vector machine"
     uses_model = False
 
-    class Options(Options):
+    class Options(AnyOptions):
         """Kernel and penalty."""
 
         kernel: Literal["linear", "rbf"] = Field(
