@@ -133,7 +133,9 @@ def _classes(table: Table, config: Mapping[str, Any], where: str) -> list[str]:
         )
     for name in wanted:
         if name not in sizes:
-            raise UserError(f"{where}: key 'classes': no record of class {name!r}; correct the name")
+            raise UserError(
+                f"{where}: key 'classes': no record of class {name!r}; correct the name"
+            )
         if name not in fit:
             raise UserError(
                 f"{where}: key 'classes': class {name!r} has {len(groups[name])} groups, too few for "

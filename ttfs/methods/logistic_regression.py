@@ -17,7 +17,10 @@ class LogisticRegression(Kind):
         """The penalty."""
 
         inverse_penalty: float = Field(
-            1.0, gt=0, le=1e9, description="C of scikit-learn: losses count so much more than |W|²/2"
+            1.0,
+            gt=0,
+            le=1e9,
+            description="C of scikit-learn: losses count so much more than |W|²/2",
         )
         iterations: int = Field(2000, ge=1, le=1_000_000, description="Of L-BFGS, at most")
 

@@ -23,9 +23,9 @@ class STDP(Kind):
         membrane: float = Field(1.0, gt=0, description="Time constant of the potential")
         before: float = Field(1.0, gt=0, description="Of the trace that an input spike leaves")
         after: float = Field(0.3, gt=0, description="Of the trace that the neuron's spike leaves")
-        rate: float = Field(0.02, gt=0, le=1, description="Of learning")
-        depression: float = Field(0.5, ge=0, description="Of later inputs, against earlier ones")
-        offset: float = Field(0.3, ge=0, le=1, description="What each weight loses at a spike")
+        rate: float = Field(0.1, gt=0, le=1, description="Of learning")
+        depression: float = Field(1.0, ge=0, description="Of later inputs, against earlier ones")
+        offset: float = Field(0.2, ge=0, le=1, description="What each weight loses at a spike")
         rise: float = Field(0.02, ge=0, lt=1, description="Of the winner's threshold, as a share")
 
     def make(self, job: Job) -> None:

@@ -23,9 +23,14 @@ class SupportVectorMachine(Kind):
             description="rbf: exp(-gamma |x - x'|²), gamma = 1 / (features x variance of the inputs)",
         )
         inverse_penalty: float = Field(
-            1.0, gt=0, le=1e9, description="C of scikit-learn: losses count so much more than |w|²/2"
+            1.0,
+            gt=0,
+            le=1e9,
+            description="C of scikit-learn: losses count so much more than |w|²/2",
         )
-        iterations: int = Field(10_000, ge=1, le=1_000_000, description="Of the linear fit, at most")
+        iterations: int = Field(
+            10_000, ge=1, le=1_000_000, description="Of the linear fit, at most"
+        )
 
     def make(self, job: Job) -> None:
         """Fit on the training split."""

@@ -26,9 +26,9 @@ class Constants:
     membrane: float = 1.0
     before: float = 1.0
     after: float = 0.3
-    rate: float = 0.02
-    depression: float = 0.5
-    offset: float = 0.3
+    rate: float = 0.1
+    depression: float = 1.0
+    offset: float = 0.2
     rise: float = 0.02
 
 
