@@ -6,9 +6,6 @@ from torch import Tensor, nn
 
 import ttfs
 from ttfs.metrics import (
-    METRICS,
-    Seen,
-    Subject,
     accuracy,
     agreement,
     dense_energy,
@@ -18,6 +15,7 @@ from ttfs.metrics import (
     spiking_energy,
     synaptic_operations,
 )
+from ttfs.metrics import METRICS, Seen, Subject
 from ttfs.metrics.selection import kept_epoch
 from ttfs.snn import INPUT, OUTPUT, EarliestSpike, Fire, SpikingNetwork
 

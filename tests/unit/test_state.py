@@ -6,12 +6,7 @@ import io
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import (
-    AveragedModel,
-    get_ema_avg_fn,
-    get_ema_multi_avg_fn,
-    get_swa_multi_avg_fn,
-)
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 import ttfs
 from ttfs.errors import UserError

@@ -20,8 +20,8 @@ from ttfs.snn import Alpha1Synapses, convert, stalled_neurons, to_alpha1_
 from ttfs.studies import trajectory as trajectories
 from ttfs.studies.figures import draw
 from ttfs.studies.gradients import gain, gradients, gradients_by_layer, jacobian, weights_product
-from ttfs.studies.networks import NETWORKS, Learner, four_networks
 from ttfs.studies.trajectory import trajectory
+from ttfs.studies.networks import NETWORKS, Learner, four_networks
 from ttfs.studies.weights import in_relu_terms, matrices, scales
 
 DEEP = "-".join(["64"] * 7)

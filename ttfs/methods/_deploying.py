@@ -92,9 +92,7 @@ def _quantile(snn: SpikingNetwork, latency: float, job: Job) -> float:
 
 
 def _deploy(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
-    return deploy(
-        snn, chip, calibration(job, CALIBRATION_ITEMS) if chip.window_quantile is not None else None
-    )
+    return deploy(snn, chip, calibration(job, CALIBRATION_ITEMS) if chip.window_quantile is not None else None)
 
 
 def _tuned(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:

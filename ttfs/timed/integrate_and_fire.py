@@ -20,6 +20,7 @@ from ttfs.snn import EarliestSpike, Fire, SpikingNetwork
 from ttfs.snn.state import Numbers
 from ttfs.timed.network import Clock, Neurons, OverTime, TimedNetwork, replace_modules
 
+
 Emitters = Fire | EarliestSpike
 """Modules of a TTFS network that emit spikes."""
 

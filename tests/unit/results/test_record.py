@@ -13,15 +13,7 @@ from ttfs.files import atomic_write, locked
 from ttfs.metrics import METRICS, studies
 from ttfs.results import record
 from ttfs.results.provenance import Provenance, git_state
-from ttfs.results.record import (
-    CURVE_COLUMNS,
-    Made,
-    Record,
-    damaged,
-    file_entry,
-    read_curve,
-    read_made,
-)
+from ttfs.results.record import CURVE_COLUMNS, Made, Record, damaged, file_entry, read_curve, read_made
 
 
 @pytest.mark.parametrize("one", [made_up("b1-converted"), made_up(seed=1, error="no memory")], ids=["ok", "failed"])
