@@ -22,7 +22,7 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
     "files": set(),
     "digest": set(),
     "snn": set(),
-    "timed": {"snn", "seeds"},
+    "timed": {"hardware", "seeds", "snn"},
     "hardware": {"seeds", "snn"},
     "metrics": {"snn"},
     "models": set(),
@@ -34,7 +34,9 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
         "config", "data", "files", "hardware", "metrics", "models", "results", "seeds", "snn", "timed", "training",
     },
     "studies": {"config", "data", "files", "metrics", "models", "results", "seeds", "snn", "timed"},
-    "stages": {"__main__", "config", "data", "digest", "files", "methods", "results", "studies"},
+    "stages": {
+        "__main__", "config", "data", "digest", "files", "methods", "metrics", "models", "results", "studies",
+    },
     "__main__": {"config", "stages"},
     "__init__": {"data", "hardware", "metrics", "snn", "stages", "timed"},
 }  # fmt: skip

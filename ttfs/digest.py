@@ -37,7 +37,7 @@ STAGES = {
     "deploy": frozenset(("load", "deploy")),
 }
 """The functions of a kind that each stage calls; those of the other stages do not count."""
-UNSTAGED = frozenset(("starts_from", "check", "on_hardware"))
+UNSTAGED = frozenset(("starts_from", "check", "try_out", "on_hardware"))
 """Functions of a kind that no stage calls."""
 
 

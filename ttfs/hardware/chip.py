@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 from ttfs.errors import UserError
 from ttfs.hardware.defects import Defects
@@ -107,6 +107,11 @@ def deploy(
     Raises:
         UserError: if `window_quantile` has no calibration images, if the network is deployed already or of α1 neurons.
     """
+    if not isinstance(snn, SpikingNetwork):
+        raise UserError(f"deploy: takes a SpikingNetwork, not {type(snn).__name__}; call ttfs.convert first")
+    for name, module in snn.named_modules():
+        if any(isinstance(hook, prune.BasePruningMethod) for hook in module._forward_pre_hooks.values()):
+            raise UserError(f"deploy: {name} is pruned by a hook; make it permanent with prune.remove")
     if snn.neuron != "b1":
         raise UserError(f"deploy: the network has {snn.neuron} neurons; deploy one of b1 neurons")
     if not snn.ideal:

@@ -1,4 +1,4 @@
-"""What is measured of networks that run for T time steps: after T, and on the way at each power of two."""
+"""What is measured of networks that run for T time steps: after T, and at each power of two."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,8 +33,8 @@ def measure_over_steps(
 ) -> list[Row]:
     """Return the rows of a network on the whole test split.
 
-    Those after the most steps have no further dimension; each number of steps has rows of the network
-    as a whole, with the dimension `step`.
+    Those after the most steps have no further dimension; each number of steps has rows of the
+    network as a whole, with the dimension `step`.
 
     Args:
         network: it may have other thresholds in each pass.

@@ -10,7 +10,7 @@ from ttfs.methods._options import TorchOptions, Train
 
 
 class LIF(Kind):
-    """The graph of a ReLU network with leaky neurons, trained over T steps with a surrogate gradient."""
+    """The graph of a ReLU network with leaky neurons, trained through time."""
 
     title = "Leaky integrate-and-fire network, trained through time"
 

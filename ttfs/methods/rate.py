@@ -1,4 +1,4 @@
-"""Rate-coded networks of integrate-and-fire neurons, converted from ReLU networks (Meng et al. 2022, our reading)."""
+"""Rate-coded networks, converted from ReLU networks (Meng et al. 2022, our reading)."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from ttfs.methods._options import TorchOptions
 
 
 class Rate(Kind):
-    """The graph of the TTFS network with integrate-and-fire neurons, which count spikes over T time steps."""
+    """The graph of the TTFS network with integrate-and-fire neurons, which run for T steps."""
 
     title = "Rate-coded network of integrate-and-fire neurons, converted"
 
@@ -22,8 +22,8 @@ class Rate(Kind):
         source: str = Field(description="The method whose ReLU network is converted")
         threshold: Literal["max", "quantile", "mmse", "tuned"] = Field(
             "max",
-            description="Of each layer: its largest activation, a quantile of them, the least squared error of "
-            "whole spikes, or the least measured error of the layer at each number of steps",
+            description="Of each layer: its largest activation, a quantile of them, the least "
+            "squared error of whole spikes, or the least measured error at each number of steps",
         )
         quantile: float = Field(
             0.999, gt=0, le=1,
@@ -63,12 +63,10 @@ class Rate(Kind):
         items = calibration(job, job.options["calibration_items"])
         rate = self._convert(network, items, job)
         job.save(rate.cpu().state_dict())
-        job.say(
-            f"{len(rate.layers)} hidden layers, thresholds for {len(rate.settings)} numbers of steps"
-        )
+        job.say(f"{len(rate.layers)} hidden layers, thresholds for steps {list(rate.settings)}")
 
     def load(self, job: Job):
-        """Return the network; its graph follows from the ReLU network, all numbers from the checkpoint."""
+        """Return the network; its graph follows from the ReLU network, its numbers from the file."""
         from ttfs.snn import convert
         from ttfs.timed import RateNetwork
 

@@ -38,10 +38,11 @@ class PostBlock(Block):
 
 
 class PreBlock(Block):
-    """The shortcut starts after the ReLU, and no ReLU follows the sum, which the next block normalizes.
+    """The shortcut starts after the ReLU, and no ReLU follows the sum.
 
-    a = relu(norm(x)); conv(relu(norm(conv(a)))) + shortcut(a). So a spiking network sends spikes over
-    the shortcut, and never fires at the sum: the block of the public code of DSR (Meng et al. 2022).
+    a = relu(norm(x)); conv(relu(norm(conv(a)))) + shortcut(a). So a spiking network sends spikes
+    over the shortcut, and never fires at the sum, which flows into the next block: the block of the
+    public code of DSR (Meng et al. 2022).
     """
 
     def __init__(self, before: int, after: int, stride: int):
@@ -58,18 +59,16 @@ class PreBlock(Block):
 def build_residual(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return the residual network `config["residual"]`; see `ttfs.models.build`.
 
-    `depth` = 6 n + 2 layers with weights: a convolution of `width` filters, three stages of n blocks
-    with width, 2 width and 4 width filters on maps halved from stage to stage, global average pooling and
-    a linear layer. Convolutions are drawn as in He et al. 2015 (normal, fan_out). Raises UserError
+    `depth` = 6 n + 2 layers with weights: a convolution of `width` filters, three stages of n
+    blocks with width, 2 width and 4 width filters on maps halved from stage to stage, global
+    average pooling and a linear layer. Convolutions are drawn as in He et al. 2015 (normal, fan_out). Raises UserError
     for another depth, and for inputs that are no images.
     """
     options, model = config["residual"], f"model '{config['id']}'"
     depth, width = options["depth"], options["width"]
     if depth < 8 or depth % 6 != 2:
         near = max(8, depth - (depth - 2) % 6)
-        raise UserError(
-            f"{model}, key 'residual.depth': {depth} is not 6 n + 2; take {near}, or another such depth"
-        )
+        raise UserError(f"{model}, key 'residual.depth': {depth} is not 6 n + 2; take {near}, say")
     if len(shape) != 3:
         raise UserError(f"{model}: a residual network takes images, these are {size_of(shape)}")
     pre = options["block"] == "pre"

@@ -134,10 +134,10 @@ COSTS = ("spikes_per_neuron", "synaptic_operations")
 
 
 def cost(step_table: pd.DataFrame, summary_table: pd.DataFrame, reference: str) -> Figure:
-    """Test error by spikes per neuron and by synaptic operations, a row of panels for a data set and model.
+    """Test error by spikes per neuron and by synaptic operations, a row for a data set and model.
 
-    Networks of many time steps are curves over their number, from the first of an accuracy of at most
-    DEEPEST points below the best on; TTFS networks are points.
+    Networks of many time steps are curves over their number, where they are at most DEEPEST points
+    below the best; TTFS networks are points.
     """
     blocks = list(step_table.groupby(["dataset", "model"], sort=False))
     if not blocks:
@@ -160,9 +160,11 @@ def cost(step_table: pd.DataFrame, summary_table: pd.DataFrame, reference: str) 
         row[0].set_title(f"{dataset}, {model}", loc="left", fontweight="bold")
         row[0].set_ylabel("Test error [%]")
     keys = [Line2D([], [], color=color[m], marker=".", label=m) for m in curves]
-    stars = {"marker": "*", "markersize": 9, "linestyle": "none"}
+    stars: dict[str, Any] = {"marker": "*", "markersize": 9, "linestyle": "none"}
     keys += [Line2D([], [], color=color[m], label=m, **stars) for m in points["method"].unique()]
-    keys.append(Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{reference} (mean)"))
+    keys.append(
+        Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{reference} (mean)")
+    )
     figure.legend(handles=keys, loc="outside lower center", ncols=3)
     return figure
 

@@ -18,10 +18,15 @@ class Fire(Numbers):
     imperfections: Imperfections | None = None
     """What a chip does to the neurons and their spikes; None in an ideal network."""
 
+    ceiling: float
+    """Width that the window keeps, where the neurons are to clip there (ReLU6); else infinity."""
+
     window_width: Tensor
 
-    def __init__(self, width: float = float("inf")):
+    def __init__(self, width: float = float("inf"), ceiling: float = float("inf")):
         super().__init__()
+        self.ceiling = ceiling
+        width = min(width, ceiling)
         self.register_number("window_width", width)
 
     @property

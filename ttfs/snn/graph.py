@@ -21,19 +21,25 @@ def run(graph: fx.GraphModule, inputs: Tensor, watch: Callable[[fx.Node, Any], A
             value = inputs
         elif node.op == "output":
             return watch(node, args[0])
-        elif node.op == "call_module":
-            value = graph.get_submodule(node.target)(*args, **kwargs)
-        elif node.op == "call_function":
-            value = node.target(*args, **kwargs)
-        elif node.op == "call_method":
-            value = getattr(args[0], node.target)(*args[1:], **kwargs)
         else:
-            value = operator.attrgetter(node.target)(graph)
+            value = compute(graph, node, args, kwargs)
         values[node] = watch(node, value)
         for source in node.all_input_nodes:
             if next(reversed(source.users)) is node:
                 del values[source]
     raise ValueError("the graph has no output")
+
+
+def compute(root: nn.Module, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    """Return what the operation of one node makes of its arguments, or the attribute it reads."""
+    if node.op == "call_module":
+        return root.get_submodule(str(node.target))(*args, **kwargs)
+    if node.op == "call_function":
+        function: Any = node.target
+        return function(*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    return operator.attrgetter(str(node.target))(root)
 
 
 def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:

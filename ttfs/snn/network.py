@@ -1,5 +1,6 @@
 """The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ class SpikingNetwork(Numbers):
         self.body = body
         self.input_shape = input_shape
         self._sources = _spiking_sources(body)
+        self._said_range = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [N, classes] of images [N, ...]: the potentials of the output layer at its t_min."""
@@ -159,6 +161,24 @@ class SpikingNetwork(Numbers):
         if tuple(images.shape[1:]) != self.input_shape:
             expected = ["N", *self.input_shape]
             raise ValueError(f"images have shape {list(images.shape)}, this network takes {expected}".replace("'", ""))
+        if not (self._said_range or torch.compiler.is_compiling()):
+            self._look_at_range(images)
+
+    def _look_at_range(self, images: Tensor) -> None:
+        """Warn once of images that are clipped; of those on a device the first alone, to wait for none later."""
+        if not images.numel():
+            return
+        self._said_range = images.device.type != "cpu"
+        smallest, largest = (value.item() for value in images.detach().aminmax())
+        low, high = self.encode.input_range.tolist()
+        slack = 1e-4 * (high - low)
+        if smallest < low - slack or largest > high + slack:
+            self._said_range = True
+            warnings.warn(
+                f"images lie on [{smallest:.4g}, {largest:.4g}] and are clipped to the input range "
+                f"({low:g}, {high:g}) of this network; convert with the range of the inputs, or scale them",
+                stacklevel=4,
+            )
 
 
 def _model(kind: Tensor) -> str:

@@ -60,6 +60,25 @@ class Reshape(nn.Module):
         return values.reshape(-1, *self.shape)
 
 
+class Gather(nn.Module):
+    """Take each image's values in another order, some often, some never, and 0 where the index is -1."""
+
+    index: Tensor
+
+    def __init__(self, index: Tensor, shape: Sequence[int]):
+        super().__init__()
+        self.shape = tuple(shape)
+        self.padded = bool((index < 0).any())
+        self.register_buffer("index", index, persistent=False)  # it follows from the graph
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map values [N, ...] to [N, *shape]."""
+        taken = values.flatten(1).index_select(1, self.index.clamp(min=0))
+        if self.padded:
+            taken = taken.masked_fill(self.index < 0, 0.0)
+        return taken.reshape(-1, *self.shape)
+
+
 def scale_columns(weights: nn.Module, scale: Tensor) -> None:
     """Multiply in place what a convolution or linear map reads of each channel or feature by a scale [C], or [1]."""
     matrix: Any = weights.weight

@@ -18,7 +18,7 @@ def calibrate_(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) 
     Raises ConversionError where images or activations are not finite, or images leave the network's input range.
     """
     for layer in snn.layers.values():
-        layer.width = math.inf  # clip nothing that is to be measured
+        layer.width = layer.ceiling  # clip nothing that is to be measured
     largest = dict.fromkeys(snn.layers, 0.0)
     for images in batches:
         check_range(images, snn.encode.low, snn.encode.high)
@@ -29,7 +29,8 @@ def calibrate_(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) 
             if name != INPUT:
                 largest[name] = max(largest[name], strongest)
     for name, layer in snn.layers.items():
-        layer.width = (1.0 + headroom) * largest[name] if largest[name] > 0 else 1.0
+        if layer.ceiling == math.inf:
+            layer.width = (1.0 + headroom) * largest[name] if largest[name] > 0 else 1.0
 
 
 def check_range(images: Tensor, low: float, high: float) -> None:
@@ -56,7 +57,7 @@ class WindowGrowth:
     """
 
     def __init__(self, snn: SpikingNetwork, growth: float):
-        self._layers = list(snn.layers.values())
+        self._layers = [layer for layer in snn.layers.values() if layer.ceiling == math.inf]
         self._growth = growth
         self._largest: dict[nn.Module, Tensor] = {}
         self._hooks: list[RemovableHandle] = []

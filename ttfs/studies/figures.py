@@ -60,7 +60,7 @@ def draw(kind: str, title: str, table: str) -> bytes:
             "trajectory": trajectory,
             "gradients": gradients,
             "surrogate": surrogate,
-            "rate_error": rate_error,
+            "rates": rates,
         }[kind]
         figure = draw_kind(pd.read_csv(io.StringIO(table)))
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
@@ -169,7 +169,7 @@ def _look(network: str, moment: str) -> dict[str, Any]:
 
 
 def surrogate(table: pd.DataFrame) -> Figure:
-    """Gain per layer by alpha; gradients by layer and by step of the deepest network; accuracy after training."""
+    """Gain per layer by alpha, gradients by layer and by step, and accuracy after training."""
     figure = Figure(figsize=(8.4, 6.4), layout="constrained")
     gain, by_layer, by_step, accuracy = figure.subplots(2, 2).flat
     color = dict(zip(table["depth"].unique(), COLORS, strict=False))
@@ -194,7 +194,11 @@ def surrogate(table: pd.DataFrame) -> Figure:
             rows = own[own["quantity"] == quantity]
             axes.plot(rows["index"], rows["value"] / rows["value"].iloc[-1], **look)
     depth = table["depth"].max()
-    by_layer.set(yscale="log", xlabel="Layer, from the input", ylabel=f"Gradient / last layer's, depth {depth}")
+    by_layer.set(
+        yscale="log",
+        xlabel="Layer, from the input",
+        ylabel=f"Gradient / last layer's, depth {depth}",
+    )
     by_step.set(yscale="log", xlabel="Time step", ylabel="Gradient / last step's, middle layer")
     for axes in (gain, accuracy):
         axes.set_xlabel("α: the larger, the narrower the surrogate")
@@ -203,8 +207,8 @@ def surrogate(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def rate_error(table: pd.DataFrame) -> Figure:
-    """The four terms of the error by layer at the fewest steps, a row of panels for a model, and accuracy by steps."""
+def rates(table: pd.DataFrame) -> Figure:
+    """Terms of the error by layer at the fewest steps, and accuracy by steps; a row for a model."""
     parts = table[table["term"] != "all"]
     ways = [way for way in parts["threshold"].unique() if way != "ttfs"]
     models = list(table["model"].unique())
@@ -219,7 +223,9 @@ def rate_error(table: pd.DataFrame) -> Figure:
         for axes, way in zip(row, ways, strict=False):
             own = of_model[(of_model["threshold"] == way) & (of_model["steps"] == fewest)]
             for term, values in own.groupby("term", sort=False):
-                axes.plot(values["depth"], values["rms"], color=color[term], marker="o", markersize=3)
+                axes.plot(
+                    values["depth"], values["rms"], color=color[term], marker="o", markersize=3
+                )
             ttfs = of_model[of_model["threshold"] == "ttfs"].groupby("depth")["rms"].max()
             axes.plot(ttfs.index, ttfs, color="0.75", linewidth=4, zorder=1)
             axes.set(title=f"{model}, {way}, {fewest} steps", ylim=(-0.02, ceiling))
@@ -233,9 +239,9 @@ def rate_error(table: pd.DataFrame) -> Figure:
 
 
 def _accuracy_by_steps(axes: Axes, whole: pd.DataFrame) -> None:
-    """Accuracy by time steps, a line for each way to set thresholds, and that of the ReLU network."""
+    """Accuracy by time steps, a line for each way to set thresholds, and the ReLU network's."""
     for place, (way, rows) in enumerate(whole[whole["steps"] > 0].groupby("threshold", sort=False)):
-        look = {"color": "0.3", "linestyle": ["-", "--", ":", "-."][place % 4]}
+        look: dict[str, Any] = {"color": "0.3", "linestyle": ["-", "--", ":", "-."][place % 4]}
         axes.plot(rows["steps"], rows["accuracy"], label=way, **look)
     ann = whole.loc[whole["threshold"] == "ann", "accuracy"].iloc[0]
     axes.axhline(ann, color="0.75", linewidth=4, zorder=1)

@@ -1,4 +1,4 @@
-"""surrogate: what becomes of gradients with depth and time in leaky networks, by the width of the surrogate?"""
+"""surrogate: what becomes of gradients in leaky networks, by the width of the surrogate?"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -27,8 +27,9 @@ Row = dict[str, Any]
 def surrogate(config: Mapping[str, Any], data: DataSet, say: Callable[[str], None]) -> pd.DataFrame:
     """Return the table of a study, in the columns that docs/studies.md explains.
 
-    For each depth and draw, gradients are measured at each alpha, and the critical alpha is found, at
-    which the gain per layer is 1. The network of the first draw then learns at each multiple of it.
+    For each depth and draw, gradients are measured at each alpha, and the critical alpha is found,
+    at which the gain per layer is 1. The network of the first draw then learns at each multiple of
+    it.
 
     Args:
         config: the `surrogate` block of a study.
@@ -49,7 +50,7 @@ def surrogate(config: Mapping[str, Any], data: DataSet, say: Callable[[str], Non
 
 
 def summary(table: pd.DataFrame) -> Iterator[Row]:
-    """Yield the rows of the record: medians over draws of gain and critical alpha, and accuracies."""
+    """Yield the rows of the record: medians over draws of gain and critical alpha; accuracies."""
     names = {"gain": "surrogate_gain", "critical_alpha": "critical_alpha"}
     for quantity, metric in names.items():
         own = table[table["quantity"] == quantity]
@@ -65,7 +66,7 @@ def summary(table: pd.DataFrame) -> Iterator[Row]:
 
 
 def gradients(network: LeakyNetwork, images: Tensor, labels: Tensor) -> list[Tensor]:
-    """Return dL/dI [T, N, neurons], L the cross-entropy and I the currents, of each layer from the input on."""
+    """Return dL/dI [T, N, neurons] of each layer, L the cross-entropy and I the currents."""
     seen: list[Tensor] = []
     hooks = [
         layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -79,7 +80,7 @@ def gradients(network: LeakyNetwork, images: Tensor, labels: Tensor) -> list[Ten
 
 
 def gain(found: list[Tensor]) -> float:
-    """Return by how much the norm of a gradient grows from a layer to the one before it, geometric mean."""
+    """Return the growth of a gradient's norm from a layer to the one before it, geometric mean."""
     first, last = found[0].norm().item(), found[-1].norm().item()
     if not first or not last:
         return 0.0
@@ -93,7 +94,7 @@ def set_alpha_(network: LeakyNetwork, alpha: float) -> None:
 
 
 def critical_alpha(network: LeakyNetwork, images: Tensor, labels: Tensor) -> float:
-    """Return the alpha at which the gain per layer is 1, by bisection: the gain falls with alpha."""
+    """Return the alpha of gain 1 per layer, by bisection: the gain falls with alpha."""
     low, high = math.log(WIDEST), math.log(NARROWEST)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2

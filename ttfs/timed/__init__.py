@@ -1,4 +1,4 @@
-"""Networks of spiking neurons that run for T time steps: integrate-and-fire and leaky. Pure torch."""
+"""Spiking networks that run for T time steps: integrate-and-fire and leaky. Pure torch."""
 
 from ttfs.timed.conversion import BIAS_CORRECTIONS, THRESHOLDS, convert_to_rate, settings_of
 from ttfs.timed.errors import TERMS, error_split, split

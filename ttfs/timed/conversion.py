@@ -16,12 +16,12 @@ from ttfs.timed.integrate_and_fire import (
     integrate_and_fire,
     quantized,
 )
-from ttfs.timed.network import AT_ONCE, check_steps
+from ttfs.timed.network import check_steps
 
 THRESHOLDS = ("max", "quantile", "mmse", "tuned")
 BIAS_CORRECTIONS = ("none", "light")
-FEWEST = 32
-"""Calibration inputs, at least, that thresholds for a number of steps are measured on."""
+MEASURED, FEWEST = 2048, 32
+"""Inputs x steps, and inputs at least, that thresholds for a number of steps are measured on."""
 
 
 def convert_to_rate(
@@ -35,23 +35,24 @@ def convert_to_rate(
 ) -> RateNetwork:
     """Map a feed-forward ReLU network to integrate-and-fire neurons; the ANN is left as it is.
 
-    It is the network that `ttfs.convert` makes, with integrate-and-fire neurons in the place of TTFS
-    neurons, so all that can be mapped there can be mapped here.
+    It is the network that `ttfs.convert` makes, with integrate-and-fire neurons in the place of
+    TTFS neurons, so all that can be mapped there can be mapped here.
 
     Args:
         ann: a network that `ttfs.convert` maps.
         calibration: inputs [N, ...], or batches of them.
         threshold: of each layer, from its activations a over the calibration inputs:
             "max", their largest; "quantile", a quantile of the positive ones (99.9 % in the public
-            code of DSR, Meng et al. 2022); "mmse", the least squared error of Q(a), of 95 candidates
-            max (1 - 0.01 i) (Li et al. 2021); "tuned", of the same candidates the least squared error
-            of the measured rate, layer by layer in order: clipping, quantization and deviation at
-            once, for the currents that the layer gets. Our reading of the abstract of Meng et al. 2022.
-        steps: T, the number of time steps. "mmse" and "tuned" set thresholds for it; several numbers
-            give thresholds for each.
+            code of DSR, Meng et al. 2022); "mmse", the least squared error of Q(a), of 95
+            candidates max (1 - 0.01 i) (Li et al. 2021); "tuned", of the same candidates the least
+            squared error of the measured rate, layer by layer in order: clipping, quantization and
+            deviation at once, for the currents that the layer gets. Our reading of the abstract of
+            Meng et al. 2022.
+        steps: T, the number of time steps. "mmse" and "tuned" set thresholds for it; several
+            numbers give thresholds for each.
         quantile: of "quantile".
-        bias_correction: "light" adds to each channel's current the mean difference of activation and
-            rate, layer by layer (Li et al. 2021).
+        bias_correction: "light" adds to each channel's current the mean difference of
+            activation and rate, layer by layer (Li et al. 2021).
         input_range: (low, high), the range of the inputs.
 
     Returns:
@@ -109,8 +110,8 @@ def _settle(
     threshold: str,
     correction: str,
 ) -> None:
-    """Set thresholds and corrections for a number of steps, in one pass: each layer before it fires."""
-    inputs = inputs[: max(FEWEST, AT_ONCE // steps)]
+    """Set thresholds and corrections for a number of steps in one pass, layer by layer."""
+    inputs = inputs[: max(FEWEST, MEASURED // steps)]
     wanted = pre_activations(snn, inputs)
 
     def settle(name: str) -> Callable[..., None]:
@@ -136,7 +137,7 @@ def _settle(
 
 
 def pre_activations(snn: SpikingNetwork, inputs: Tensor) -> dict[str, Tensor]:
-    """Return the pre-activations [N, ...] of the ReLU network that a TTFS network equals, by layer."""
+    """Return the pre-activations [N, ...] of the ReLU network that a TTFS network equals."""
     reference: Any = reference_network(snn)
     found: dict[str, Tensor] = {}
 
@@ -164,7 +165,10 @@ def _loss(currents: Tensor) -> Callable[[float], float]:
 
 
 def _least(largest: float, error: Callable[[float], float]) -> float:
-    """The candidate largest x (1 - 0.01 i), i = 0 ... 94, of the least error: every fifth, then those near the best."""
+    """The candidate largest x (1 - 0.01 i), i = 0 ... 94, of the least error.
+
+    Every fifth is tried, then those near the best of them.
+    """
     tried: dict[int, float] = {}
 
     def best(places: Iterable[int]) -> int:

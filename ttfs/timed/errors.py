@@ -1,4 +1,4 @@
-"""Where a rate-coded network loses what the ReLU network says: an exact split of the error, layer by layer.
+"""Where a rate-coded network loses what the ReLU network says: an exact split of its error.
 
 For a neuron with pre-activation z in the ReLU network, mean current I over T steps and rate r,
 
@@ -7,8 +7,8 @@ For a neuron with pre-activation z in the ReLU network, mean current I over T st
     quantization  clip(I, 0, θ) - Q(I)       whole spikes: at most θ / 2T
     deviation     Q(I) - r                   (θ / T) floor(V(T) / θ): currents that vary over time
 
-add up to relu(z) - r exactly. With a constant current the deviation is 0. Our algebra; the terms are
-named in the abstract of Meng et al. 2022, Neural Networks 153.
+add up to relu(z) - r exactly. With a constant current the deviation is 0. Our algebra; the terms
+are named in the abstract of Meng et al. 2022, Neural Networks 153.
 """
 
 from collections.abc import Callable

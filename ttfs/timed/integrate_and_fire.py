@@ -1,13 +1,13 @@
 """Rate-coded networks of integrate-and-fire neurons, on the graph of a TTFS network.
 
-The neuron: V(0) = θ/2, V[t] = V[t-1] + I[t]; it spikes where V[t] >= θ, and then V[t] -= θ (reset by
-subtraction). A spike delivers θ, so the mean output over T steps is the rate r = θ N / T of N spikes,
-the counterpart of the activation. With a constant current I the rate is
+The neuron: V(0) = θ/2, V[t] = V[t-1] + I[t]; it spikes where V[t] >= θ, and then V[t] -= θ (reset
+by subtraction). A spike delivers θ, so the mean output over T steps is the rate r = θ N / T of N
+spikes, the counterpart of the activation. With a constant current I the rate is
 
     Q(I) = (θ / T) clip(floor(T I / θ + 1/2), 0, T),
 
-which is the activation of QCFS with L = T (Bu et al. 2022). The soft reset and the start at half the
-threshold are those of the public code of DSR (Meng et al. 2022).
+which is the activation of QCFS with L = T (Bu et al. 2022). The soft reset and the start at half
+the threshold are those of the public code of DSR (Meng et al. 2022).
 """
 
 import copy
@@ -20,17 +20,17 @@ from ttfs.snn import EarliestSpike, Fire, SpikingNetwork
 from ttfs.snn.state import Numbers
 from ttfs.timed.network import Clock, Neurons, OverTime, TimedNetwork, replace_modules
 
-
 Emitters = Fire | EarliestSpike
 """Modules of a TTFS network that emit spikes."""
 
 
 class IntegrateAndFire(Neurons, Numbers):
-    """Integrate-and-fire neurons with soft reset, and a threshold for each number of steps of the network.
+    """Integrate-and-fire neurons with soft reset, and a threshold for each setting of the network.
 
     A current [C, ...] of bias correction adds to what the synapses give; it is 0 without one.
     """
 
+    clock: "SettingsClock"
     thresholds: Tensor
     corrections: Tensor
 
@@ -92,11 +92,11 @@ def quantized(currents: Tensor, threshold: float, steps: int) -> Tensor:
 
 
 class GatedPool(OverTime):
-    """Pooling of spikes, gated by accumulated charge: a spike passes where it raises what has passed.
+    """Pooling of spikes, gated by accumulated charge: a spike passes if it raises what has passed.
 
-    The output of step t is pool(S[t]) - pool(S[t-1]), S[t] what each neuron has delivered until then.
-    So the mean output is the pool of the rates, exactly, for max pools and for min pools (of channels
-    with a negative scale) alike.
+    The output of step t is pool(S[t]) - pool(S[t-1]), S[t] what each neuron has delivered until
+    then. So the mean output is the pool of the rates, exactly, for max pools and for min pools (of
+    channels with a negative scale) alike.
     """
 
     def __init__(self, clock: Clock, pool: EarliestSpike):
@@ -121,7 +121,7 @@ class SettingsClock(Clock):
 
     @property
     def setting(self) -> int:
-        """The position of the smallest number of steps that is not below the current one, or the last."""
+        """The position of the smallest setting that is not below the current steps, or the last."""
         return min(bisect_left(self.settings, self.steps), len(self.settings) - 1)
 
 
@@ -131,6 +131,8 @@ class RateNetwork(TimedNetwork):
     Inputs are constant currents; the logits are the mean over T steps. Make one with
     `ttfs.convert_to_rate`. It has no gradient.
     """
+
+    clock: SettingsClock
 
     def __init__(self, snn: SpikingNetwork, settings: tuple[int, ...]):
         clock = SettingsClock(settings)

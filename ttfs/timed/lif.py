@@ -3,11 +3,12 @@
     V[t] = β V[t-1] (1 - z[t-1]) + I[t],    z[t] = 1 where V[t] >= 1, else 0
 
 with a hard reset that passes no gradient. Backward, dz/dV = 1 / (1 + α |V - 1|)². Currents go
-through batch norm, whose statistics are shared over the time steps. Our reading of Ledinauskas et al.
-2020 (arXiv 2006.04436), of which only secondary notes could be read; the values of α and β are ours.
+through batch norm, whose statistics are shared over the time steps. Our reading of Ledinauskas et
+al. 2020 (arXiv 2006.04436), of which only secondary notes could be read; the values of α and β are
+ours.
 
-snnTorch's `Leaky` with reset to zero is the same equation; it evaluates the surrogate twice a step and
-keeps its state in the module, so it would be a dependency that saves one line.
+snnTorch's `Leaky` with reset to zero is the same equation; it evaluates the surrogate twice a step
+and keeps its state in the module, so it would be a dependency that saves one line.
 """
 
 import copy
@@ -76,10 +77,10 @@ class Leaky(Neurons):
 
 
 class LeakyNetwork(TimedNetwork):
-    """The graph of a ReLU network with leaky integrate-and-fire neurons in the place of each ReLU.
+    """The graph of a ReLU network with leaky integrate-and-fire neurons in place of each ReLU.
 
-    Inputs are constant currents. The last layer does not spike; the logits are the mean of its outputs
-    over T steps. Make one with `to_leaky`, and train it as any module.
+    Inputs are constant currents. The last layer does not spike; the logits are the mean of its
+    outputs over T steps. Make one with `to_leaky`, and train it as any module.
     """
 
     def counterpart(self, input_range: tuple[float, float]) -> SpikingNetwork:
@@ -93,7 +94,7 @@ class LeakyNetwork(TimedNetwork):
 def to_leaky(
     ann: nn.Module, example: Tensor, steps: int = 10, beta: float = 0.9, alpha: float = 2.0
 ) -> LeakyNetwork:
-    """Return a network of leaky neurons with the graph and the weights of a ReLU network, in `train()`.
+    """Return a network of leaky neurons with the graph and weights of a ReLU network, in `train()`.
 
     Args:
         ann: a network that `ttfs.convert` maps, with no max pool between synapses and their ReLU.
@@ -136,7 +137,7 @@ def to_leaky(
 def _put_neurons(
     graph: fx.GraphModule, node: fx.Node, neurons: Leaky, modules: Mapping[fx.Node, nn.Module]
 ) -> None:
-    """Make the call of a ReLU one of neurons, under the node's name, with batch norm before them."""
+    """Make the call of a ReLU one of neurons, under the node's name, after batch norm."""
     (source,) = node.all_input_nodes
     value = source.meta["value"]
     if not isinstance(modules.get(source), BATCH_NORMS):

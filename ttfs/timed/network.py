@@ -180,7 +180,7 @@ def check_steps(steps: int) -> int:
 def replace_modules(
     body: fx.GraphModule, new: Callable[[str, nn.Module], nn.Module | None]
 ) -> None:
-    """Put `new(name, module)` in the place of each module that a graph calls; None keeps it."""
+    """Put `new(name, module)` in place of each module that a graph calls; None keeps it."""
     for node in body.graph.nodes:
         module = module_of(body, node)
         if module is not None and (other := new(str(node.target), module)) is not None:
@@ -188,7 +188,7 @@ def replace_modules(
 
 
 def _hold(body: fx.GraphModule, clock: Clock) -> frozenset[str]:
-    """Repeat constant values where they meet what changes; return the names of nodes that change."""
+    """Repeat constant values where they meet changing ones; return the names of changing nodes."""
     moving: set[fx.Node] = set()
     for node in list(body.graph.nodes):
         starts = isinstance(module_of(body, node), Neurons) or node.op == "output"

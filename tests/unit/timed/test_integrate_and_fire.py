@@ -1,4 +1,4 @@
-"""Integrate-and-fire neurons: their rate, the error split, pools, thresholds, and what they refuse."""
+"""Integrate-and-fire neurons: their rate, error split, pools, thresholds, and what they refuse."""
 
 import math
 import random
@@ -130,7 +130,9 @@ def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
 
 def test_sums_and_concatenation_are_mapped():
     network = Net(
-        lambda n, x: n.out(torch.cat([F.relu(n.a(x) + n.b(x)), F.max_pool2d(F.relu(n.b(x)), 3, 1, 1)], 1).flatten(1)),
+        lambda n, x: n.out(
+            torch.cat([F.relu(n.a(x) + n.b(x)), F.max_pool2d(n.b(x).relu(), 3, 1, 1)], 1).flatten(1)
+        ),
         a=conv(), b=conv(), out=nn.Linear(8 * 9 * 8, 5),
     ).double()  # fmt: skip
     images = draw(IMAGE).double()
@@ -157,8 +159,9 @@ def test_thresholds_are_of_the_activations():
     for name, neurons in convert_to_rate(network, images, "max").layers.items():
         assert neurons.threshold == pytest.approx(largest[name], rel=1e-9)
     for name, neurons in convert_to_rate(network, images, "quantile", quantile=0.9).layers.items():
-        positive = charges[name][charges[name] > 0]
-        assert (positive <= neurons.threshold).double().mean() == pytest.approx(0.9, abs=0.01)
+        positive, slack = charges[name][charges[name] > 0], largest[name] / 2**15
+        assert (positive <= neurons.threshold + slack).double().mean() >= 0.9
+        assert (positive < neurons.threshold - slack).double().mean() < 0.9
 
 
 @pytest.mark.parametrize("threshold", ["mmse", "tuned"])
@@ -217,7 +220,7 @@ def test_light_correction_takes_the_mean_error_of_a_channel_away():
         ({"steps": 0}, "steps is 0; give a whole number of time steps, 1 or more"),
         ({"steps": 2.5}, "steps is 2.5"),
         ({"steps": ()}, "steps is empty"),
-        ({"threshold": "median"}, "threshold 'median' is not known; choose from: max, quantile, mmse, tuned"),
+        ({"threshold": "median"}, "'median' is not known; choose from: max, quantile, mmse, tuned"),
         ({"bias_correction": "heavy"}, "bias_correction 'heavy' is not known"),
         ({"threshold": "quantile", "quantile": 0.0}, "quantile is 0.0; it is a share above 0"),
     ],

@@ -42,7 +42,7 @@ def test_the_gradient_of_one_step_is_the_surrogate():
 
 
 def test_the_gradient_flows_back_through_the_leak_but_not_through_the_reset():
-    """dz[1]/dI[0] = s(V[1]) β (1 - z[0]), with s the surrogate and V[1] = β V[0] (1 - z[0]) + I[1]."""
+    """dz[1]/dI[0] = s(V[1]) β (1 - z[0]), s the surrogate, V[1] = β V[0] (1 - z[0]) + I[1]."""
     currents = torch.tensor([[0.4, 1.3], [0.5, 0.5]], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(leaky(currents, 0.8, 2.0)[1].sum(), currents)
     silent = 0.8 / (1 + 2.0 * abs(0.8 * 0.4 + 0.5 - 1)) ** 2
@@ -78,7 +78,9 @@ class Twice(nn.Module):
 def networks() -> list[nn.Module]:
     chain = headed(IMAGE, conv(), norm(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6), nn.ReLU())
     joined = Net(
-        lambda n, x: n.out(torch.cat([F.relu(n.a(x)), F.avg_pool2d(F.relu(n.b(x)), 3, 1, 1)], 1).flatten(1)),
+        lambda n, x: n.out(
+            torch.cat([F.relu(n.a(x)), F.avg_pool2d(F.relu(n.b(x)), 3, 1, 1)], 1).flatten(1)
+        ),
         a=conv(), b=conv(), out=nn.Linear(8 * 9 * 8, 5),
     )  # fmt: skip
     return [chain, Twice(), joined]
@@ -149,7 +151,9 @@ def test_a_pool_before_its_relu_is_refused_by_name():
 def test_one_cycle_is_that_of_torch():
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], 0.5)
-    wanted = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total_steps=101, cycle_momentum=False)
+    wanted = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.5, total_steps=101, cycle_momentum=False
+    )
     for step in range(101):
         # torch turns at step 0.3 * 101 - 1, and ends at 1e-4 of the start
         share = step / 29.3 * 0.3 if step <= 29.3 else 0.3 + 0.7 * (step - 29.3) / (100 - 29.3)

@@ -1,5 +1,6 @@
 """Map a B1 network to an α1 network: J = α W / (1 - Σ W), neuron by neuron (Stanojevic et al. 2023)."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -79,6 +80,8 @@ def _chain(snn: SpikingNetwork) -> dict[str, nn.Module]:
     for node in snn.body.graph.nodes:
         module = module_of(snn.body, node)
         known = isinstance(module, due | EarliestSpike | Reshape) or node.op == "placeholder"
+        if isinstance(module, Fire) and module.ceiling < math.inf:
+            known = False  # a scale would move the value that they clip at
         if node.op == "output":
             node, known = node.all_input_nodes[0], due is Fire
         if not known or len(node.users) > 1:

@@ -1,68 +1,20 @@
-"""Read a ReLU network as a graph of a few operations, each a module, however its author wrote it down."""
+"""Read a ReLU network as a graph, by running it on images: shapes and flags are plain numbers."""
 
-import copy
 import inspect
-import operator
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.nn.utils import parametrize
 
 from ttfs.errors import ConversionError
-from ttfs.snn.graph import run
+from ttfs.snn.conversion.copying import Float64, copied, stripped, unwrapped
+from ttfs.snn.conversion.operations import is_inplace
+from ttfs.snn.graph import compute, run
 
-
-class Add(nn.Module):
-    """Sum of two branches."""
-
-
-class Concatenate(nn.Module):
-    """Channels of several branches side by side."""
-
-
-class SpatialMean(nn.Module):
-    """Mean over all positions of a channel."""
-
-    def __init__(self, keep: bool):
-        super().__init__()
-        self.keep = keep
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Map [N, C, ...] to [N, C], or to [N, C, 1, ...] where the dimensions are kept."""
-        return values.mean(list(range(2, values.dim())), keepdim=self.keep)
-
-
-class Unsupported(nn.Module):
-    """A call without an exact TTFS counterpart, under its own name."""
-
-    def __init__(self, name: str):
-        super().__init__()
-        self.name = name
-
-
-FUNCTIONS: dict[Any, type[nn.Module]] = {
-    F.relu: nn.ReLU, F.relu_: nn.ReLU, torch.relu: nn.ReLU, torch.relu_: nn.ReLU,
-    F.max_pool1d: nn.MaxPool1d, torch.max_pool1d: nn.MaxPool1d,
-    F.max_pool2d: nn.MaxPool2d, torch.max_pool2d: nn.MaxPool2d,
-    F.avg_pool1d: nn.AvgPool1d, torch.avg_pool1d: nn.AvgPool1d, F.avg_pool2d: nn.AvgPool2d,
-    F.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d, torch.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d,
-    F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-    F.dropout: nn.Dropout, F.dropout1d: nn.Dropout1d, F.dropout2d: nn.Dropout2d, torch.dropout: nn.Dropout,
-    torch.flatten: nn.Flatten, torch.reshape: nn.Flatten,
-    operator.add: Add, operator.iadd: Add, torch.add: Add,
-    torch.mean: SpatialMean,
-    torch.cat: Concatenate, torch.concat: Concatenate, torch.concatenate: Concatenate,
-}  # fmt: skip
-METHODS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU, "relu_": nn.ReLU, "flatten": nn.Flatten, "view": nn.Flatten, "reshape": nn.Flatten,
-    "add": Add, "add_": Add, "mean": SpatialMean,
-}  # fmt: skip
-INPLACE_CALLS = {F.relu_, torch.relu_, operator.iadd, "relu_", "add_"}
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
-POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+_TRACING = threading.Lock()  # `torch.fx` patches `nn.Module` while it traces
+_LIVE = "live"  # a node's value while the network runs; operations in place may change it
 
 
 def record(graph: fx.GraphModule, inputs: Tensor) -> tuple[Any, dict[str, Any]]:
@@ -70,109 +22,157 @@ def record(graph: fx.GraphModule, inputs: Tensor) -> tuple[Any, dict[str, Any]]:
     values: dict[str, Any] = {}
 
     def watch(node: fx.Node, value: Any) -> Any:
-        values[node.name] = value.clone() if isinstance(value, Tensor) else value  # later calls may be in place
+        values[node.name] = _snapshot(value)  # later calls may be in place
         return value
 
     return run(graph, inputs, watch), values
 
 
 @torch.no_grad()
-def trace(ann: nn.Module, example: Tensor) -> fx.GraphModule:
-    """Return the graph of a frozen copy of the network, each node with the value it has for the example [1, ...]."""
-    ann = _frozen(ann)
+def trace(ann: nn.Module, images: Tensor) -> fx.GraphModule:
+    """Return the graph of a copy in float64, each node with its value for the images [N, ...], N > 1.
+
+    What the output does not depend on is left out, and so are hooks.
+    """
+    return trace_copy(copied(unwrapped(ann)), images.double())
+
+
+@torch.no_grad()
+def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
+    """Return the same of a network that is a copy already."""
+    kind = type(ann).__name__
+    root = stripped(ann)
+    tracer = _Tracer(images)
+    root = nn.Sequential(root) if tracer.is_leaf_module(root, "") else root
     try:
-        graph = fx.symbolic_trace(nn.Sequential(ann) if fx.Tracer().is_leaf_module(ann, "") else ann)
+        with _TRACING, Float64():
+            graph = fx.GraphModule(root, tracer.trace(root))
+    except _Fails as error:
+        shape = list(images.shape[1:])
+        raise ConversionError(f"{kind}: fails on {images.dtype} images of shape {shape}: {error}") from error
+    except ConversionError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ConversionError(
-            f"{type(ann).__name__}: cannot be read as a graph ({reason}); its forward may not branch on values"
-        ) from error
-    inputs = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
-    if len(inputs) != 1:
-        raise ConversionError(f"{type(ann).__name__}: takes {len(inputs)} inputs ({', '.join(inputs)}), expected one")
-    try:
-        _, values = record(graph, torch.cat([example, example]))  # two images, to see what mixes them up
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise ConversionError(
-            f"{type(ann).__name__}: fails on {example.dtype} images of shape {list(example.shape[1:])}: {reason}"
+            f"{kind}: cannot be read as a graph ({reason}); its forward may not branch on values"
         ) from error
     for node in graph.graph.nodes:
-        node.meta["value"] = values[node.name]
+        node.meta.pop(_LIVE, None)
+        if node.op == "get_attr":
+            node.meta["value"] = compute(graph, node, (), {})
+    _drop_dead(graph)
     return graph
 
 
-def _frozen(ann: nn.Module) -> nn.Module:
-    """Copy of the network in `eval()`, with plain weights where they were parametrized."""
-    try:
-        ann = copy.deepcopy(ann).eval()
-    except RuntimeError as error:
-        raise ConversionError(
-            f"{type(ann).__name__}: cannot be copied; make pruning and hooks such as weight_norm's permanent with their"
-            " `remove`"
-        ) from error
-    for module in [module for module in ann.modules() if parametrize.is_parametrized(module)]:
-        names: Any = module.parametrizations
-        weights = {name: getattr(module, name) for name in names}
-        module.__class__ = type(module).__bases__[0]  # `remove_parametrizations` would break the original's class too
-        del module.parametrizations
-        for name, weight in weights.items():
-            module.register_parameter(name, nn.Parameter(weight))
-    return ann
+class _Fails(Exception):
+    """The network raises on the images."""
+
+
+class _Known(fx.Proxy):
+    """A value of the network that is known for the images: what is no tensor is had as it is."""
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.node.meta[_LIVE], name)
+        if isinstance(attribute, Tensor):
+            return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+        return super().__getattr__(name) if callable(attribute) else attribute
+
+    def __len__(self) -> int:
+        return len(self.node.meta[_LIVE])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self[index] for index in range(len(self))])
+
+
+class _Tracer(fx.Tracer):
+    """Traces a network and computes each value on the way."""
+
+    def __init__(self, images: Tensor):
+        super().__init__()
+        self.images = images.clone()
+        self.computing = False  # `torch.fx` catches the calls of modules then, too
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Known(node, self)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict) -> Any:
+        return attr_val  # constants are computed with, not traced
+
+    def create_args_for_root(
+        self, root_fn: Callable, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable, list]:
+        _, *parameters = inspect.signature(root_fn).parameters.values()
+        empty = inspect.Parameter.empty
+        needed = [p for p in parameters if p.default is empty and p.kind is not p.VAR_KEYWORD]
+        needed = [p for p in needed if p.kind is not p.VAR_POSITIONAL] or needed or parameters[:1]
+        if len(needed) != 1:
+            names = ", ".join(p.name for p in needed)
+            kind = type(self.root).__name__
+            raise ConversionError(f"{kind}: takes {len(needed)} inputs ({names}), expected one")
+        return root_fn, [self.root, self.create_proxy("placeholder", needed[0].name, (), {})]
+
+    def call_module(self, m: nn.Module, forward: Callable, args: Any, kwargs: Any) -> Any:
+        if self.computing:
+            return forward(*args, **kwargs)
+        if not any(m is module for module in self.root.modules()):  # made inside of a forward
+            self.root.add_module(f"{type(m).__name__.lower()}_{len(self.root._modules)}", m)
+            self.submodule_paths = {module: name for name, module in self.root.named_modules()}
+        return super().call_module(m, forward, args, kwargs)
+
+    def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> Any:
+        proxy = super().create_proxy(kind, target, *args, **kwargs)
+        node = proxy.node
+        if kind == "output":
+            return proxy
+        value = self.images if kind == "placeholder" else self._value(node)
+        if not _holds_tensor(value):
+            self.graph.erase_node(node)
+            return value
+        node.meta[_LIVE], node.meta["value"] = value, _snapshot(value)
+        return proxy
+
+    def _value(self, node: fx.Node) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._live)
+        self.computing = True
+        try:
+            return compute(self.root, node, args, kwargs)
+        except Exception as error:
+            raise _Fails(" ".join(str(error).split())) from error
+        finally:
+            self.computing = False
+
+    def _live(self, node: fx.Node) -> Any:
+        return node.meta[_LIVE] if _LIVE in node.meta else compute(self.root, node, (), {})
 
 
 def shape(node: fx.Node) -> tuple[int, ...] | None:
-    """Shape of one image's value at the node, the first of several; None where it is no tensor (a size, say)."""
-    value = node.meta["value"]
+    """Shape of one image's value at the node, the first of several; None where it is no tensor."""
+    value = node.meta.get("value")
     if isinstance(value, tuple | list):
         value = next((part for part in value if isinstance(part, Tensor)), None)
     return tuple(value.shape[1:]) if isinstance(value, Tensor) else None
 
 
-def operation(node: fx.Node, root: fx.GraphModule) -> nn.Module:
-    """Return the node's operation as a module, whether it was written as a module, a function or a method."""
-    if node.op == "call_module":
-        return root.get_submodule(str(node.target))
-    if node.op == "call_function":
-        kind, name = FUNCTIONS.get(node.target), getattr(node.target, "__name__", str(node.target))
-    elif node.op == "call_method":
-        kind, name = METHODS.get(str(node.target)), str(node.target)
-    else:
-        kind, name = None, f"{node.op} {node.target}"
-    if kind is None:
-        return Unsupported(name)
-    if kind in POOLS:
-        return kind(*_arguments(node, kind))
-    if kind is SpatialMean:
-        dims, keep = (*node.args[1:], None, None)[:2]
-        dims, keep = node.kwargs.get("dim", dims), bool(node.kwargs.get("keepdim", keep))
-        ndim = node.all_input_nodes[0].meta["value"].dim()
-        each: Any = [dims] if isinstance(dims, int) else dims or []
-        spatial = sorted(dim % ndim for dim in each) == list(range(2, ndim))
-        return SpatialMean(keep) if spatial else Unsupported(f"{name} over dimensions {dims}")
-    if issubclass(kind, DROPOUTS) and node.kwargs.get(
-        "training", node.kwargs.get("train", (*node.args, True, True, True)[2])
-    ):
-        return Unsupported(f"{name} that stays on in eval()")
-    return kind()
+def _drop_dead(graph: fx.GraphModule) -> None:
+    """Drop what the output does not depend on; writing into a value that is read later is no such."""
+    live: set[fx.Node] = set()
+    for node in reversed(graph.graph.nodes):
+        sources = node.all_input_nodes
+        writes = is_inplace(node, graph)
+        kept = node.op in ("output", "placeholder") or node in live
+        if kept or (writes and sources and sources[0] in live):
+            live.update([node, *sources])
+        else:
+            graph.graph.erase_node(node)
 
 
-def is_inplace(node: fx.Node, module: nn.Module) -> bool:
-    """Whether the operation writes into its first input, so that later readers of that input see the result."""
-    if node.op == "call_module":
-        return bool(getattr(module, "inplace", False))
-    return node.target in INPLACE_CALLS or bool(node.kwargs.get("inplace", False))
+def _holds_tensor(value: Any) -> bool:
+    parts = value if isinstance(value, tuple | list) else [value]
+    return any(isinstance(part, Tensor) for part in parts)
 
 
-def _arguments(node: fx.Node, kind: Callable[..., nn.Module]) -> list[Any]:
-    """Arguments of a pooling function, in the order its module takes them."""
-    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: source.meta["value"])
-    names = {
-        nn.MaxPool1d: ["kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"],
-        nn.MaxPool2d: ["kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"],
-        nn.AdaptiveAvgPool1d: ["output_size"],
-        nn.AdaptiveAvgPool2d: ["output_size"],
-    }.get(kind, ["kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"])  # type: ignore[call-overload]
-    bound = dict(zip(["input", *names], args, strict=False)) | kwargs
-    defaults = {key: rule.default for key, rule in inspect.signature(kind).parameters.items()}
-    return [bound.get(key, defaults[key]) for key in defaults]
+def _snapshot(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(_snapshot(part) for part in value)
+    return value.clone() if isinstance(value, Tensor) else value

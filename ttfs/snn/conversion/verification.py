@@ -1,11 +1,13 @@
 """Compare a TTFS network with the ReLU network it came from, layer by layer."""
 
 import copy
+import math
 
 import torch
 from torch import Tensor, fx, nn
 
-from ttfs.snn.conversion.tracing import operation, record, trace
+from ttfs.snn.conversion.operations import operation
+from ttfs.snn.conversion.tracing import record, trace
 from ttfs.snn.network import OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 
@@ -13,8 +15,9 @@ from ttfs.snn.pools import EarliestSpike
 def reference_network(snn: SpikingNetwork) -> nn.Module:
     """Return a copy of the network with a ReLU for each layer of neurons: what a trained TTFS network should equal."""
     twin = copy.deepcopy(snn)
-    for name in twin.layers:
-        twin.body.set_submodule(name, nn.ReLU())
+    for name, layer in twin.layers.items():
+        clips = layer.ceiling < math.inf
+        twin.body.set_submodule(name, nn.Hardtanh(0.0, layer.ceiling) if clips else nn.ReLU())
     return nn.Sequential(twin.encode, twin.body)
 
 
@@ -24,9 +27,10 @@ def layer_differences(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> di
 
     In the order of the network: the first large one is where a conversion goes wrong.
     """
-    graph = trace(ann, images[:1])
-    logits, reference = record(graph, images.clone())
+    graph = trace(ann, images)
     spiking_logits, converted = record(snn.body, snn.encode(images))
+    reference = {node.name: node.meta.get("value") for node in graph.graph.nodes}
+    logits = reference[graph.graph.output_node().all_input_nodes[0].name]
     neurons = {node.name: node for node in snn.body.graph.nodes if node.target in snn.layers}
     result = {}
     for node in graph.graph.nodes:

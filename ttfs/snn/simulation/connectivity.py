@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from ttfs.snn.b1 import Fire
 from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
-from ttfs.snn.synapses import OneToOne, Reshape, Synapses
+from ttfs.snn.synapses import Gather, OneToOne, Reshape, Synapses
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Population:
     shape: tuple[int, ...]
     sources: tuple[str, ...] = ()  # of a pool or a concatenation: the populations it takes
     pool: EarliestSpike | None = None
+    routes: dict[str, sparse.csr_matrix] | None = None  # of a pool: 1 where a spike enters a place
+    field: tuple[int, ...] = ()  # of a pool: the shape of the places
     projection: "Projection | None" = None  # of neurons: what reaches them
 
 
@@ -106,8 +108,17 @@ def _value(node: fx.Node, inputs: list, snn: SpikingNetwork) -> Population | _Li
         return Population(str(node.target), "fire", linear.shape, projection=linear.projection())
     if isinstance(module, EarliestSpike):
         shape = tuple(module.pool(torch.empty(1, *value.shape)).shape[1:])
-        return Population(str(node.target), "pool", shape, (value.name,), pool=module)
+        routes = _linear(value).matrices
+        return Population(
+            str(node.target), "pool", shape, tuple(routes), module, routes, tuple(value.shape)
+        )
     linear = _linear(value)
+    if isinstance(module, Gather):
+        size = int(np.prod(linear.shape))
+        places = np.flatnonzero(_numpy(module.index) >= 0)
+        entries = (np.ones(len(places)), (places, _numpy(module.index)[places].astype(int)))
+        matrix = sparse.csr_matrix(entries, shape=(int(np.prod(module.shape)), size))
+        return linear.map(matrix, 0.0, module.shape)
     if isinstance(module, Reshape):
         return replace(linear, shape=module.shape)
     after = linear.map(*_matrix(module, linear.shape))

@@ -51,14 +51,13 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
 
     Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for samples of a test set.
     """
+    _check(snn, images)
     windows, latency = snn.windows, snn.latency
     encoded = _encode(images, snn)
     times: dict[str, list[np.ndarray]] = {name: [] for name in windows}
     spikes: list[dict[str, _Spikes]] = [{} for _ in images]
     logits, early, neurons = [], 0, 0
-    shapes = {}
     for population in connectivity(snn):
-        shapes[population.name] = population.shape
         chip = _in_time(snn, population, len(images))
         for index in range(len(images)):
             known = spikes[index]
@@ -68,8 +67,7 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
                 parts = [known[source] for source in population.sources]
                 fired = _Spikes(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("times", "deadlines")))
             elif population.kind == "pool":
-                source = population.sources[0]
-                fired = _race(population, known[source], shapes[source])
+                fired = _race(population, known)
             elif population.name == OUTPUT:
                 logits.append(_read_out(population, known, latency))
                 continue
@@ -95,6 +93,16 @@ def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
     pixels = images.detach().double().cpu().numpy().reshape(len(images), -1)
     charge = np.clip((pixels - low) / (high - low), 0.0, 1.0)
     return np.where((charge > 0) | (snn.neuron == "alpha1"), 1.0 - charge, np.inf)
+
+
+def _check(snn: SpikingNetwork, images: Tensor) -> None:
+    if not len(images):
+        raise ValueError("simulate: no images; give at least one")
+    if tuple(images.shape[1:]) != snn.input_shape:
+        wanted, shape = list(snn.input_shape), list(images.shape)
+        raise ValueError(f"simulate: images have shape {shape}; the network takes [N, ...] of {wanted}")
+    if not images.isfinite().all():
+        raise ValueError("simulate: the images hold NaN or infinity")
 
 
 def _in_time(snn: SpikingNetwork, population: Population, images: int) -> InTime | None:
@@ -172,13 +180,24 @@ def _events(projection: Projection, known: dict[str, _Spikes], end: float):
     return heapq.merge(*queues, key=lambda event: event[0])
 
 
-def _race(population: Population, spikes: _Spikes, shape: tuple[int, ...]) -> _Spikes:
+def _race(population: Population, known: dict[str, _Spikes]) -> _Spikes:
     """Let the earliest spike of each field pass; in channels of sign -1 the latest, none if any neuron is silent."""
     assert population.pool is not None
     pool, sign = population.pool.pool, population.pool.sign
-    times = torch.from_numpy(spikes.times.reshape(1, *shape))
+    times, deadlines = (part.reshape(1, *population.field) for part in _routed(population, known))
     passed = -pool(-times)
     if sign is not None:
         passed = torch.where(sign.double().cpu() < 0, pool(times), passed)
-    deadlines = pool(torch.from_numpy(spikes.deadlines.reshape(1, *shape)))
-    return _Spikes(passed.numpy().reshape(-1), deadlines.numpy().reshape(-1))
+    return _Spikes(passed.numpy().reshape(-1), pool(deadlines).numpy().reshape(-1))
+
+
+def _routed(population: Population, known: dict[str, _Spikes]) -> tuple[Tensor, Tensor]:
+    """Times and deadlines at the places of a pool; a place that no spike can reach stays silent."""
+    assert population.routes is not None
+    size = int(np.prod(population.field))
+    times, deadlines = np.full(size, np.inf), np.zeros(size)
+    for name, route in population.routes.items():
+        places = np.repeat(np.arange(size), np.diff(route.indptr))
+        times[places] = known[name].times[route.indices]
+        deadlines[places] = known[name].deadlines[route.indices]
+    return torch.from_numpy(times), torch.from_numpy(deadlines)

@@ -1,4 +1,4 @@
-"""rate_error: where does a rate-coded network lose what its ReLU network says, layer by layer?"""
+"""rates: where does a rate-coded network lose what its ReLU network says, layer by layer?"""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice, product, repeat
@@ -24,17 +24,18 @@ TTFS, ANN = "ttfs", "ann"
 Row = dict[str, Any]
 
 
-def rate_error(
+def rates(
     config: Mapping[str, Any], data: DataSet, say: Callable[[str], None]
 ) -> pd.DataFrame:
     """Return the table of a study, in the columns that docs/studies.md explains.
 
     Each model is trained as a ReLU network, and converted with each threshold for each number of
-    steps. Accuracies, and the four terms of a layer's error as shares of the root mean square of its
-    activations, are over the first items of the validation split; the TTFS network has these rows too.
+    steps. Accuracies, and the four terms of a layer's error as shares of the root mean square of
+    its activations, are over the first items of the validation split; the TTFS network has these
+    rows too.
 
     Args:
-        config: the `rate_error` block of a study, with its models' files in the place of their names.
+        config: the `rates` block of a study, with its models' files for their names.
         data: its data set; the test split is never read.
         say: called with a line for each network that is measured.
     """
@@ -102,8 +103,9 @@ def ttfs_split(
 ) -> dict[str, dict[str, Tensor]]:
     """Return the same four terms [N, ...] of a TTFS network, by layer.
 
-    The potential takes the place of the mean current, the window that of the threshold, and the charge
-    that of the rate; nothing is quantized, and inputs come once, so what is left is under `deviation`.
+    The potential takes the place of the mean current, the window that of the threshold, and the
+    charge that of the rate; nothing is quantized, and inputs come once, so what is left is under
+    `deviation`.
     """
     found = {}
 

@@ -1,0 +1,257 @@
+"""A conversion is never silently wrong: it equals what the network itself answers, or is refused in one line."""
+
+import copy
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, TensorDataset
+
+import ttfs
+from ttfs import ConversionError
+from ttfs.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("seed")
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+
+
+class Written(nn.Module):
+    """A network of a function of its layers and the inputs, optional arguments included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 4)
+
+    def forward(self, v: Tensor, mask: Tensor | None = None, flag: bool = True) -> Tensor:
+        assert v.shape[1] == 6
+        assert v.dim() == 2
+        if v.shape[-1] > 3 and flag and mask is None:
+            v = self.one(v)
+        return self.two(nn.ReLU()(v))
+
+
+class Called(Written):
+    def __call__(self, v: Tensor) -> Tensor:  # type: ignore[override]
+        return 3 * super().__call__(v)
+
+
+def x(n: int = 16) -> Tensor:
+    return torch.rand(n, 6)
+
+
+@torch.no_grad()
+def equal(snn: ttfs.SpikingNetwork, ann: nn.Module) -> bool:
+    images = x()
+    return torch.allclose(snn(images), ann(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [None, 0, 1, 2])
+def test_hooks_that_change_values_are_refused(place: int | None) -> None:
+    ann = net()
+    module = ann if place is None else ann[place]
+    module.register_forward_hook(lambda _, __, out: 3 * out + 1)
+    with pytest.raises(ConversionError, match=r"differ by .* hooks of .* change values"):
+        ttfs.convert(ann, x())
+
+
+def test_hooks_before_a_module_are_refused() -> None:
+    ann = net()
+    ann[2].register_forward_pre_hook(lambda _, inputs: (2 * inputs[0],))
+    with pytest.raises(ConversionError, match="hooks of 2 change values"):
+        ttfs.convert(ann, x())
+
+
+@pytest.mark.parametrize("place", [None, 0])
+def test_hooks_that_watch_are_no_part_of_the_network(place: int | None) -> None:
+    ann, seen = net(), []
+    module = ann if place is None else ann[place]
+    module.register_forward_hook(lambda _, __, out: seen.append(out.detach().mean().item()))
+    snn = ttfs.convert(ann, x())
+    assert not any(m._forward_hooks for m in snn.modules())
+    assert equal(snn, ann)
+
+
+@pytest.mark.parametrize("place", [None, 0])
+def test_a_replaced_forward_is_refused(place: int | None) -> None:
+    ann = net()
+    module = ann if place is None else ann[place]
+    forward = module.forward
+    module.forward = lambda v: 3 * forward(v)
+    with pytest.raises(ConversionError, match="its forward was replaced"):
+        ttfs.convert(ann, x())
+
+
+def test_a_redefined_call_is_refused() -> None:
+    with pytest.raises(ConversionError, match="a redefined __call__"):
+        ttfs.convert(Called().eval(), x())
+
+
+def test_a_module_is_no_more_than_its_class() -> None:
+    class Twice(nn.ReLU):
+        def forward(self, v: Tensor) -> Tensor:
+            return 2 * super().forward(v)
+
+    ann = nn.Sequential(nn.Linear(6, 8), Twice(), nn.Linear(8, 4)).eval()
+    assert equal(ttfs.convert(ann, x()), ann)  # its forward is read
+    ann = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), torch.ao.nn.qat.Linear(8, 4, qconfig=QAT)).eval()
+    with pytest.raises(ConversionError, match=r"2 \(Linear\).*qat.*is more than the Linear"):
+        ttfs.convert(ann, x())
+
+
+QAT = torch.ao.quantization.QConfig(
+    activation=torch.ao.quantization.NoopObserver, weight=torch.ao.quantization.default_weight_fake_quant
+)
+
+
+def test_a_checkpoint_brings_its_input_range() -> None:
+    ann = net()
+    one, other = ttfs.convert(ann, x()), ttfs.convert(ann, x(), input_range=(-1, 2))
+    other.load_state_dict(one.state_dict())
+    images = x()
+    assert torch.equal(other(images), one(images))
+    with pytest.raises(UserError, match="alpha1 neurons"):
+        one.load_state_dict(ttfs.convert(ann, x(), neuron="alpha1").state_dict())
+
+
+def test_the_simulator_takes_the_images_of_the_network() -> None:
+    snn = ttfs.convert(nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)), torch.rand(8, 2, 8, 8))
+    for wrong in (torch.rand(2, 8, 8, 2), torch.rand(2, 128)):
+        with pytest.raises(ValueError, match=r"the network takes \[N, ...\] of \[2, 8, 8\]"):
+            ttfs.simulate(snn, wrong)
+    with pytest.raises(ValueError, match="NaN"):
+        ttfs.simulate(snn, torch.full((1, 2, 8, 8), float("nan")))
+    for look in (ttfs.simulate, ttfs.spikes_per_neuron):
+        with pytest.raises(ValueError, match="no images"):
+            look(snn, torch.rand(0, 2, 8, 8))
+
+
+def test_images_out_of_range_are_told_once() -> None:
+    snn = ttfs.convert(net(), x())
+    with pytest.warns(UserWarning, match=r"images lie on \[0, 255\] and are clipped to the input range \(0, 1\)"):
+        snn(torch.tensor([[0.0, 255.0, 1, 1, 1, 1]]))
+    snn(torch.full((1, 6), 255.0))
+    ttfs.convert(net(), x())(x())
+
+
+def test_dead_code_has_no_neurons() -> None:
+    class Dead(Written):
+        def forward(self, v: Tensor) -> Tensor:  # type: ignore[override]
+            v = self.one(v)
+            F.gelu(v)
+            self.one(F.relu(v)[:, :6]).relu()
+            return self.two(F.relu(v))
+
+    ann = Dead().eval()
+    snn = ttfs.convert(ann, x())
+    assert len(snn.layers) == 1
+    assert equal(snn, ann)
+
+
+def test_a_write_in_place_is_not_dead() -> None:
+    class Inplace(Written):
+        def forward(self, v: Tensor) -> Tensor:  # type: ignore[override]
+            v = self.one(v)
+            F.relu_(v)
+            return self.two(v)
+
+    ann = Inplace().eval()
+    assert equal(ttfs.convert(ann, x()), ann)
+
+
+def test_averages_of_weights_average_windows_too() -> None:
+    snn = ttfs.convert(net(), x())
+    average = AveragedModel(snn)
+    snn.layers["_1"].width *= 3
+    average.update_parameters(snn)
+    assert average.module.windows == snn.windows
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_comparison_is_as_exact_in_low_precision(dtype: torch.dtype) -> None:
+    layers = [layer for _ in range(12) for layer in (nn.Linear(6, 6), nn.ReLU())]
+    ann = nn.Sequential(*layers, nn.Linear(6, 4)).to(dtype).eval()
+    snn = ttfs.convert(ann, x().to(dtype))
+    assert next(snn.parameters()).dtype == dtype
+
+
+def test_arguments_flags_and_shapes() -> None:
+    ann = Written().eval()
+    assert equal(ttfs.convert(ann, x()), ann)
+
+
+def test_casts_between_precisions() -> None:
+    class Casting(Written):
+        def forward(self, v: Tensor) -> Tensor:  # type: ignore[override]
+            return self.two(F.relu(self.one(v.float()).to(torch.float32)).type_as(v))
+
+    ann = Casting().eval()
+    assert equal(ttfs.convert(ann, x()), ann)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, AveragedModel, torch.compile, lambda m: nn.DataParallel(AveragedModel(m))])
+def test_wrappers_are_taken_off(wrap) -> None:
+    ann = net()
+    assert equal(ttfs.convert(wrap(ann), x()), ann)
+
+
+def test_what_is_no_network_is_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.trace(net(), x())
+    for other in (scripted, torch.export.export(net(), (x(),))):
+        with pytest.raises(ConversionError, match="convert the nn.Module that it was scripted or exported from"):
+            ttfs.convert(other, x())
+    with pytest.raises(ConversionError, match="function: is no nn.Module"):
+        ttfs.convert(F.relu, x())
+    with pytest.raises(ConversionError, match="no shape yet; run it once"):
+        ttfs.convert(nn.Sequential(nn.LazyLinear(4)), x())
+
+
+def test_threads_convert_at_once() -> None:
+    ann, images = net(), x()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: ttfs.convert(ann, images), range(16)))
+    assert all(torch.equal(snn(images), found[0](images)) for snn in found)
+
+
+def test_calibration_takes_what_loaders_give() -> None:
+    images, ann = x(), net()
+    expected = ttfs.convert(ann, images).windows
+    pairs = DataLoader(TensorDataset(images, images), 8)
+    for loader in (pairs, [{"image": images, "label": images}], [(images, 3)]):
+        assert ttfs.convert(ann, loader).windows == pytest.approx(expected)
+    with pytest.raises(ConversionError, match="calibration gives str; give images"):
+        ttfs.convert(ann, ["images"])
+    with pytest.raises(ConversionError, match="input_range is None; give"):
+        ttfs.convert(ann, images, input_range=None)  # type: ignore[arg-type]
+
+
+def test_a_network_made_in_inference_mode_learns() -> None:
+    with torch.inference_mode():
+        snn = ttfs.convert(net(), x())
+    snn(x()).sum().backward()
+    assert all(parameter.grad is not None for parameter in snn.parameters())
+
+
+def test_deploy_says_what_it_needs() -> None:
+    with pytest.raises(UserError, match="takes a SpikingNetwork, not Sequential; call ttfs.convert"):
+        ttfs.deploy(net(), ttfs.Hardware())  # type: ignore[arg-type]
+    snn = ttfs.convert(net(), x())
+    pruned = copy.deepcopy(snn)
+    prune.l1_unstructured(next(m for m in pruned.modules() if isinstance(m, nn.Linear)), "weight", 0.5)
+    with pytest.raises(UserError, match=r"is pruned by a hook; make it permanent with prune\.remove"):
+        ttfs.deploy(pruned, ttfs.Hardware(weight_bits=4))
+
+
+def test_softmax_at_the_end_is_to_be_left_out() -> None:
+    for last in (nn.Softmax(1), nn.LogSoftmax(1)):
+        with pytest.raises(ConversionError, match="leave it out: the argmax stays"):
+            ttfs.convert(nn.Sequential(net(), last), x())
