@@ -117,7 +117,9 @@ def _classes(table: Table, config: Mapping[str, Any], where: str) -> list[str]:
 
     A class needs three groups, one for each part; among classes of equal size the name decides.
     """
-    groups, sizes, wanted = defaultdict(set), Counter(), config["classes"]
+    groups: dict[str, set[str]] = defaultdict(set)
+    sizes: Counter[str] = Counter()
+    wanted = config["classes"]
     for label, group in zip(table[config["label"]], table[config["group"]], strict=True):
         if label:
             groups[label].add(group)
@@ -138,8 +140,8 @@ def _classes(table: Table, config: Mapping[str, Any], where: str) -> list[str]:
             )
         if name not in fit:
             raise UserError(
-                f"{where}: key 'classes': class {name!r} has {len(groups[name])} groups, too few for "
-                "three parts that no group crosses; leave it out"
+                f"{where}: key 'classes': class {name!r} has {len(groups[name])} groups, too "
+                "few for three parts that no group crosses; leave it out"
             )
     return list(wanted)
 

@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
+from ttfs.methods import _options
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Options
 
 
 class LogisticRegression(Kind):
@@ -13,7 +13,7 @@ class LogisticRegression(Kind):
     title = "Logistic regression"
     uses_model = False
 
-    class Options(Options):
+    class Options(_options.Options):
         """The penalty."""
 
         inverse_penalty: float = Field(
