@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 GRID ?= configs/quick.yaml
 READY := $(VENV)/.ready
-LINTED := ttfs tests benchmarks
+LINTED := ttfs tests benchmarks docs
 
 .PHONY: all test lint report browse clean
 
@@ -20,7 +20,7 @@ lint: $(READY)  ## style, formatting, types
 	$(BIN)/mypy
 
 report: $(READY)  ## one HTML file with the tables and figures of $(GRID)
-	$(BIN)/snakemake --config grid=$(GRID) --report results/$(notdir $(basename $(GRID)))/report.html
+	$(BIN)/snakemake all --config grid=$(GRID) --report results/$(notdir $(basename $(GRID)))/report.html
 
 browse: $(READY)  ## the MLflow UI on the results
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///results/mlflow.db}

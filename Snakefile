@@ -1,4 +1,23 @@
-"""The whole run. `snakemake all` runs configs/quick.yaml, `snakemake all --config grid=<file>` another grid."""
+"""The run of a grid: make, evaluate, deploy, studies, tables, figures, and the MLflow store.
+
+    snakemake all                                      # the embedded default, configs/quick.yaml
+    snakemake all --config grid=configs/mnist.yaml     # another grid
+"""
 
 
-include: "workflow/main.smk"
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/common.smk"
+include: "workflow/rules/cells.smk"
+include: "workflow/rules/hardware.smk"
+include: "workflow/rules/studies.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.output,
+        rules.figures.output,
+        rules.publish.output,

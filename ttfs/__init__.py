@@ -1,12 +1,13 @@
 """ttfs: time-to-first-spike spiking networks, from exact conversion to honest comparison.
 
-The public names load torch when first used, so that `import ttfs` and the command line's help stay quick.
+Public names load torch when they are first used, so that `import ttfs` stays quick.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ttfs.data.correlative import encode_metadata as encode_metadata
     from ttfs.errors import ConversionError as ConversionError
     from ttfs.hardware import Hardware as Hardware
     from ttfs.hardware import deploy as deploy
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
     from ttfs.snn import convert as convert
     from ttfs.snn import simulate as simulate
     from ttfs.stages.load import load as load
+    from ttfs.timed import RateNetwork as RateNetwork
+    from ttfs.timed import convert_to_rate as convert_to_rate
 
 __version__ = "0.1.0"
 _HOMES = {
     "convert": "ttfs.snn",
+    "encode_metadata": "ttfs.data.correlative",
     "simulate": "ttfs.snn",
     "SpikingNetwork": "ttfs.snn",
     "ConversionError": "ttfs.errors",
@@ -26,13 +30,18 @@ _HOMES = {
     "Hardware": "ttfs.hardware",
     "deploy": "ttfs.hardware",
     "load": "ttfs.stages.load",
+    "RateNetwork": "ttfs.timed",
+    "convert_to_rate": "ttfs.timed",
 }
 __all__ = [
     "ConversionError",
     "Hardware",
+    "RateNetwork",
     "SpikingNetwork",
     "convert",
+    "convert_to_rate",
     "deploy",
+    "encode_metadata",
     "load",
     "simulate",
     "spikes_per_neuron",

@@ -1,6 +1,6 @@
-"""The command line: one verb a stage. `snakemake all` calls these; so can you.
+"""The command line: one verb a stage. `snakemake all` calls the verbs, and users may too.
 
-Verbs import what they need when they are called, so that `--help` is quick and evaluation loads no trainer.
+Verbs import their modules when they are called: `--help` is quick, evaluation loads no trainer.
 """
 
 import argparse
@@ -20,23 +20,27 @@ OF_A_CELL = {
 }
 OF_A_GRID = {
     "check": "check a grid and every file that it names, and list its cells",
+    "trial": "try each model of a grid with each method, before anything is trained",
     "tables": "write the tables of a grid from its records",
     "figures": "draw the figures of a grid from its records",
     "publish": "make the MLflow store agree with the records of a grid",
     "archive": "copy the records and tables of a grid to results/published/, for git",
+    "show": "print the summary of a grid, filtered and sorted, as Markdown, CSV, LaTeX or JSON",
     "why": "say what the next run will do, and why",
 }
 DEFAULT_GRID = Path("configs/quick.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; return the exit status: 0, 2 for what the user can put right, 1 for a fault of the program."""
+    """Run a verb; return the exit status: 0, 2 for an error that the user can correct, 1 for a
+    fault of the program.
+    """
     options = _parser().parse_args(arguments)
     return guarded(lambda: options.run(options))
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """Do the work and return its exit status; what the user is to read becomes one line."""
+    """Do the work and return its exit status; an error for the user becomes one line."""
     try:
         return work()
     except UserError as error:
@@ -68,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument("socket", help="path of the socket")
     added.add_argument("process", type=int, help="process of the run, with which it ends")
+    added.add_argument("jobs", type=int, help="stages that are due, for the progress")
     added = verb("init", "copy a grid and a data set's file to configs/, to start from", _init)
     added.add_argument("name", nargs="?", default="my-grid", help="name of the grid (%(default)s)")
     for name, help in OF_A_CELL.items():
@@ -79,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument(
             "grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)"
         )
+        if name == "show":
+            _add_filters(added)
+        if name == "check":
+            added.add_argument(
+                "--results", action="store_true", help="compare results with their checksums"
+            )
         if name == "archive":
             added.add_argument(
                 "--mixed",
@@ -86,6 +97,19 @@ def _parser() -> argparse.ArgumentParser:
                 help="also records of different code or a dirty tree",
             )
     return parser
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="", help="data sets whose id contains this")
+    parser.add_argument("--method", default="", help="methods whose id contains this")
+    parser.add_argument(
+        "--metric", dest="metrics", action="append", default=[], help="a column; again for more"
+    )
+    parser.add_argument(
+        "--best", default="", metavar="METRIC", help="the best of each data set and model"
+    )
+    parser.add_argument("--under", default="", metavar="METRIC=VALUE", help="at most this")
+    parser.add_argument("--format", choices=("md", "csv", "latex", "json"), default="md")
 
 
 def _on_cell(options: argparse.Namespace) -> int:
@@ -98,7 +122,8 @@ def _on_grid(options: argparse.Namespace) -> int:
     from ttfs.config import load_grid
 
     function = getattr(import_module(f"ttfs.stages.{options.verb}"), options.verb)
-    extra = {"mixed": options.mixed} if options.verb == "archive" else {}
+    known = ("verb", "run", "grid")
+    extra = {key: value for key, value in vars(options).items() if key not in known}
     return function(load_grid(options.grid), **extra) or 0
 
 
@@ -111,7 +136,7 @@ def _run(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from ttfs.stages.server import serve
 
-    serve(options.socket, options.process)
+    serve(options.socket, options.process, options.jobs)
     return 0
 
 

@@ -1,7 +1,8 @@
 """Tell whether the code behind a number has changed.
 
-A digest covers the module that makes the number and all that it imports from this package, found by reading the import
-statements. Comments, docstrings and layout do not count; neither does the bookkeeping that only files numbers.
+A digest covers the module that makes the number and all that it imports from this package, found by
+reading the import statements. Comments, docstrings and layout do not count, nor do modules that
+only read configuration or write records.
 """
 
 import ast
@@ -36,6 +37,8 @@ STAGES = {
     "deploy": frozenset(("load", "deploy")),
 }
 """The functions of a kind that each stage calls; those of the other stages do not count."""
+UNSTAGED = frozenset(("starts_from", "check", "try_out", "on_hardware"))
+"""Functions of a kind that no stage calls."""
 
 
 def digest_of(config: Mapping[str, Any], *parts: str) -> str:
@@ -46,8 +49,8 @@ def digest_of(config: Mapping[str, Any], *parts: str) -> str:
 
 @cache
 def kind_digest(stage: str, kind: str, *rooms: str) -> str:
-    """Return the digest of what a stage does for one kind of method, and of further modules."""
-    other = frozenset().union(*STAGES.values()) - STAGES[stage]
+    """Return the digest of the code of a stage for one kind of method, and of further modules."""
+    other = UNSTAGED.union(*STAGES.values()) - STAGES[stage]
     return _digest((f"ttfs.methods.{kind.replace('-', '_')}", *rooms), other)
 
 
@@ -94,14 +97,14 @@ def _is_bookkeeping(name: str) -> bool:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What counts of a module."""
+    """The parts of a module that count."""
 
     content: str
     """Digest of its syntax, without docstrings."""
     imports: tuple[tuple[str, str], ...]
-    """(module, name) of what it imports from this package, anywhere in its body; no name for a whole module."""
+    """(module, name) of each import from this package, anywhere; no name for a whole module."""
     sources: Mapping[str, tuple[str, str]]
-    """{name: (module, name there)} of what it has from other modules."""
+    """{name: (module, name there)} of its names from other modules."""
 
 
 def _facts(name: str, hidden: frozenset[str]) -> _Facts:
@@ -130,7 +133,9 @@ def _facts_of(text: str, hidden: frozenset[str]) -> _Facts:
 
 
 def _home(module: str, name: str) -> str:
-    """The module that `from module import name` is about: a submodule, or the one that a package has the name from."""
+    """The module that `from module import name` is about: a submodule, or the one that a package
+    has the name from.
+    """
     if not name:
         return module
     if _path(submodule := f"{module}.{name}") is not None:
@@ -155,7 +160,7 @@ class _WithoutText(ast.NodeTransformer):
 
 @cache
 def _path(name: str) -> Path | None:
-    """The file of a module; kinds and metrics may lie outside this package, in the working directory."""
+    """The file of a module; kinds may lie outside this package, in the working directory."""
     package, _, stem = name.rpartition(".")
     folders = (
         [Path(__file__).parents[1].joinpath(*package.split("."))]

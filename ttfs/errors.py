@@ -1,8 +1,8 @@
-"""The one exception a user is meant to read."""
+"""The one exception that is meant for users."""
 
 
 class UserError(ValueError):
-    """Something the user can put right, in one line: what is wrong, where (file, key, value), and the fix.
+    """An error that the user can correct, in one line: fault, place (file, key, value) and fix.
 
     The command line prints it without a traceback and exits with status 2.
     """

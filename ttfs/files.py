@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, their checksums, and locks that end with their holder."""
+"""Files written whole or not at all, their checksums, and locks that end with their holder."""
 
 import fcntl
 import hashlib

@@ -7,6 +7,7 @@ the job starts from: it never exists before the job ran, and Snakemake never tou
 
 import fcntl
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -14,14 +15,15 @@ import tempfile
 from pathlib import Path
 from shlex import quote
 
-from ttfs.config import POINT, Study, kind_of, load_grid
+from ttfs.config import POINT, STORE, Study, kind_of, load_grid
 from ttfs.digest import code_digest, digest_of
 from ttfs.errors import UserError
+from ttfs.files import locked
 from ttfs.results.state import State
-from ttfs.stages.process import RUN
+from ttfs.stages.process import RUN, this_run
 from ttfs.stages.server import SERVER
 
-os.environ.setdefault(RUN, str(os.getpid()))
+os.environ.setdefault(RUN, this_run())
 TTFS = f"OMP_NUM_THREADS={{threads}} {quote(sys.executable)} -m ttfs"
 
 
@@ -31,12 +33,27 @@ def read_grid():
         raise UserError(
             f"--config {unknown[0]}: the workflow takes only grid=<file>; settings belong in that file"
         )
-    path = str(config.get("grid", "configs/quick.yaml"))
+    path = str(config.get("grid", "configs/quick.yaml") or "")
+    if not path:
+        raise UserError("--config grid=: names no grid; write --config grid=configs/quick.yaml, say")
+    if workflow.resource_settings.cores == 0:
+        raise UserError("--cores 0: no job could run; give 1 or more")
     grid = load_grid(path)
-    for folder in (grid.folder.parent, grid.folder, Path("results/cells")):
-        if folder.is_file():
-            raise UserError(f"{folder}: a file is where the results go; move it away")
+    _check_places(grid, path)
     return path, grid
+
+
+def _check_places(grid, path):
+    """Refuse what would stop a run after hours, or mix the results of two grids."""
+    for folder in (grid.folder.parent, grid.folder, STORE):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: a file is where the results go; move it away")
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(f"{folder}: cannot be written; make the folder writable")
+    named = grid.folder / ".grid"
+    before = named.read_text().strip() if named.exists() else ""
+    if before and Path(before).exists() and not Path(path).samefile(before):
+        raise UserError(f"{grid.folder}: holds the results of {before}; give {path} another name")
 
 
 try:
@@ -46,7 +63,7 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
-FIGURES = ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "training-curves")
+FIGURES = ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "cost", "training-curves")
 STUDY_FIGURES = {f"study-{name}": kind_of(study) for name, study in GRID.studies.items()}
 TABLES = ("ttfs.results.tables", "ttfs.results.frame")
 JOBS = f"{GRID.folder}/.jobs"
@@ -100,6 +117,17 @@ def view_marker(name, *modules):
     return f"{GRID.folder}/.views/{name}-{digest_of(content, code_digest(*modules), *parts)}"
 
 
+def trial_marker():
+    """The file that says which models and methods were tried, with which code."""
+    content = {
+        "datasets": {name: [v.config["shape"], v.config["classes"]] for name, v in GRID.datasets.items()},
+        "models": {name: v.config for name, v in GRID.models.items()},
+        "cells": sorted({f"{cell.dataset} {cell.model} {cell.method}" for cell in GRID.cells}),
+    }
+    code = code_digest("ttfs.stages.trial", "ttfs.snn.conversion.neurons", "ttfs.models")
+    return f"{GRID.folder}/.views/trial-{digest_of(content, code)}"
+
+
 def threads_of(wildcards):
     """The threads of a job, which its method or study sets."""
     cell = cell_of(wildcards)
@@ -108,6 +136,7 @@ def threads_of(wildcards):
     return GRID.methods[cell.method].config.get("threads", 1)
 
 
+TRIAL = trial_marker()
 LOCK = None
 
 
@@ -118,6 +147,11 @@ def lock_results():
         GRID.folder.mkdir(parents=True, exist_ok=True)
         LOCK = open(GRID.folder / ".lock", "w")
         fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (GRID.folder / ".grid").write_text(f"{GRID_FILE}\n")
+        with locked(STORE / ".lock"):  # the store can be written
+            pass
+    except UserError as error:
+        sys.exit(f"error: {error}")
     except BlockingIOError:
         sys.exit(f"error: {GRID.folder}: another run writes there; wait for it or stop it")
     except OSError as error:
@@ -128,21 +162,38 @@ def start_server():
     """Start the process that imports torch once for all jobs here; jobs elsewhere, on a cluster, do without."""
     path = Path(tempfile.mkdtemp(prefix="ttfs-"), "socket")
     os.environ[SERVER] = str(path)
-    log = (GRID.folder / "logs" / "server.log")
-    log.parent.mkdir(parents=True, exist_ok=True)
     subprocess.Popen(
-        [sys.executable, "-m", "ttfs", "serve", str(path), str(os.getpid())],
-        stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True,
+        [sys.executable, "-m", "ttfs", "serve", str(path), str(os.getpid()), str(len(DUE))],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
     )
+
+
+def tell_results():
+    """Print the table, the paths and the failures; of a trial that failed, its findings alone."""
+    if not Path(TRIAL).exists() and Path(f"{LOGS}/trial.log").exists():
+        print(Path(f"{LOGS}/trial.log").read_text(), file=sys.stderr)
+        return
+    shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
+    print(f"\ntables and figures: {GRID.folder}/tables, {GRID.folder}/figures", file=sys.stderr)
+    for cell in GRID.every:
+        failure = cell.folder / "failure.json"
+        if failure.exists():
+            print(f"failed: {cell.name}: {json.loads(failure.read_text())['error'][:200]}", file=sys.stderr)
 
 
 onstart:
     lock_results()
+    print(f"{GRID.name}: {len(DUE)} stages are due; logs in {LOGS}", file=sys.stderr)
     if DUE:
         start_server()
+
+
+onsuccess:
+    tell_results()
 
 
 # What did succeed is worth a table, and what did not is shown in it.
 onerror:
     for verb in ("tables", "figures", "publish"):
-        shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} || true")
+        shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} > /dev/null || true")
+    tell_results()

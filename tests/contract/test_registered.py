@@ -1,45 +1,46 @@
-"""What everything registered in configs/ must keep, so that a new file is tested before its author writes a test."""
+"""What everything registered must keep, so that a new file is tested before its author writes a test."""
 
 import os
-import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import jsonschema
 import pytest
 import torch
 import torch.nn.functional as F
+from kit import stages
 from torch import nn
 
 import ttfs
-from ttfs import config
-from ttfs.__main__ import main
-from ttfs.config import CONFIGS, read_yaml
+from ttfs.config import find, known, load_grid, read_named
 from ttfs.data import Split, load
 from ttfs.errors import UserError
+from ttfs.methods import Check, Options, TorchOptions, Train, kind, kinds, method_schema
+from ttfs.metrics import METRICS
 from ttfs.models import build
 from ttfs.results.record import Record, read
 
-
-def registered(folder: str) -> list[str]:
-    return [path.stem for path in sorted((CONFIGS / folder).glob("*.yaml"))]
-
-
 # Images that a network is made for; any other takes those of MNIST.
-SHAPES = {"cnn": (1, 8, 8), "vgg16": (3, 32, 32), "vgg11-bn": (3, 32, 32), "resnet18": (3, 32, 32)}
+SHAPES = {
+    "cnn": (1, 8, 8), "fc-30": (4,), "vgg16": (3, 32, 32), "vgg11-bn": (3, 32, 32), "resnet18": (3, 32, 32),
+}  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=registered("models"))
-def network(request: pytest.FixtureRequest) -> tuple[nn.Module, tuple[int, int, int]]:
-    shape = SHAPES.get(request.param, (1, 28, 28))
+@pytest.fixture(scope="module", params=known("model"))
+def network(request: pytest.FixtureRequest) -> tuple[nn.Module, tuple[int, ...]]:
+    config = read_named("model", request.param, "a test")
+    shape = SHAPES.get(request.param, (3, 32, 32) if "residual" in config else (1, 28, 28))
     torch.manual_seed(0)
-    return build(read_yaml(CONFIGS / "models" / f"{request.param}.yaml", "model"), shape, 10), shape
+    return build(config, shape, 10), shape
 
 
-def test_a_network_learns(network: tuple[nn.Module, tuple[int, int, int]]):
+def test_a_network_learns(network: tuple[nn.Module, tuple[int, ...]]):
     net, shape = network
-    images, labels = torch.rand(4, *shape), torch.arange(4)
-    logits = net.train()(images)
+    items, labels = torch.rand(4, *shape), torch.arange(4)
+    logits = net.train()(items)
     assert logits.shape == (4, 10)
     F.cross_entropy(logits, labels).backward()
     parameters = list(net.parameters())
@@ -49,7 +50,7 @@ def test_a_network_learns(network: tuple[nn.Module, tuple[int, int, int]]):
 
 
 @torch.no_grad()
-def test_a_network_is_mapped_exactly(network: tuple[nn.Module, tuple[int, int, int]]):
+def test_a_network_is_mapped_exactly(network: tuple[nn.Module, tuple[int, ...]]):
     net, shape = network
     torch.manual_seed(1)
     for module in net.modules():
@@ -58,13 +59,13 @@ def test_a_network_is_mapped_exactly(network: tuple[nn.Module, tuple[int, int, i
             module.running_var.uniform_(0.5, 2.0)
             module.weight.normal_(1, 0.3)
             module.bias.normal_(0, 0.1)
-    images = 6 * torch.rand(3, *shape) - 3
-    logits = net.eval()(images)
-    snn = ttfs.convert(net, images, input_range=(-3.0, 3.0))
+    items = 6 * torch.rand(3, *shape) - 3
+    logits = net.eval()(items)
+    snn = ttfs.convert(net, items, input_range=(-3.0, 3.0))
     scale = logits.abs().max()
     assert scale > 0
-    assert (snn(images) - logits).abs().max() <= 1e-4 * scale
-    assert 0 < ttfs.spikes_per_neuron(snn, images) < 1
+    assert (snn(items) - logits).abs().max() <= 1e-4 * scale
+    assert 0 < ttfs.spikes_per_neuron(snn, items) < 1
     assert len(snn.layers) >= sum(isinstance(module, nn.ReLU) for module in net.modules())
 
 
@@ -73,35 +74,36 @@ def at_hand(
     request: pytest.FixtureRequest, data_at_hand: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict:
     """The config of the data set, where its data are here; MNIST, Fashion-MNIST and the JPEGs must be in CI."""
-    settings = read_yaml(CONFIGS / "datasets" / f"{request.param}.yaml", "dataset")
-    [(kind, value)] = settings["source"].items()
-    name = value["name"] if kind == "torchvision" else value
+    settings = read_named("dataset", request.param, "a test")
+    [(source, value)] = settings["source"].items()
+    name = value["name"] if source == "torchvision" else value
     if name in ("MNIST", "FashionMNIST"):
         data_at_hand(name)
     elif name == "cifar10-jpeg":
         data_at_hand(f"{name}.tar.xz")
         monkeypatch.chdir(tmp_path)  # it is unpacked below the working directory
-    elif kind not in ("bundled", "generated") and not Path(os.environ.get("TTFS_DATA", "data"), name).is_dir():
+    elif source not in ("bundled", "generated") and not Path(os.environ.get("TTFS_DATA", "data"), name).exists():
         pytest.skip(f"no {name} in the folder that TTFS_DATA names")
     return settings
 
 
-@pytest.mark.parametrize("at_hand", registered("datasets"), indirect=True)
+@pytest.mark.parametrize("at_hand", known("dataset"), indirect=True)
 def test_a_data_set_is_what_its_file_says(at_hand: dict):
     data = load(at_hand)
     assert data.shape == tuple(at_hand["shape"])
     assert data.classes == at_hand["classes"]
     low, high = data.input_range
     for split in (data.train, data.validation, data.test):
-        images, labels = next(iter(split.batches(256)))
-        assert images.dtype == torch.float32
+        items, labels = next(iter(split.batches(256)))
+        assert items.dtype == torch.float32
         assert labels.dtype == torch.int64
-        assert images.shape == (min(256, len(split)), *data.shape)
-        assert low <= images.min() < images.max() <= high
+        assert items.shape == (min(256, len(split)), *data.shape)
+        assert low <= items.min() < items.max() <= high
         assert split.labels.min() == 0
         assert split.labels.max() == data.classes - 1
         assert len(split.batches(256)) == -(-len(split) // 256)
-    assert ids(data.train).isdisjoint(ids(data.validation)) or not_unique(data.train)
+    if is_unique(data.train):
+        assert contents(data.train).isdisjoint(contents(data.validation))
     again = load(at_hand)
     assert again.digest == data.digest
     assert torch.equal(again.validation.labels, data.validation.labels)
@@ -113,100 +115,190 @@ def test_a_data_set_is_what_its_file_says(at_hand: dict):
     assert low <= first[0].min() < first[0].max() <= high
 
 
-def ids(split: Split) -> set[bytes]:
-    return {image.numpy().tobytes() for images, _ in split.batches(1000) for image in images}
+def contents(split: Split) -> set[bytes]:
+    return {item.numpy().tobytes() for items, _ in split.batches(1000) for item in items}
 
 
-def not_unique(split: Split) -> bool:
-    """Whether the set itself holds an image twice, as CIFAR and Fashion-MNIST do."""
-    return len(ids(split)) < len(split)
+def is_unique(split: Split) -> bool:
+    """Whether the set holds no item twice, as CIFAR and Fashion-MNIST do."""
+    return len(contents(split)) == len(split)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Address of an MLflow store; making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/store.db"
+# ---- kinds ----
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_a_kind_has_a_sound_schema_with_documented_options(name: str):
+    own, schema = kind(name), method_schema(name)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert own.name == name
+    assert own.title
+    assert own.uses_model or not own.deployable
+    missing = [key for key, rule in keys(schema) if not ("description" in rule or "properties" in rule)]
+    assert missing == []
+    assert all(rule.get("additionalProperties") is False for _, rule in keys(schema) if "properties" in rule)
+
+
+def keys(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each dotted key of a schema and its rule."""
+    for key, rule in schema["properties"].items():
+        yield prefix + key, rule
+        if "properties" in rule:
+            yield from keys(rule, f"{prefix}{key}.")
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_a_kind_is_listed_without_heavy_packages(name: str):
+    program = (
+        "import sys; from ttfs.methods import kind, method_schema;"
+        f"kind({name!r}), method_schema({name!r});"
+        "assert not {'torch', 'numpy', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(ttfs.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+@pytest.mark.parametrize("options", [TorchOptions, Train, Check], ids=lambda options: options.__name__)
+def test_options_are_described(options: type[Options]):
+    assert options.__doc__
+    assert [name for name, field in options.model_fields.items() if not field.description] == []
+
+
+# ---- methods ----
+
+CHIPS = known("hardware")
+METHODS = known("method")
 
 
 def lineage(method: str) -> list[str]:
     """The method and, before it, all that it starts from."""
-    settings = read_yaml(CONFIGS / "methods" / f"{method}.yaml", "method")
-    source = (settings.get("train") or settings["convert"])["source"]
+    source = read_named("method", method, "a test").get("source")
     return [*(lineage(source) if source else []), method]
 
 
-@pytest.mark.parametrize("method", registered("methods"))
+@pytest.mark.parametrize("method", METHODS)
 def test_a_method_loads_in_a_grid_of_its_lineage_and_of_no_less(method: str, tmp_path: Path):
-    def load_grid(methods: list[str]) -> config.Grid:
+    def grid_of(methods: list[str]):
         (tmp_path / "one.yaml").write_text(f"datasets: [digits]\nmodels: [fc2]\nmethods: {methods}\nseeds: [0]\n")
-        return config.load_grid(tmp_path / "one.yaml")
+        return load_grid(tmp_path / "one.yaml")
 
     names = lineage(method)
-    assert list(load_grid(names).methods) == names
+    assert list(grid_of(names).methods) == names
     for missing in names[:-1]:
         with pytest.raises(UserError, match=f"starts from '{missing}', which the grid does not list"):
-            load_grid([name for name in names if name != missing])
+            grid_of([name for name in names if name != missing])
+
+
+TINY = "configs/contract.yaml"
+
+
+def write_grid(methods: list[str], hardware: str = "") -> None:
+    """Write a grid of the methods on the little network of the kit, with a tiny budget."""
+    Path("configs/models/little.yaml").write_text("title: L\nlayers: 4C3-P2-6\nbatch_norm: before\n")
+    stages.edit("configs/datasets/made.yaml", "epochs: 6", "epochs: 1")
+    Path("configs/methods/ann.yaml").unlink()
+    for name in {name for method in methods for name in lineage(method)}:
+        shorten(name)
+    Path(TINY).write_text(
+        f"datasets: [made]\nmodels: [little]\nmethods: [{', '.join(methods)}]\nseeds: [0]\n{hardware}"
+    )
+
+
+def shorten(method: str) -> None:
+    """Put a copy of a method's file into the working directory that trains for one epoch at most."""
+    path = find("method", method)
+    assert path is not None
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    short = ["  epochs: 1\n" if line.startswith("  epochs:") else line for line in lines]
+    Path("configs/methods", f"{method}.yaml").write_text("".join(short), encoding="utf-8")
 
 
 @pytest.mark.xdist_group("training")
-@pytest.mark.parametrize("method", registered("methods"))
-def test_a_method_runs_end_to_end(method: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    record = run(method, tmp_path, monkeypatch)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_runs_end_to_end(method: str, fresh: Path):
+    write_grid(lineage(method))
+    statuses = stages.run_due(TINY)
+    assert set(statuses.values()) == {0}
+    assert stages.due(TINY) == {}
+    for cell in load_grid(TINY).cells:
+        record = read(cell.folder / "record.json", cell.name)
+        sound(record)
+        assert 0 <= record.metrics["accuracy"] <= 100
+
+
+def sound(record: Record) -> None:
+    """A record that tells of all that its numbers depend on, and of no metric that is not registered."""
     assert record.status == "ok"
-    assert 0 <= record.metrics["accuracy"] <= 100
-    assert record.config
-    assert record.data_digest
-    assert record.code_digest
+    assert {row["metric"] for row in record.rows} <= set(METRICS)
+    assert {"method", "dataset", "seed"} <= set(record.config) or "hardware" in record.config
+    assert all(record.digests[name] for name in ("stage", "code", "data", "weights"))
+    keys = [tuple(sorted((k, v) for k, v in row.items() if k != "value")) for row in record.rows]
+    assert len(set(keys)) == len(keys), "two rows of one metric and the same dimensions"
 
 
-def run(method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
-    """Run a method, and what it starts from, on a little network and made-up images; return its record."""
-    shutil.copytree(CONFIGS, folder / "configs")
-    methods = lineage(method)
-    (folder / "configs" / "tiny.yaml").write_text(
-        f"datasets: [made]\nmodels: [little]\nmethods: [{', '.join(methods)}]\nseeds: [0]\n"
+DEPLOYABLE = [name for name in METHODS if kind(read_named("method", name, "a test")["kind"]).deployable]
+TRAINABLE = [name for name in DEPLOYABLE if any(read_named("method", m, "a test").get("train") for m in lineage(name))]
+
+
+@pytest.mark.xdist_group("training")
+@pytest.mark.parametrize("method", TRAINABLE)
+@pytest.mark.parametrize("sparse", [False, True], ids=["plain", "sparse"])
+def test_a_method_goes_onto_each_chip_as_mapped_and_fine_tuned(method: str, sparse: bool, fresh: Path):
+    """A sparse method too: what listens to neurons must find them on a chip with a clock."""
+    chips = ", ".join(
+        f"{{hardware: {name}, over: {{draws: 1, tuning: [none, {{epochs: 1}}]}}}}" for name in (*CHIPS, "clocked")
     )
-    (folder / "configs" / "datasets" / "made.yaml").write_text(
-        "title: M\nsource: {npz: made.npz}\nshape: [1, 6, 6]\nclasses: 3\nvalidation: 8\nepochs: 2\nbatch_size: 8\n"
-        "citation: nobody\n"
-    )
-    (folder / "configs" / "models" / "little.yaml").write_text("title: L\nlayers: 4C3-P2-6\nbatch_norm: before\n")
-    rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (48, 6, 6), dtype=np.uint8), np.arange(48) % 3
-    (folder / "data").mkdir()
-    np.savez(
-        folder / "data" / "made.npz", x_train=images[:32], y_train=labels[:32], x_test=images[32:], y_test=labels[32:]
-    )
-    monkeypatch.setattr(config, "CONFIGS", folder / "configs")
-    monkeypatch.delenv("TTFS_DATA", raising=False)
-    monkeypatch.chdir(folder)
-    grid = config.load_grid("configs/tiny.yaml")
-    for name in methods:
-        for verb in grid.stages(name):
-            assert main([verb, "configs/tiny.yaml", f"made/little/seed0/{name}"]) == 0
-    return read(Path("results/tiny/made/little/seed0", method, "record.json"))
+    clock = "{hardware: clocked, over: {time_bits: 3, weight_bits: 4, draws: 1, tuning: {epochs: 1}}}"
+    write_grid(lineage(method), f"hardware: [{chips}, {clock}]\ndeployed: [{method}]\n")
+    if sparse:
+        trained = next(m for m in reversed(lineage(method)) if read_named("method", m, "a test").get("train"))
+        path = Path("configs/methods", f"{trained}.yaml")
+        path.write_text(path.read_text().replace("train:\n", "train:\n  activity_l1: 1.0e-3\n"))
+    statuses = stages.run_due(TINY)
+    assert set(statuses.values()) == {0}
+    deployments = load_grid(TINY).deployments
+    assert len(deployments) == 2 * len(CHIPS) + 1
+    for cell in deployments:
+        record = read(cell.folder / "record.json", cell.name)
+        sound(record)
+        assert record.config["tuned"] == ("tuning" in cell.hardware)
+        if record.config["tuned"]:
+            assert record.config["train"]["activity_l1"] == (1e-3 if sparse else 0.0)
+        assert 0 <= record.value("accuracy", network="ttfs", draw=0) <= 100
 
 
 def test_what_is_shipped_can_be_one_grid(tmp_path: Path):
     """Every data set, network and method together: names, schemas and sources agree."""
-    parts = {kind: registered(kind) for kind in ("datasets", "models", "methods")}
-    lines = [f"{kind}: [{', '.join(names)}]" for kind, names in parts.items()]
+    parts = {f"{noun}s": known(noun) for noun in ("dataset", "model", "method")}
+    lines = [f"{key}: [{', '.join(names)}]" for key, names in parts.items()]
     (tmp_path / "all.yaml").write_text("\n".join([*lines, "seeds: [0]\n"]))
-    grid = config.load_grid(tmp_path / "all.yaml")
-    assert len(list(grid.cells())) == len(parts["datasets"]) * len(parts["models"]) * len(parts["methods"])
+    grid = load_grid(tmp_path / "all.yaml")
+    with_model = sum(grid.kind(method).uses_model for method in METHODS)
+    per_dataset = with_model * len(parts["models"]) + len(METHODS) - with_model
+    assert len(grid.cells) == len(parts["datasets"]) * per_dataset
 
 
-def test_a_name_that_is_not_registered_is_refused(tmp_path: Path):
-    (tmp_path / "one.yaml").write_text("datasets: [digits]\nmodels: [fc3]\nmethods: [ann]\nseeds: [0]\n")
-    with pytest.raises(UserError, match=r"no .*fc3\.yaml; did you mean"):
-        config.load_grid(tmp_path / "one.yaml")
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_hardware_file_is_a_chip_that_can_be(name: str):
+    chip = read_named("hardware", name, "a test")
+    for key in ("id", "title", "note", "tuning", "draws", "latency_cut", "read_out"):
+        chip.pop(key, None)
+    ttfs.Hardware(**chip)
 
 
-@pytest.mark.parametrize("name", registered("hardware"))
-def test_each_level_of_a_hardware_is_a_chip_that_can_be(name: str):
-    hardware = read_yaml(CONFIGS / "hardware" / f"{name}.yaml", "hardware")
-    levels = [{key: level} for key, values in hardware.get("axis", {}).items() for level in values] or [{}]
-    for level in levels:
-        settings = {key: value for key, value in level.items() if key not in ("latency_cut", "read_out")}
-        ttfs.Hardware(**hardware["chip"] | settings)
+def test_the_words_of_a_hardware_file_are_those_of_the_chip():
+    from dataclasses import fields
+
+    from ttfs.config import schema_of
+
+    words = set(schema_of("hardware")["properties"])
+    of_the_file = {"title", "note", "tuning", "draws", "latency_cut", "read_out"}
+    assert words - of_the_file == {field.name for field in fields(ttfs.Hardware)} - {"seed"}
+
+
+@pytest.mark.parametrize("name", known("study"))
+def test_a_study_can_be_planned(name: str, tmp_path: Path):
+    (tmp_path / "one.yaml").write_text(f"datasets: [digits]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\nstudies: [{name}]\n")
+    grid = load_grid(tmp_path / "one.yaml")
+    [study] = grid.study_cells
+    assert set(grid.study_slice(study)) == {name.rpartition("-")[0] or name, "threads"}

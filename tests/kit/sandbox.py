@@ -58,15 +58,15 @@ class Sandbox:
 
     def run(self, *arguments: str, **words: str | None) -> tuple[int, str]:
         """Run a grid; return the exit status and the output."""
-        return self._call(self.command(*arguments, **words))
+        return self.call(self.command(*arguments, **words)[1:])
 
     def ttfs(self, *arguments: str) -> tuple[int, str]:
         """Run a verb of the command line; return the exit status and the output."""
-        return self._call([sys.executable, "-m", "ttfs", *arguments])
+        return self.call(["-m", "ttfs", *arguments])
 
     def python(self, program: str) -> str:
         """Run a program in the folder, with the copy's package; return its output."""
-        status, said = self._call([sys.executable, "-c", program])
+        status, said = self.call(["-c", program])
         assert status == 0, said
         return said
 
@@ -124,9 +124,10 @@ class Sandbox:
         folder = self.folder / "results" / grid / "tables"
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def _call(self, command: list[str]) -> tuple[int, str]:
+    def call(self, arguments: list[str], environment: dict[str, str] | None = None) -> tuple[int, str]:
+        """Run Python in the folder; return the exit status and the output."""
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment,
+            [sys.executable, *arguments], cwd=self.folder, env=environment or self.environment,
             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         return done.returncode, done.stdout

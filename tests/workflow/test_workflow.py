@@ -1,49 +1,55 @@
-"""The workflow: each grid can be planned, a tiny one runs end to end, and what is up to date stays as it is."""
+"""The workflow: a tiny grid runs end to end, and what is up to date stays as it is."""
 
 import csv
-import os
-import signal
+import shutil
 import sqlite3
-import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from kit.sandbox import ROOT, House
+from kit.sandbox import CHIP, ROOT, Sandbox
 
-from ttfs.config import kind_of, load_grid
+from ttfs.config import load_grid
+from ttfs.results.state import State
 
-GRID_JOBS = {"tables": 1, "figures": 1, "publish": 1}
+VIEWS = {"tables": 1, "figures": 1, "publish": 1}
+GRIDS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_each_grid_can_be_planned(house: House, path: Path):
+@pytest.mark.parametrize("name", ["quick", "tenth"])
+def test_a_grid_is_planned_job_by_job(sandbox: Sandbox, name: str):
+    grid = None if name == "quick" else f"configs/{name}.yaml"  # quick is the default
+    planned = Counter(stage for stage, _ in State(load_grid(ROOT / "configs" / f"{name}.yaml")).due)
+    assert planned["make"] == planned["evaluate"] > 0
+    assert sandbox.jobs(grid=grid) == VIEWS | planned | {"trial": 1}
+    assert not (sandbox.folder / "results").exists()
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_each_grid_that_is_shipped_is_laid_out(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
     grid = load_grid(path)
-    jobs = Counter(
-        "train_spiking" if stage == "train" and grid.neuron(cell.method) != "relu" else stage
-        for cell in grid.cells()
-        for stage in grid.stages(cell.method)
-    ) + Counter(kind_of(study) for study in grid.studies.values())
-    jobs += Counter("sweep" for _ in grid.deployments())
-    name = None if path.stem == "quick" else f"configs/{path.name}"  # which is the default
-    assert house.jobs(grid=name) == GRID_JOBS | jobs
-    assert not (house.folder / "results").exists()
+    due = State(grid).due
+    assert {cell for _, cell in due} == set(grid.every)
+    names = [cell.name for cell in grid.every]
+    assert len(set(names)) == len(names)
+    assert all(grid.find(name).name == name for name in names)
 
 
-def test_a_run_ends_in_records_tables_figures_and_a_store(finished: House):
-    results = finished.folder / "results" / "tiny"
-    cell = results / "digits" / "fc2" / "seed0"
-    expected = {
-        "ann": {"weights.pt", "curve.csv", "record.json", "train.log", "train.benchmark.tsv"},
-        "b1-converted": {"weights.pt", "record.json", "hardware"}
-        | {f"{stage}{end}" for stage in ("convert", "verify") for end in (".log", ".benchmark.tsv")},
+def test_a_run_ends_in_records_tables_figures_and_a_store(finished: Sandbox):
+    files = {
+        "ann/seed0": {"made.json", "weights.pt", "curve.csv", "record.json", ".lock"},
+        "b1-converted/seed0": {"made.json", "weights.pt", "record.json", ".lock", "hardware"},
+        f"b1-converted/seed0/hardware/{CHIP}": {"record.json", ".lock"},
     }
-    for method, names in expected.items():
-        assert {path.name for path in (cell / method).iterdir()} == names
-    assert "epoch 2/2" in (cell / "ann" / "train.log").read_text()
+    for name, expected in files.items():
+        assert {path.name for path in finished.cell(f"digits/fc2/{name}").iterdir()} == expected
+    results = finished.folder / "results" / "tiny"
+    [log] = (results / "logs/digits/fc2/ann/seed0").glob("make-*.log")
+    assert "epoch 2/2" in log.read_text()
+    assert not list((results / ".jobs").rglob("*"))
     assert {path.name for path in (results / "figures").iterdir()} == {
-        "accuracy-by-spikes.svg", "hardware.svg", "pareto.svg", "sparsity.svg", "spikes-by-layer.svg",
+        "accuracy-by-spikes.svg", "cost.svg", "hardware.svg", "pareto.svg", "sparsity.svg", "spikes-by-layer.svg",
         "training-curves.svg",
     }  # fmt: skip
     with (results / "tables" / "summary.csv").open() as file:
@@ -52,87 +58,87 @@ def test_a_run_ends_in_records_tables_figures_and_a_store(finished: House):
     assert 50 < float(ann["accuracy_mean"]) == float(snn["accuracy_mean"]) <= 100
     assert float(snn["agreement_mean"]) == 100
     assert 0 < float(snn["spikes_per_neuron_mean"]) < 1
-    assert (results / "tables" / "summary.md").read_text().count("digits") == 2
-    chip = cell / "b1-converted" / "hardware" / "time-4bit"
-    assert {path.name for path in chip.iterdir()} == {"record.json", "sweep.log", "sweep.benchmark.tsv"}
-    assert (results / "tables" / "hardware.md").read_text().count("time-4bit") == 1
-    store = sqlite3.connect(finished.folder / "results" / "mlflow.db")
-    runs = store.execute(
-        "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = 'ttfs.cell' AND lifecycle_stage = 'active'"
-    ).fetchall()
+    assert (results / "tables" / "hardware.md").read_text().count(f"| {CHIP}") == 1
+    cells = ["digits/fc2/ann/seed0", "digits/fc2/b1-converted/seed0"]
+    assert published(finished) == [*cells, f"{cells[1]}/hardware/{CHIP}"]
+
+
+def published(sandbox: Sandbox, grid: str = "tiny") -> list[str]:
+    """Return the cells that have a run in the MLflow store."""
+    store = sqlite3.connect(sandbox.folder / "results" / "mlflow.db")
+    query = (
+        "SELECT value FROM tags JOIN runs USING (run_uuid) JOIN experiments USING (experiment_id) "
+        "WHERE key = 'ttfs.cell' AND runs.lifecycle_stage = 'active' AND experiments.name = ?"
+    )
+    found = store.execute(query, [f"ttfs/{grid}"]).fetchall()
     store.close()
-    cell_names = [f"tiny/digits/fc2/seed0/{method}" for method in ("ann", "b1-converted")]
-    assert sorted(name for [name] in runs) == [*cell_names, f"{cell_names[1]}/hardware/time-4bit"]
+    return sorted(name for [name] in found)
 
 
-def test_what_changes_no_number_leaves_nothing_to_do(copy: House):
-    tables = copy.tables()
+def test_what_changes_no_number_leaves_nothing_to_do(copy: Sandbox):
     copy.edit("configs/datasets/digits.yaml", "title: Digits", "title: Numerals")
     for path in (copy.folder / "ttfs").rglob("*.py"):
-        path.write_text(path.read_text().replace('"""\n', ' It says more now."""\n', 1) + "\n# The end.\n")
+        text = path.read_text().replace('"""\n', ' It says more now."""\n', 1)
+        path.write_text(f"{text}\n# The end.\n")
+    shutil.rmtree(copy.folder / ".snakemake")  # what an engine remembers has no say either
     status, said = copy.run()
-    assert status == 0
+    assert status == 0, said
     assert "Nothing to be done" in said
-    assert copy.tables() == tables
 
 
-def test_a_change_runs_again_what_depends_on_it_and_no_more(copy: House):
-    with (copy.folder / "ttfs" / "metrics" / "_spikes.py").open("a") as module:
-        module.write("\nMORE = 1\n")
-    assert copy.jobs() == {"verify": 1, "sweep": 1} | GRID_JOBS
-    copy.edit("configs/methods/b1-converted.yaml", "headroom: 0.5", "headroom: 0.6")
-    assert copy.jobs() == {"convert": 1, "verify": 1, "sweep": 1} | GRID_JOBS
+def test_an_edit_runs_again_what_depends_on_it_and_no_more(copy: Sandbox):
+    def add(file: str) -> None:
+        with (copy.folder / "ttfs" / file).open("a") as module:
+            module.write("\nMORE = 1\n")
+
+    add("results/figures.py")
+    assert copy.jobs() == {"figures": 1}
+    add("snn/alpha1.py")
+    assert copy.jobs() == {"figures": 1}
+    add("metrics/spikes.py")
+    assert copy.jobs() == {"evaluate": 2, "deploy": 1} | VIEWS
     copy.edit("configs/datasets/digits.yaml", "epochs: 2", "epochs: 3")
-    assert copy.jobs() == {"train": 1, "convert": 1, "verify": 1, "sweep": 1} | GRID_JOBS
+    assert copy.jobs() == {"make": 2, "evaluate": 2, "deploy": 1} | VIEWS
 
 
-def test_a_new_hardware_runs_alone(copy: House):
-    copy.edit("configs/tiny.yaml", "[time-4bit]", "[time-4bit, combined]")
-    assert copy.jobs() == {"sweep": 1} | GRID_JOBS
-    copy.edit("configs/hardware/time-4bit.yaml", "time_bits: 4", "time_bits: 3")
-    assert copy.jobs() == {"sweep": 2} | GRID_JOBS
-
-
-def test_a_new_seed_runs_alone(copy: House):
+def test_a_new_chip_and_a_new_seed_run_alone(copy: Sandbox):
+    copy.edit("configs/tiny.yaml", "weight_bits: 4", "weight_bits: [4, 3]")
+    assert copy.jobs() == {"deploy": 1} | VIEWS
     copy.edit("configs/tiny.yaml", "seeds: [0]", "seeds: [0, 1]")
-    assert copy.jobs() == {"train": 1, "convert": 1, "verify": 1, "sweep": 1} | GRID_JOBS
+    assert copy.jobs() == {"make": 2, "evaluate": 2, "deploy": 3} | VIEWS
 
 
-def test_fine_tuning_follows_its_source(copy: House):
-    copy.edit("configs/tiny.yaml", "b1-converted]", "b1-converted, b1-finetuned]")
-    copy.edit("configs/methods/b1-finetuned.yaml", "epochs: 3", "epochs: 1")
-    assert copy.jobs() == {"train_spiking": 1, "verify": 1, "sweep": 1} | GRID_JOBS
-    status, said = copy.run()
+def test_a_deleted_table_is_written_again_with_the_same_bytes(copy: Sandbox, finished: Sandbox):
+    (copy.folder / "results/tiny/tables/summary.md").unlink()
+    status, said = copy.run(target="tables")
     assert status == 0, said
-    cell = copy.folder / "results/tiny/digits/fc2/seed0/b1-finetuned"
-    assert {"weights.pt", "curve.csv", "record.json", "train.log", "verify.log"} <= {p.name for p in cell.iterdir()}
-    assert copy.tables()["summary.md"].decode().count("| digits") == 3
+    assert copy.tables() == finished.tables()
+
+
+def test_a_grid_that_shares_cells_computes_none_twice(copy: Sandbox, finished: Sandbox):
+    text = (copy.folder / "configs/tiny.yaml").read_text()
+    copy.write("configs/other.yaml", text)
+    assert copy.jobs(grid="configs/other.yaml") == VIEWS
+    status, said = copy.run(grid="configs/other.yaml", target="tables")
+    assert status == 0, said
+    assert copy.tables("other") == finished.tables()
     assert copy.jobs() == {}
-    copy.edit("configs/methods/b1-converted.yaml", "headroom: 0.5", "headroom: 0.6")
-    assert copy.jobs() == {"convert": 1, "train_spiking": 1, "verify": 2, "sweep": 2} | GRID_JOBS
 
 
-def test_a_killed_run_finishes_with_the_same_tables(house: House, finished: House):
-    log = house.folder / "results/tiny/digits/fc2/seed0/ann/train.log"
-    run = subprocess.Popen(
-        house.command(), cwd=house.folder, env=house.environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    while not (log.exists() and "epoch 1/2" in log.read_text()):
-        assert run.poll() is None, "ended before it could be killed"
-        time.sleep(0.05)
-    os.killpg(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
-    assert not (log.parent / "record.json").exists()
-    status, said = house.run(target="tables")
+def test_a_folder_may_have_spaces_in_its_name(tmp_path: Path):
+    sandbox = Sandbox(tmp_path / "my folder").build()
+    sandbox.write("my grids/tiny.yaml", (sandbox.folder / "configs/tiny.yaml").read_text())
+    status, said = sandbox.run("--dry-run", "--printshellcmds", grid="my grids/tiny.yaml")
     assert status == 0, said
-    assert house.tables() == finished.tables()
+    assert " -m ttfs make 'my grids/tiny.yaml' digits/fc2/ann/seed0" in said
 
 
-def test_a_house_may_have_spaces_in_its_name(tmp_path: Path):
-    house = House(tmp_path / "my house").build()
-    (house.folder / "my grids").mkdir()
-    (house.folder / "configs" / "tiny.yaml").rename(house.folder / "my grids" / "tiny.yaml")
-    status, said = house.run("--dry-run", "--printshellcmds", grid="my grids/tiny.yaml")
+def test_the_workflow_runs_from_any_folder(copy: Sandbox, tmp_path: Path):
+    """`ttfs run`, with the shipped workflow: the folder holds a grid alone, and gets results."""
+    other = Sandbox(tmp_path / "elsewhere")
+    other.write("mine.yaml", "datasets: [digits]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\n")
+    copied = other.environment | {"PYTHONPATH": str(copy.folder)}
+    status, said = other.call(["-m", "ttfs", "run", "mine.yaml", "--dry-run"], copied)
     assert status == 0, said
-    assert " -m ttfs train 'my grids/tiny.yaml' digits/fc2/seed0/ann" in said
+    assert "make" in said
+    assert not (other.folder / "results").exists()

@@ -1,4 +1,4 @@
-"""Configuration: files read and checked, axes made points, grids laid out into cells. Imports no torch."""
+"""Configuration: files read and checked, axes made points, grids laid out into cells; no torch."""
 
 from ttfs.config.plan import (
     NO_MODEL,

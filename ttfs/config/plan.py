@@ -1,4 +1,4 @@
-"""Lay a grid out into cells: what is to be made, from what, and what its numbers depend on."""
+"""Lay a grid out into cells: networks to make, their sources, keys that their numbers depend on."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ BUDGET = ("epochs", "batch_size", "augment")
 WORDS = ("title", "citation", "note")
 """Keys that change no number."""
 FINE_TUNING = {"optimizer": "adam", "schedule": "cosine", "select": "last", "patience": None}
-"""Of training on a chip, beside its `tuning`; the rest is as the network was trained."""
+"""Keys of training on a chip, beside its `tuning`; others are those of the network's training."""
 
 
 @dataclass(frozen=True, order=True)
@@ -57,7 +57,7 @@ class Cell:
 
     @property
     def ids(self) -> dict[str, Any]:
-        """What tells the cell from others, as records and tables hold it."""
+        """The ids that name the cell in records and tables."""
         own = {
             "dataset": self.dataset,
             "model": self.model,
@@ -77,7 +77,7 @@ class Cell:
 
 @dataclass(frozen=True, order=True)
 class Study:
-    """A study of a grid: a cell too, with a record of its own."""
+    """A study of a grid. It is a cell too, and has a record."""
 
     study: str
 
@@ -93,7 +93,7 @@ class Study:
 
     @property
     def ids(self) -> dict[str, Any]:
-        """What tells the study from others, as records hold it."""
+        """The id that names the study in records."""
         return {"study": self.study}
 
     def __str__(self) -> str:
@@ -180,7 +180,12 @@ class Grid:
     @cached_property
     def varied(self) -> dict[str, tuple[str, ...]]:
         """The dotted keys that vary, by noun."""
-        nouns = {"dataset": self.datasets, "method": self.methods, "hardware": self.hardware}
+        nouns = {
+            "dataset": self.datasets,
+            "model": self.models,
+            "method": self.methods,
+            "hardware": self.hardware,
+        }
         return {
             noun: tuple(dict.fromkeys(key for point in points.values() for key in point.varied))
             for noun, points in nouns.items()
@@ -190,6 +195,7 @@ class Grid:
         """Return {column: value as text} of each key that varies in the grid, for one cell."""
         configs = {
             "dataset": self.datasets[cell.dataset].config,
+            "model": self.models[cell.model].config if cell.model != NO_MODEL else {},
             "method": self.methods[cell.method].config,
             "hardware": self.hardware[cell.hardware].config if cell.hardware else {},
         }
@@ -203,7 +209,7 @@ class Grid:
                 found[column(key)] = "" if absent else text_of(value)
         return found
 
-    # ---- what numbers depend on ----
+    # ---- keys that numbers depend on ----
 
     def make_slice(self, cell: Cell) -> dict[str, Any]:
         """Return the part of the configuration that the network of a cell depends on."""
@@ -228,7 +234,8 @@ class Grid:
             trained = self.source(trained)
         if trained is None:
             raise UserError(
-                f"{cell.name}: nothing that it comes from was trained, so no budget is known"
+                f"{cell.name}: fine-tuning takes the settings of a training, and neither its method nor "
+                "a source of it has one; give the method a block train"
             )
         return content | {"train": self._method(trained)["train"] | FINE_TUNING | tuning}
 
@@ -252,7 +259,7 @@ class Grid:
         return common
 
     def _method(self, cell: Cell) -> dict[str, Any]:
-        """A method's options, with the budget of its data set where it has none of its own."""
+        """A method's options, with the budget of its data set where it sets none."""
         dataset = self.datasets[cell.dataset].config
         method = _without((*WORDS, "id"), self.methods[cell.method].config)
         if method.get("train"):
@@ -280,7 +287,8 @@ def kind_of(study: Mapping[str, Any]) -> str:
 
 
 def load_grid(path: str | Path) -> Grid:
-    """Read a grid file, each file that it names, and the published values; raise UserError at the first fault.
+    """Read a grid file, each file that it names, and the published values; raise UserError at the
+    first fault.
 
     The name of the grid is the file's stem.
     """
@@ -315,7 +323,10 @@ def load_grid(path: str | Path) -> Grid:
 def _own(
     settings: Mapping[str, Any], points: dict[str, dict[str, Variant]], path: Path
 ) -> dict[tuple[str, str], tuple[str, ...]]:
-    """The models and methods of each data set: its entry's, or those that the grid lists. Adds the former to points."""
+    """The models and methods of each data set: those of its entry, or else those of the grid.
+
+    Adds those of entries to `points`.
+    """
     listed = {"models": tuple(points["model"]), "methods": tuple(points["method"])}
     own = {}
     for entry in settings["datasets"]:
@@ -331,7 +342,7 @@ def _own(
 
 
 def _points(noun: str, entries: Iterable[Any], where: str) -> dict[str, Variant]:
-    """The points of a list of entries by id; what two entries both give comes once."""
+    """The points of a list of entries by id; a point that two entries give comes once."""
     found: dict[str, Variant] = {}
     for entry in entries:
         for point in variants(noun, entry, where):
@@ -366,7 +377,9 @@ def _check(grid: Grid, path: Path) -> None:
 
 
 def _check_source(name: str, grid: Grid, path: Path) -> None:
-    """Raise UserError where a method starts from one that is not there, or whose networks it cannot start from."""
+    """Raise UserError where a method starts from one that is not there, or whose networks it cannot
+    start from.
+    """
     config, kind = grid.methods[name].config, grid.kind(name)
     source = config.get("source")
     if source is None:
@@ -410,7 +423,7 @@ def _check_model(config: Mapping[str, Any]) -> None:
 
 
 def _read_study(name: str, grid: Path) -> dict[str, Any]:
-    """A checked study, with the checked files of its data set and models in the place of their names."""
+    """A checked study, with the checked files of its data set and models in place of their ids."""
     study = read_named("study", name, f"{grid}: key 'studies'")
     kind, file = kind_of(study), f"configs/studies/{name}.yaml"
     block = study[kind]
@@ -424,7 +437,9 @@ def _read_study(name: str, grid: Path) -> dict[str, Any]:
 
 
 def _augment(dataset: Any, method: Any) -> dict[str, Any] | None:
-    """The augmentation of a method on a data set: its own keys take the place of the data set's; "none" is off."""
+    """The augmentation of a method on a data set: its own keys take the place of the data set's;
+    "none" is off.
+    """
     if method == "none" or (dataset == "none" and method is None):
         return {}
     own = {} if dataset in (None, "none") else dataset

@@ -34,7 +34,7 @@ FOLDERS = {
 
 
 def places(noun: str) -> list[Path]:
-    """Return the folders of a noun's files: that of the working directory first, then the shipped one."""
+    """Return the folders of a noun's files: in the working directory, then as shipped."""
     own = Path("configs", FOLDERS[noun])
     shipped = SHIPPED / own
     return [own] if own.is_dir() and own.samefile(shipped) else [own, shipped]
@@ -52,7 +52,7 @@ def find(noun: str, name: str) -> Path | None:
 
 
 def read_named(noun: str, name: str, where: str) -> dict[str, Any]:
-    """Return the checked file of an id; raise UserError, which begins with `where`, if there is none."""
+    """Return the checked file of an id; without one raise UserError, which begins with `where`."""
     path = find(noun, name) if ID.fullmatch(name) else None
     if path is None:
         file = Path("configs", FOLDERS[noun], f"{name}.yaml")
@@ -77,7 +77,7 @@ def grid_path(path: str | Path) -> Path:
 def read_yaml(path: str | Path, noun: str) -> dict[str, Any]:
     """Read one file, check it against the schema of its noun, fill in the defaults.
 
-    Adds the key `id`, the file's stem. Raises UserError with the file, the key, the value and the fix.
+    Adds the key `id`, the file's stem. Raises UserError with file, key, value and fix.
     """
     path = Path(path)
     content = load_yaml(path)
@@ -123,7 +123,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def complete(content: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the content with the schema's defaults; raise UserError, which begins with `where`, if it does not fit."""
+    """Return the content with the schema's defaults; raise UserError, which begins with `where`, if
+    it does not fit.
+    """
     fault = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(content))
     if fault is not None:
         raise UserError(f"{where}: {_explain(fault)}")
@@ -131,7 +133,10 @@ def complete(content: Mapping[str, Any], schema: Mapping[str, Any], where: str) 
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2: 012 is 12, 1:30 is text, 1e-3 a number, `on` a word. No anchors, no key twice or other than text."""
+    """YAML 1.2: 012 is 12, 1:30 is text, 1e-3 a number, `on` a word.
+
+    Anchors, keys that come twice and keys that are no text are refused.
+    """
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  PyYAML reads it so
 
@@ -201,7 +206,7 @@ _Validator = jsonschema.validators.extend(
 
 
 def shorten(path: Path) -> Path:
-    """Return the path relative to the working directory where it lies below it, for messages and records."""
+    """Return the path as messages and records name it: relative, if below the working directory."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
@@ -212,7 +217,7 @@ def schema_of(noun: str) -> dict[str, Any]:
 
 
 def _resolved(schema: Any) -> Any:
-    """Put the schema of another file in place of each `$ref` that names one, under the words of the place."""
+    """Replace each `$ref` to another file by its schema; keys beside the `$ref` take precedence."""
     if not isinstance(schema, dict):
         return schema
     schema = {key: _resolved(value) for key, value in schema.items()}
@@ -225,7 +230,7 @@ def _resolved(schema: Any) -> Any:
 
 
 def with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:
-    """Return the content with the defaults of the schema for the keys that are left out, blocks included."""
+    """Return the content with the defaults of the schema for missing keys, also in blocks."""
     if not isinstance(content, Mapping):
         return content
     properties = schema.get("properties", {})
@@ -239,7 +244,7 @@ def with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
-    """Say in one line which key is wrong, what it holds and what it may hold."""
+    """Say in one line which key is wrong, its value, and the values it may have."""
     where = ".".join(str(part) for part in error.absolute_path)
     prefix = f"{where}." if where else ""
     if error.validator == "additionalProperties":

@@ -1,10 +1,11 @@
-"""Axes of a grid: an entry with keys to vary becomes the product of its values, each with a computed id.
+"""Axes of a grid: an entry with keys to vary becomes the product of its values, each with a
+computed id.
 
     {method: b1-scratch, over: {train.activity_l1: [6.0e-4, 2.0e-3]}}
 
-stands for `b1-scratch+activity_l1=6e-4` and `b1-scratch+activity_l1=2e-3`. An id holds each key in which the point
-differs from its file, and nothing else: a point that equals its file has the file's id, and the same point has the
-same id in each grid.
+stands for `b1-scratch+activity_l1=6e-4` and `b1-scratch+activity_l1=2e-3`. An id holds each key in
+which the point differs from its file, and nothing else: a point that equals its file has the file's
+id, and the same point has the same id in each grid.
 """
 
 import copy
@@ -25,7 +26,7 @@ LONGEST = 180
 
 @dataclass(frozen=True)
 class Variant:
-    """One point: its id, its completed configuration (whose `id` is that of the file), and what was varied."""
+    """One point: its id, its completed configuration (with its file's `id`), its varied keys."""
 
     id: str
     config: dict[str, Any]
@@ -36,7 +37,8 @@ class Variant:
 def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[Variant]:
     """Yield the points of one entry of a grid, in the order of its lists.
 
-    `where` begins messages. Raises UserError for a key that the noun does not have or a value that does not fit it.
+    `where` begins messages. Raises UserError for a key that the noun does not have or a value that
+    does not fit it.
     """
     base_id = entry if isinstance(entry, str) else entry.get(noun, "ideal")
     base = read_named(noun, base_id, where)
@@ -56,7 +58,7 @@ def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[
         name = _id(base, config, schema)
         if not re.fullmatch(POINT, name) or len(name) > LONGEST:
             raise UserError(
-                f"{place}: the id {name[:80]!r} is no name of a folder; give the values a file of their own"
+                f"{place}: the id {name[:80]!r} is no name of a folder; put the values into a file"
             )
         yield Variant(name, config, tuple(keys))
 
@@ -74,7 +76,8 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as ids and tables write it: the shortest form that is read back as the same value.
+    """Return a value as ids and tables write it: the shortest form that is read back as the same
+    value.
 
     >>> [text_of(value) for value in (2.0e-3, 1.7e-4, 0.99, 10.0, 4, None, True, [1, 2], 5e-05)]
     ['2e-3', '1.7e-4', '0.99', '10', '4', 'none', 'true', '1-2', '5e-5']
@@ -95,7 +98,7 @@ def text_of(value: Any) -> str:
 
 
 def leaves(schema: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted keys of a schema, blocks before what is in them."""
+    """Yield the dotted keys of a schema, blocks before their keys."""
     for key, rule in schema.get("properties", {}).items():
         yield prefix + key
         yield from leaves(rule, f"{prefix}{key}.")
@@ -144,7 +147,9 @@ def _differences(
     prefix: str,
     known: list[str],
 ) -> Iterator[str]:
-    """Yield `key=value` for each value of the point that is not the base's, under its shortest unique name."""
+    """Yield `key=value` for each value of the point that is not the base's, under its shortest
+    unique name.
+    """
     for key in sorted({*base, *point}):
         old, new = base.get(key), point.get(key)
         if old == new:

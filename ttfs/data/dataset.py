@@ -13,6 +13,7 @@ from ttfs.data.image_files import ImageFiles
 from ttfs.data.inputs import Format, Labeled, Shape
 from ttfs.data.sources import read
 from ttfs.data.splits import Normalize, Split, hold_out
+from ttfs.data.tables import is_table, table_parts
 from ttfs.errors import UserError
 from ttfs.seeds import seed
 
@@ -47,6 +48,8 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
     that do not fit the configuration.
     """
     where = where or f"data set {config['id']!r}"
+    if is_table(config):
+        return _records(config, where)
     wanted = Format(tuple(config["shape"]), config["classes"], _range(config, where))
     augment = _augment(config, where)
     normalize = _normalize(config, where)
@@ -63,6 +66,15 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
         input_range=normalize.range(*wanted.range) if normalize else wanted.range,
         digest=_digest(parts),
     )
+
+
+def _records(config: Mapping[str, Any], where: str) -> DataSet:
+    """Load key-value records, which the encoding makes vectors of."""
+    parts, classes = table_parts(config, where)
+    shape = tuple(next(parts[0].inputs.batches([torch.tensor([0])], torch.device("cpu"))).shape[1:])
+    augment = _augment({**config, "shape": list(shape)}, where)
+    splits = (Split(*part, augment, None) for part in parts)
+    return DataSet(*splits, shape, classes, (0.0, 1.0), _digest(parts))
 
 
 def _three(config: Mapping[str, Any], wanted: Format, where: str) -> list[Labeled]:

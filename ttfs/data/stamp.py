@@ -58,7 +58,7 @@ def _generated(name: str) -> str:
     return name
 
 
-def _npz(name: str) -> str | None:
+def _file(name: str) -> str | None:
     file = find(name)
     return None if file is None else describe(file)
 
@@ -100,7 +100,8 @@ def _plain(name: str) -> str:
 CONTENTS: dict[str, Callable[[Any], str | None]] = {
     "bundled": _bundled,
     "generated": _generated,
-    "npz": _npz,
+    "npz": _file,
+    "table": _file,
     "folder": _folder,
     "torchvision": _torchvision,
 }

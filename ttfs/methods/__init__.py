@@ -1,7 +1,7 @@
 """The kinds of classifier that a method can make, one module each, found by its file name.
 
-A file `methods/<kind>.py` of the working directory adds a kind, or takes the place of one. Listing kinds and reading
-their options imports no torch.
+A file `methods/<kind>.py` of the working directory adds a kind, or takes the place of one. Listing
+kinds and reading their options imports no torch.
 """
 
 import sys

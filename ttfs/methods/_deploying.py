@@ -1,6 +1,5 @@
 """A TTFS network on a chip: as mapped or fine-tuned there, beside the quantized ReLU network."""
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy, quantized_relu
 from ttfs.methods._job import Job, Row
 from ttfs.methods._measuring import answers, test_accuracy
+from ttfs.methods._spiking import calibration
 from ttfs.metrics import Seen, Subject, fan_out, measure
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork
@@ -22,7 +22,8 @@ CHANCE = ("jitter", "threshold_mismatch", "dead_neurons", "lost_spikes")
 def deploy_spiking(snn: SpikingNetwork, job: Job) -> list[Row]:
     """Return the rows of a network on the job's hardware, on the whole test split.
 
-    As mapped, each draw is a chip of its own. Fine-tuned is the first of them, and each draw is a trial on it.
+    As mapped, each draw is another chip. The network is fine-tuned on the first chip, and each draw
+    is a trial there.
     """
     snn = snn.to(job.device).eval()
     settings, draws, read_out = _settings(snn, job)
@@ -35,7 +36,9 @@ def deploy_spiking(snn: SpikingNetwork, job: Job) -> list[Row]:
 
 
 def deployed(snn: SpikingNetwork, job: Job) -> SpikingNetwork:
-    """Return the network on the first of the job's chips; with the weights of its fine-tuning, if it had one."""
+    """Return the network on the first of the job's chips; with the weights of its fine-tuning, if
+    it had one.
+    """
     settings, _, _ = _settings(snn, job)
     chip = _deploy(snn, Hardware(**settings, seed=seed(job.cell.seed, "chip", 0)), job)
     if job.config["tuned"]:
@@ -65,14 +68,16 @@ def _on_chip(
             yield row | {"network": "ttfs", "draw": draw}
     if settings["time_bits"] is None:
         return  # few-bit weights alone make the TTFS network the quantized ReLU network itself
-    control = quantized_relu(snn, chip(0), _calibration(job))
+    control = quantized_relu(snn, chip(0), calibration(job, CALIBRATION_ITEMS))
     if tuned:
         _fine_tune(control, job)
     yield {"metric": "accuracy", "value": test_accuracy(control, job), "network": "relu", "draw": 0}
 
 
 def _quantile(snn: SpikingNetwork, latency: float, job: Job) -> float:
-    """The window quantile of a chip of this latency, by bisection; the latency grows with the quantile."""
+    """The window quantile of a chip of this latency, by bisection; the latency grows with the
+    quantile.
+    """
     low, high = 0.0, 1.0
     for _ in range(16):
         middle = (low + high) / 2
@@ -87,12 +92,7 @@ def _quantile(snn: SpikingNetwork, latency: float, job: Job) -> float:
 
 
 def _deploy(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
-    return deploy(snn, chip, _calibration(job) if chip.window_quantile is not None else None)
-
-
-def _calibration(job: Job) -> Iterator[Tensor]:
-    batches = job.data.train.batches(1000, device=job.device)
-    return (items for items, _ in itertools.islice(batches, CALIBRATION_ITEMS // 1000))
+    return deploy(snn, chip, calibration(job, CALIBRATION_ITEMS) if chip.window_quantile is not None else None)
 
 
 def _tuned(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
@@ -103,15 +103,15 @@ def _tuned(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
 
 
 def _fine_tune(network: nn.Module, job: Job) -> None:
-    """Train a network on its chip, in place; the draws of noise go on, so that no trial was trained on."""
-    from ttfs.training import fit  # Lightning takes seconds to import: who only maps does not pay
+    """Train a network on its chip, in place; the trials draw other noise than the training did."""
+    from ttfs.training import fit  # Lightning takes seconds to import, and mapping needs none
 
     fit(network.train(), job.data, job.config["train"], (*job.axes, "chip"), job.device)
     network.to(job.device).eval()
 
 
 def _measure(chip: SpikingNetwork, read_out: float, count: bool, job: Job) -> Iterator[Row]:
-    """Accuracy on the whole test split after a share of the latency; where asked, what the chip spends, too."""
+    """Accuracy on the whole test split after a share of the latency; where asked, the costs too."""
     facts = {"latency": read_out * chip.latency}
     bits = job.config["hardware"]["time_bits"]
     if bits is not None:

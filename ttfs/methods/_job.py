@@ -1,4 +1,4 @@
-"""What a stage of one cell is given: its configuration, its data, its source, and where its results go."""
+"""A stage of one cell: its configuration, its data, its source, and the place of its results."""
 
 import io
 import sys
@@ -40,7 +40,7 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """The digest of configuration and code of this stage, and of all that it builds on."""
+        """The digest of configuration and code of this stage and of the stages it builds on."""
         from ttfs.results.state import Expected
 
         return Expected(self.grid).digest(self.stage, self.cell)
@@ -112,7 +112,7 @@ class Job(Task):
 
     @property
     def axes(self) -> tuple[str | int, ...]:
-        """Names of the random streams: data set, model and seed, by their files; the method has no say in them."""
+        """Names of the random streams: data set, model and seed, by their files, not the method."""
         dataset = self.grid.datasets[self.cell.dataset].config["id"]
         model = self.grid.models.get(self.cell.model)
         return dataset, model.config["id"] if model else self.cell.model, self.cell.seed
@@ -142,7 +142,7 @@ class Job(Task):
 
     @cached_property
     def source(self) -> "Job | None":
-        """The cell whose network this one starts from, with the same data; None for one made from scratch."""
+        """The cell whose network this one starts from, with the same data; None from scratch."""
         cell = self.grid.source(self.cell)
         if cell is None:
             return None
@@ -157,7 +157,7 @@ class Job(Task):
         return build(self.grid.models[self.cell.model].config, self.data.shape, self.data.classes)
 
     def draw(self) -> "nn.Module":
-        """Return the cell's ReLU network with the weights that its seed draws, the same for each method."""
+        """Return the cell's ReLU network with the weights that its seed draws for all methods."""
         import torch
 
         from ttfs.seeds import seed
@@ -166,7 +166,7 @@ class Job(Task):
         return self.build()
 
     def save(self, state: Any) -> None:
-        """Write weights.pt: a `state_dict`, or anything else of tensors, numbers, text, lists and dictionaries."""
+        """Write weights.pt: a `state_dict`, or tensors, numbers, text, lists and dictionaries."""
         import torch
 
         buffer = io.BytesIO()
@@ -192,7 +192,7 @@ class Job(Task):
             ) from None
 
     def restore(self, network: "nn.Module") -> "nn.Module":
-        """Give a network the state that `save` wrote; raise UserError where it is of another network."""
+        """Give a network the saved state; raise UserError where that is of another network."""
         try:
             network.load_state_dict(self.saved())
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:

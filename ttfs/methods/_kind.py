@@ -1,4 +1,4 @@
-"""What every kind of classifier says of itself, and does."""
+"""The members that every kind of classifier has."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 class Kind:
     """One kind of classifier: a subclass in `methods/<kind>.py`.
 
-    The module is read whenever kinds are listed, so it imports torch and other heavy packages inside functions only.
+    The module is read whenever kinds are listed, so it imports torch and other heavy packages
+    inside functions only.
     """
 
     title: ClassVar[str] = ""
     """Its name in the docs."""
     Options: ClassVar[type[Options]] = Options
-    """Its keys. A key `source` makes it start from another method's network; a block `train` has the keys of `Train`,
-    and what is null there is taken from the data set; a block `check` is of the evaluation alone."""
+    """Its keys. A key `source` makes it start from another method's network; a block `train` has
+    the keys of `Train`, and null there takes the value of the data set; a block `check` belongs to
+    the evaluation alone.
+    """
     uses_model: ClassVar[bool] = True
     """Whether it needs a model of the grid; a support vector machine does not."""
     deployable: ClassVar[bool] = False
@@ -35,8 +38,14 @@ class Kind:
     def check(self, options: Mapping[str, Any], where: str) -> None:
         """Raise UserError, which begins with `where`, for options that do not go together."""
 
+    def try_out(self, network: Any, items: Any) -> None:
+        """Raise UserError if the method cannot work with a network of the grid, of random weights.
+
+        `items` [2, ...] are two random inputs on [0, 1]. Called before anything is trained.
+        """
+
     def make(self, job: "Job") -> None:
-        """Build or convert, and train if the options say so: write weights.pt, and curve.csv of a training."""
+        """Build or convert, train if the options say so, and write weights.pt and curve.csv."""
         raise NotImplementedError
 
     def load(self, job: "Job") -> Any:
@@ -44,7 +53,9 @@ class Kind:
         raise NotImplementedError
 
     def evaluate(self, job: "Job") -> list["Row"]:
-        """Return the rows of the record, measured on the whole test split; raise UserError where a check fails."""
+        """Return the rows of the record, measured on the whole test split; raise UserError where a
+        check fails.
+        """
         raise NotImplementedError
 
     def deploy(self, job: "Job") -> list["Row"]:

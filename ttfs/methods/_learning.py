@@ -1,4 +1,4 @@
-"""Training of a cell's network, told to the terminal, to the log and to MLflow as it goes."""
+"""Training of a cell's network, reported to the terminal, the log and MLflow epoch by epoch."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

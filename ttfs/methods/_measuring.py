@@ -1,4 +1,4 @@
-"""What is measured of networks, on the whole test split, and when a TTFS network counts as exact."""
+"""Measurements of networks on the whole test split, and the check that a TTFS network is exact."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +33,7 @@ BATCH = 500
 
 @torch.no_grad()
 def answers(answer: Callable[[Tensor], Tensor | Seen], job: Job) -> Iterator[Seen]:
-    """Yield what a classifier answers for each batch of the test split, on the CPU.
+    """Yield the answers of a classifier for each batch of the test split, on the CPU.
 
     `answer` maps items [N, ...] to logits, or to a `Seen` whose labels are still to be filled in.
     """
@@ -46,14 +46,16 @@ def answers(answer: Callable[[Tensor], Tensor | Seen], job: Job) -> Iterator[See
 
 
 def test_accuracy(answer: Callable[[Tensor], Tensor], job: Job) -> float:
-    """Return the accuracy in percent of what maps items [N, ...] to logits."""
+    """Return the accuracy in percent of a function from items [N, ...] to logits."""
     seen = list(answers(answer, job))
     logits, labels = torch.cat([s.logits for s in seen]), torch.cat([s.labels for s in seen])
     return accuracy(logits, labels)
 
 
 def trained(job: Job) -> dict[str, float]:
-    """Return the epoch that a training kept and its validation accuracy; nothing where nothing was trained."""
+    """Return the epoch that a training kept and its validation accuracy; nothing where nothing was
+    trained.
+    """
     curve = job.curve()
     return kept_epoch(curve, job.options["train"]["select"]) if curve else {}
 
@@ -67,7 +69,9 @@ def measure_relu(network: nn.Module, job: Job) -> list[Row]:
 
 
 def measure_spiking(snn: SpikingNetwork, reference: nn.Module, job: Job) -> list[Row]:
-    """Return the rows of a TTFS network; raise UserError where it is outside the tolerances of its `check`."""
+    """Return the rows of a TTFS network; raise UserError where it is outside the tolerances of its
+    `check`.
+    """
     snn, reference = snn.to(job.device).eval(), reference.to(job.device).eval()
     facts = {
         "latency": snn.latency,
@@ -118,7 +122,9 @@ def _simulated(snn: SpikingNetwork, limits: Mapping[str, Any], job: Job) -> Iter
 def simulation_errors(
     snn: SpikingNetwork, simulation: Simulation, items: Tensor
 ) -> dict[str, float]:
-    """Return {layer: largest difference of closed form and simulator, in tau_c}; silence counts as a spike at t_max."""
+    """Return {layer: largest difference of closed form and simulator, in tau_c}; silence counts as
+    a spike at t_max.
+    """
     logits, charges = snn.charges(items)
     errors = {OUTPUT: (simulation.logits - logits).abs().max().item()}
     for name, times in simulation.spike_times.items():
@@ -134,7 +140,9 @@ def check_logits(
     snn: SpikingNetwork,
     job: Job,
 ) -> None:
-    """Raise UserError, with the layer named where it can be, where the TTFS network is not its reference network."""
+    """Raise UserError, with the layer named where it can be, where the TTFS network is not its
+    reference network.
+    """
     difference, limit = found["logit_difference"], limits["logit_difference"]
     if difference <= limit and found["agreement"] >= limits["agreement"]:
         return
@@ -150,7 +158,7 @@ def check_logits(
             (name for name, value in worst.items() if value > limit),
             max(worst, key=worst.__getitem__),
         )
-        where = f"; first off is layer {name}, by {worst[name]:.1e}"
+        where = f"; the first layer that differs is {name}, by {worst[name]:.1e}"
     raise UserError(
         f"not the ReLU network: logits differ by {difference:.1e} of the largest (tolerance {limit:.0e}), agreement "
         f"is {found['agreement']:.2f} %{where}; if its window clips strong activations, raise headroom"

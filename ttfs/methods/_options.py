@@ -1,7 +1,7 @@
 """Options of methods: one place for each key, its range, default and description.
 
-The JSON schema that files are checked against, the one for editors and the tables of keys in the docs are made from
-these classes.
+The JSON schema that files are checked against, the one for editors and the tables of keys in the
+docs are made from these classes.
 """
 
 from collections.abc import Mapping
@@ -34,16 +34,21 @@ class TorchOptions(Options):
 class Train(Options):
     """Training with cross-entropy."""
 
-    optimizer: Literal["adam", "sgd"] = Field(description="SGD with classical momentum")
-    learning_rate: float = Field(gt=0, le=1e6, description="At the start")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        description="SGD with classical momentum; adamw takes weights down by themselves, not by their gradients"
+    )
+    learning_rate: float = Field(
+        gt=0, le=1e6, description="At the start; of schedule one-cycle the largest"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD")
     weight_decay: float = Field(
         0.0, ge=0, le=1e6,
         description="L2 penalty on weights; biases and the scales of batch norm are spared",
     )  # fmt: skip
-    schedule: Literal["cosine", "constant", "exponential"] = Field(
+    schedule: Literal["cosine", "constant", "exponential", "one-cycle"] = Field(
         "cosine",
-        description="Learning rate over the steps; cosine falls to zero, exponential by decay each epoch",
+        description="Learning rate over the steps; cosine falls to zero, exponential by decay each epoch, one-cycle "
+        "rises from 1/25 for three tenths of the steps and falls to zero",
     )
     decay: float = Field(0.9, gt=0, le=1, description="Of the exponential schedule")
     epochs: int | None = Field(
@@ -89,7 +94,7 @@ class SpikingTrain(Train):
 
 
 class Check(Options):
-    """When a TTFS network counts as exact; of the evaluation alone."""
+    """Tolerances within which a TTFS network counts as exact; for the evaluation alone."""
 
     logit_difference: float = Field(
         1.0e-4, gt=0,
@@ -109,7 +114,7 @@ class Check(Options):
 
 
 def schema(kind: str, title: str, options: type[Options]) -> dict[str, Any]:
-    """Return the JSON schema of the files of a kind: its options, and the words that each method has."""
+    """Return the JSON schema of the files of a kind: its options, and keys that all methods have."""
     own = options.model_json_schema()
     blocks = own.pop("$defs", {})
     properties = {

@@ -1,4 +1,6 @@
-"""TTFS networks of α1 neurons, whose slope at threshold depends on their weights (Stanojevic et al. 2023)."""
+"""TTFS networks of α1 neurons, whose slope at threshold depends on their weights (Stanojevic et al.
+2023).
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -11,13 +13,15 @@ from ttfs.methods.b1 import B1
 
 
 class Alpha1(B1):
-    """Mapped exactly from a ReLU network, trained in the spike-time domain, or both; each neuron spikes once."""
+    """Mapped exactly from a ReLU network, trained in the spike-time domain, or both; each neuron
+    spikes once.
+    """
 
     title = "TTFS network of α1 neurons"
     deployable = False  # it needs a spike of every neuron, which no chip here guarantees
 
     class Options(B1.Options):
-        """As of B1 neurons, and how currents are drawn."""
+        """Those of B1 neurons, and how currents are drawn."""
 
         initialization: Literal["mapped", "drawn"] = Field(
             "mapped",
@@ -25,7 +29,7 @@ class Alpha1(B1):
         )
 
     def check(self, options: Mapping[str, Any], where: str) -> None:
-        """Refuse a network that comes from nowhere, and one that is both mapped and drawn."""
+        """Refuse a method without source and training, and one that both maps and draws."""
         super().check(options, where)
         if options["initialization"] == "drawn" and options["source"] is not None:
             raise UserError(

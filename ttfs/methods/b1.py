@@ -42,15 +42,21 @@ class B1(Kind):
         )
 
     def starts_from(self, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the ReLU network, which is mapped, and, for a training that goes on, its own kind."""
+        """Return `relu`, which is mapped, and, where there is a training, this kind, which is
+        fine-tuned.
+        """
         return ("relu", self.name) if options.get("train") else ("relu",)
 
     def check(self, options: Mapping[str, Any], where: str) -> None:
-        """Refuse a network that comes from nowhere."""
+        """Refuse a method without source and training."""
         if options["source"] is None and options["train"] is None:
             raise UserError(
                 f"{where}: give source, train, or both: a network is mapped, trained, or both"
             )
+
+    def try_out(self, network: Any, items: Any) -> None:
+        """Refuse a network that cannot be mapped."""
+        self._convert(network, items, (0.0, 1.0))
 
     def make(self, job: Job) -> None:
         """Map or draw the network, and train it if the options say so."""
@@ -63,7 +69,7 @@ class B1(Kind):
         job.say(f"{len(snn.layers)} hidden layers, latency {snn.latency:.2f} tau_c")
 
     def load(self, job: Job):
-        """Return the network; its graph follows from the ReLU network, weights and windows from the checkpoint."""
+        """Return the network: the graph of the ReLU network, weights and windows as saved."""
         import torch
 
         data = job.data
@@ -71,7 +77,7 @@ class B1(Kind):
         return job.restore(self._convert(job.build(), any_item, data.input_range)).eval()
 
     def evaluate(self, job: Job) -> list[Row]:
-        """Return what is measured, once the network was compared with its ReLU network and the simulator."""
+        """Return the rows, after a comparison with the reference network and the simulator."""
         from ttfs.methods._measuring import measure_spiking
         from ttfs.snn import reference_network
 
@@ -81,7 +87,7 @@ class B1(Kind):
         return measure_spiking(snn, reference, job)
 
     def deploy(self, job: Job) -> list[Row]:
-        """Return what is measured of the network on a chip."""
+        """Return the rows of the network on a chip."""
         from ttfs.methods._deploying import deploy_spiking
 
         return deploy_spiking(self.load(job), job)

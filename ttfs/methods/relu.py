@@ -1,4 +1,4 @@
-"""ReLU networks: what TTFS networks are compared with, and come from."""
+"""ReLU networks: TTFS networks are mapped from them and compared with them."""
 
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind

@@ -1,7 +1,7 @@
 """Metrics, one module each, found by its file; `docs/metrics/` works an example of each by hand.
 
-A module holds `METRICS`, the names and looks of its numbers, the functions with their formulas, and, where the number
-is gathered over a test set, a `Meter`. Reading the metrics imports no torch.
+A module holds `METRICS`, the names and looks of its numbers, the functions with their formulas,
+and, where the number is gathered over a test set, a `Meter`. Reading the metrics imports no torch.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,6 +19,7 @@ from ttfs.metrics.synapses import fan_out, multiply_accumulates, synaptic_operat
 __all__ = [
     "METRICS",
     "Meter",
+    "Meters",
     "Metric",
     "Seen",
     "Subject",
@@ -45,18 +46,35 @@ METRICS: dict[str, Metric] = {
 """Every metric that a record may hold, in the order of the tables."""
 
 
+class Meters:
+    """All meters that a classifier has something for: they look at each batch, and give rows at the end."""
+
+    def __init__(self, subject: Subject):
+        self.subject = subject
+        self._meters: list[Meter] | None = None
+
+    def update(self, seen: Seen) -> None:
+        """Add one batch of a test set."""
+        if self._meters is None:
+            offered = _offered(self.subject, seen)
+            self._meters = [kind(self.subject) for kind in _meters() if kind.needs <= offered]
+        for meter in self._meters:
+            meter.update(seen)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of all meters, and the facts."""
+        for meter in self._meters or ():
+            yield from meter.rows()
+        for name, value in self.subject.facts.items():
+            yield {"metric": name, "value": value}
+
+
 def measure(subject: Subject, batches: Iterable[Seen]) -> Iterator[dict[str, Any]]:
     """Yield the rows of all meters that the classifier has something for, over the batches of a test set."""
-    meters: list[Meter] | None = None
+    meters = Meters(subject)
     for seen in batches:
-        if meters is None:
-            meters = [kind(subject) for kind in _meters() if kind.needs <= _offered(subject, seen)]
-        for meter in meters:
-            meter.update(seen)
-    for meter in meters or ():
-        yield from meter.rows()
-    for name, value in subject.facts.items():
-        yield {"metric": name, "value": value}
+        meters.update(seen)
+    yield from meters.rows()
 
 
 def _meters() -> Iterator[type[Meter]]:

@@ -29,8 +29,8 @@ def accuracy(logits: "Tensor", labels: "Tensor") -> float:
 class Accuracy(Meter):
     """Accuracy over all items, for each class (its recall), and the confusion matrix.
 
-    `confusion` has a row for each pair of class and answer that occurs: how many items of `class` were given the
-    answer `predicted`.
+    `confusion` has a row for each pair of class and answer that occurs: how many items of `class`
+    were given the answer `predicted`.
     """
 
     def __init__(self, subject: Subject):

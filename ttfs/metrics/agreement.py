@@ -20,8 +20,9 @@ METRICS = (
 def agreement(logits: "Tensor", reference: "Tensor") -> float:
     """Return the share of items, in percent, for which both networks answer the same class.
 
-    100 / N * sum over items of [argmax of logits = argmax of reference]; both [N, classes]. It says whether a
-    mapping is faithful, which equal accuracies do not: two networks can be wrong on different items.
+    100 / N * sum over items of [argmax of logits = argmax of reference]; both [N, classes]. It says
+    whether a mapping is faithful, which equal accuracies do not: two networks can be wrong on
+    different items.
 
     >>> from torch import tensor
     >>> agreement(tensor([[2.0, 1.0], [0.0, 1.0]]), tensor([[5.0, 3.0], [1.0, 0.0]]))
@@ -31,7 +32,9 @@ def agreement(logits: "Tensor", reference: "Tensor") -> float:
 
 
 class Agreement(Meter):
-    """Agreement with the reference network, and max |logit - reference| / max |reference| over all items."""
+    """Agreement with the reference network, and max |logit - reference| / max |reference| over all
+    items.
+    """
 
     needs = frozenset(("reference",))
 

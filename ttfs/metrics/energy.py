@@ -7,10 +7,13 @@ from ttfs.metrics.metric import Meter, Metric, Seen, Subject
 from ttfs.metrics.synapses import synaptic_operations
 
 ADD_ENERGY = 0.9
-"""Energy of a 32-bit floating-point addition in 45 nm CMOS at 0.9 V, in pJ (Horowitz, ISSCC 2014)."""
+"""Energy of a 32-bit floating-point addition in 45 nm CMOS at 0.9 V, in pJ (Horowitz, ISSCC 2014).
+"""
 
 MULTIPLY_ENERGY = 3.7
-"""Energy of a 32-bit floating-point multiplication in 45 nm CMOS at 0.9 V, in pJ (Horowitz, ISSCC 2014)."""
+"""Energy of a 32-bit floating-point multiplication in 45 nm CMOS at 0.9 V, in pJ (Horowitz, ISSCC
+2014).
+"""
 
 METRICS = (
     Metric("synaptic_operations", "Synaptic operations", "per item", ",.0f", "lower", place=70),
@@ -22,7 +25,8 @@ METRICS = (
 def spiking_energy(operations: float) -> float:
     """Return the energy of synaptic operations in nJ: operations x 0.9 pJ, an addition each.
 
-    An estimate from operation costs alone (Horowitz, ISSCC 2014, 45 nm): memory, neurons and leakage are not in it.
+    An estimate from operation costs alone (Horowitz, ISSCC 2014, 45 nm): memory, neurons and
+    leakage are not in it.
 
     >>> spiking_energy(100_000)
     90.0
@@ -31,7 +35,8 @@ def spiking_energy(operations: float) -> float:
 
 
 def dense_energy(operations: float) -> float:
-    """Return the energy of multiply-accumulates in nJ: operations x (3.7 + 0.9) pJ. See `spiking_energy`.
+    """Return the energy of multiply-accumulates in nJ: operations x (3.7 + 0.9) pJ. See
+    `spiking_energy`.
 
     >>> round(dense_energy(1000), 3)
     4.6

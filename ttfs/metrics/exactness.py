@@ -1,4 +1,6 @@
-"""Exactness: how far the closed form is from the event-driven simulator. Facts, which the kind's check measures."""
+"""Exactness: how far the closed form is from the event-driven simulator. Facts, which the kind's
+check measures.
+"""
 
 from ttfs.metrics.metric import Metric
 

@@ -1,4 +1,4 @@
-"""What a metric is, and what a meter sees."""
+"""A metric, the answers that a meter sees, and the meter."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Metric:
 
 @dataclass
 class Seen:
-    """What a classifier answered for one batch."""
+    """The answers of a classifier for one batch."""
 
     labels: "Tensor"
     """Classes, int64 [N]."""
@@ -42,7 +42,9 @@ class Seen:
     reference: "Tensor | None" = None
     """Logits [N, classes] of the network that it should equal."""
     fired: "Mapping[str, Tensor] | None" = None
-    """{population: spikes of each neuron [N, ...]}, whether (bool) or how many; pools for synapses with them."""
+    """{population: spikes of each neuron [N, ...]}, whether (bool) or how many; pools for synapses
+    with them.
+    """
 
 
 @dataclass
@@ -59,10 +61,10 @@ class Subject:
 
 
 class Meter:
-    """Adds up what is seen over the batches of a test set, and gives rows at the end."""
+    """Adds up the batches of a test set, and gives rows at the end."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What must be there for it: "reference", "fired", "fan_out"."""
+    """The fields it needs: "reference", "fired", "fan_out"."""
 
     def __init__(self, subject: Subject):
         self.subject = subject

@@ -14,12 +14,15 @@ METRICS = (
 
 
 def score(row: Mapping[str, float]) -> tuple[float, float]:
-    """Return what the best epoch has the largest of: validation accuracy, and among equals the lower validation loss."""
+    """Return what the best epoch has the largest of: validation accuracy, and among equals the
+    lower validation loss.
+    """
     return row["validation_accuracy"], -row["validation_loss"]
 
 
 def kept_epoch(rows: Sequence[Mapping[str, float]], select: str) -> dict[str, float]:
-    """Return the number and validation accuracy of the epoch that `select` ("best" or "last") keeps of a curve.
+    """Return the number and validation accuracy of the epoch that `select` ("best" or "last") keeps
+    of a curve.
 
     >>> kept_epoch([{"epoch": 1.0, "validation_accuracy": 97.0, "validation_loss": 0.1}], "best")
     {'best_validation_accuracy': 97.0, 'best_epoch': 1.0}

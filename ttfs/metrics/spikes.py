@@ -17,11 +17,12 @@ METRICS = (
 
 
 def spikes_per_neuron(snn: "SpikingNetwork", images: "Tensor") -> float:
-    """Return spikes / neurons over the hidden layers, before pooling, as a mean over images [N, ...].
+    """Return spikes / neurons over the hidden layers, before pooling, as a mean over images [N,
+    ...].
 
-    Input pixels and the output layer, which does not spike, are left out (as in Stanojevic et al. 2024). A TTFS neuron
-    spikes at most once an image, so the value lies on [0, 1]; in an α1 network it is 1, for silence there is a spike at
-    t_max.
+    Input pixels and the output layer, which does not spike, are left out (as in Stanojevic et al.
+    2024). A TTFS neuron spikes at most once an image, so the value lies on [0, 1]; in an α1 network
+    it is 1, for silence there is a spike at t_max.
 
     >>> import ttfs
     >>> from torch import nn, tensor

@@ -21,4 +21,12 @@ METRICS = (
         in_summary=False,
         place=180,
     ),
-)
+    Metric(
+        "surrogate_gain", "Gain of the gradient per layer", "", ".3g", in_summary=False, place=190
+    ),
+    Metric("critical_alpha", "Critical alpha", "", ".3g", in_summary=False, place=200),
+    Metric(
+        "rate_error", "Error of rates, share of activations", "", ".2e", "lower",
+        in_summary=False, place=210,
+    ),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Synaptic operations: what spikes set off at the synapses, and what the dense ReLU network computes."""
+"""Synaptic operations of spikes, and multiply-accumulates of the dense ReLU network."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,9 +15,9 @@ METRICS = ()
 def fan_out(snn: "SpikingNetwork") -> "dict[str, Tensor]":
     """Return {population: synapses that leave each of its neurons [...]}, in float64.
 
-    Populations are the input, the hidden layers and what their pools let pass. Synapses of weight zero and those that
-    a border cuts off do not count; each target counts once, also if reached through an average pool; a residual sum is
-    one synapse.
+    Populations are the input, the hidden layers and what their pools let pass. Synapses of weight
+    zero and those that a border cuts off do not count; each target counts once, also if reached
+    through an average pool; a residual sum is one synapse.
     """
     import numpy as np
     import torch
@@ -49,8 +49,9 @@ def fan_out(snn: "SpikingNetwork") -> "dict[str, Tensor]":
 def synaptic_operations(fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Tensor]") -> "Tensor":
     """Return the synaptic operations [N] of each image: sum over spikes of their fan-out.
 
-    Takes which neurons spiked, `snn.fired` of the charges of `snn.charges(images, pooled=True)`, and the counts of
-    `fan_out(snn)`. Input spikes count, for their synapses work too; a spike that a pool holds back reaches no synapse.
+    Takes which neurons spiked, `snn.fired` of the charges of `snn.charges(images, pooled=True)`,
+    and the counts of `fan_out(snn)`. Input spikes count, for their synapses work too; a spike that
+    a pool holds back reaches no synapse.
 
     >>> from torch import tensor
     >>> synaptic_operations({"input": tensor([[True, False], [True, True]])}, {"input": tensor([3.0, 4.0])}).tolist()
@@ -66,7 +67,8 @@ def synaptic_operations(fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Te
 
 
 def multiply_accumulates(snn: "SpikingNetwork") -> int:
-    """Return the multiply-accumulates that an item costs the reference network: weights x positions, over all layers.
+    """Return the multiply-accumulates that an item costs the reference network: weights x
+    positions, over all layers.
 
     Zero weights and padding count, for a dense computation multiplies by them too.
 

@@ -1,4 +1,4 @@
-"""ReLU networks, one YAML file each: in the field's notation, torchvision's, or imported."""
+"""ReLU networks, one YAML file each: in the field's notation, residual, torchvision's, or imported."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,10 @@ def build(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> "n
         from ttfs.models.torchvision_networks import build_by_name
 
         return build_by_name(config, shape, classes)
+    if "residual" in config:
+        from ttfs.models.residual import build_residual
+
+        return build_residual(config, shape, classes)
     if "module" in config:
         from ttfs.models.imported import build_imported
 

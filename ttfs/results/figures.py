@@ -16,18 +16,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from ttfs.config import Cell, Grid, value_at
+from ttfs.config import NO_MODEL, Cell, Grid, value_at
 from ttfs.files import atomic_write
 from ttfs.metrics import METRICS
-from ttfs.results.frame import Results, cells, chip_of, layers, on_hardware, std
+from ttfs.results.frame import Results, cells, chip_of, layers, on_hardware, std, steps, summary
 from ttfs.results.record import Record, read_curve
 from ttfs.results.sparsity import PENALTIES, trade_off
 
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
-"""Okabe and Ito's palette: told apart in every common kind of color blindness."""
+"""Okabe and Ito's palette: distinct in every common kind of color blindness."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+DASHES: list[Any] = [":", "-.", (0, (1, 3)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 DEEPEST = 15.0
-"""Points below the best accuracy that figures of hardware show; what is below is off the panel."""
+"""Figures of hardware show accuracies down to so many points below the best one."""
 MOMENTS: dict[tuple[str, bool], tuple[str, dict[str, Any]]] = {
     ("ttfs", False): (
         "TTFS, as mapped",
@@ -57,7 +58,7 @@ STYLE: dict[Any, Any] = {
 def write(results: Results, folder: Path) -> None:
     """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
 
-    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg`` and ``pareto.svg``, and
+    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg``, ``pareto.svg``, ``cost.svg`` and
     ``training-curves.svg`` from the ``curve.csv`` beside each record.
     """
     grid = results.grid
@@ -70,28 +71,36 @@ def write(results: Results, folder: Path) -> None:
             "sparsity": sparsity(curve, cell_table, grid.reference),
             "hardware": hardware(hardware_table, axes_of(grid)),
             "pareto": pareto(hardware_table),
+            "cost": cost(steps(results), summary(results, cell_table), grid.reference),
             "training-curves": training_curves(_curves(results.of("networks"))),
         }.items():
             atomic_write(folder / f"{name}.svg", svg(figure))
 
 
 def accuracy_by_spikes(cell_table: pd.DataFrame, reference: str) -> Figure:
-    """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std, networks without spikes as lines."""
+    """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std.
+
+    The reference, and classifiers that use no model, are lines at their mean accuracy.
+    """
     cell_table = cell_table.reindex(
         columns=cell_table.columns.union(["accuracy", "spikes_per_neuron"], sort=False)
     )
-    color = _assign(COLORS, cell_table["model"])
+    uses_model = cell_table["model"] != NO_MODEL
+    color = _assign(COLORS, cell_table.loc[uses_model, "model"])
+    dashes = _assign(DASHES, cell_table.loc[~uses_model, "method"]) | {reference: "--"}
     spiking = cell_table["spikes_per_neuron"].notna()
     marker = _assign(MARKERS, cell_table.loc[spiking, "method"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for (model, method), group in panel.groupby(["model", "method"]):
             if method not in marker:
-                if method != reference:
-                    continue
-                axes.axhline(
-                    group["accuracy"].mean(), color=color[model], linestyle="--", linewidth=1
-                )
+                if method in dashes:
+                    axes.axhline(
+                        group["accuracy"].mean(),
+                        color=color.get(model, "0.3"),
+                        linestyle=dashes[method],
+                        linewidth=1,
+                    )
                 continue
             x, y = group["spikes_per_neuron"], group["accuracy"]
             look: dict[str, Any] = {
@@ -114,8 +123,72 @@ def accuracy_by_spikes(cell_table: pd.DataFrame, reference: str) -> Figure:
         axes.set_ylabel("Test accuracy [%]")
         axes.margins(0.15)
 
-    line = Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{reference} (mean)")
-    return _panels(cell_table[cell_table["status"] == "ok"], draw, [*_keys(color, marker), line])
+    lines = [
+        Line2D([], [], color="0.3", linestyle=dash, linewidth=1, label=f"{method} (mean)")
+        for method, dash in dashes.items()
+    ]
+    return _panels(cell_table[cell_table["status"] == "ok"], draw, [*_keys(color, marker), *lines])
+
+
+COSTS = ("spikes_per_neuron", "synaptic_operations")
+
+
+def cost(step_table: pd.DataFrame, summary_table: pd.DataFrame, reference: str) -> Figure:
+    """Test error by spikes per neuron and by synaptic operations, a row for a data set and model.
+
+    Networks of many time steps are curves over their number, where they are at most DEEPEST points
+    below the best; TTFS networks are points.
+    """
+    blocks = list(step_table.groupby(["dataset", "model"], sort=False))
+    if not blocks:
+        return _panels(step_table, lambda axes, panel: None, [])
+    spiking = summary_table["spikes_per_neuron_mean"].notna()
+    curves = step_table["method"].unique()
+    points = summary_table[spiking & ~summary_table["method"].isin(curves)]
+    color = _assign(COLORS, pd.Series([*curves, *points["method"].unique()]))
+    figure = Figure(figsize=(7.6, 2.7 * len(blocks) + 0.7), layout="constrained")
+    panels = figure.subplots(len(blocks), 2, squeeze=False)
+    for row, ((dataset, model), table) in zip(panels, blocks, strict=True):
+        own = points[(points["dataset"] == dataset) & (points["model"] == model)]
+        of_block = (summary_table["dataset"] == dataset) & (summary_table["model"] == model)
+        ann = summary_table[of_block & (summary_table["method"] == reference)]
+        for axes, name in zip(row, COSTS, strict=True):
+            near = table[table["accuracy_mean"] > table["accuracy_mean"].max() - DEEPEST]
+            _draw_cost(axes, name, near, own, color)
+            error = 100.0 - ann["accuracy_mean"].mean()
+            axes.axhline(error, color="0.3", linestyle="--", linewidth=1)
+        row[0].set_title(f"{dataset}, {model}", loc="left", fontweight="bold")
+        row[0].set_ylabel("Test error [%]")
+    keys = [Line2D([], [], color=color[m], marker=".", label=m) for m in curves]
+    stars: dict[str, Any] = {"marker": "*", "markersize": 9, "linestyle": "none"}
+    keys += [Line2D([], [], color=color[m], label=m, **stars) for m in points["method"].unique()]
+    keys.append(
+        Line2D([], [], color="0.3", linestyle="--", linewidth=1, label=f"{reference} (mean)")
+    )
+    figure.legend(handles=keys, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_cost(
+    axes: Axes, name: str, table: pd.DataFrame, points: pd.DataFrame, color: Mapping[str, str]
+) -> None:
+    """Curves over the time steps, each labelled at its first and last, and points."""
+    for method, curve in table.groupby("method", sort=False):
+        curve = curve[curve[f"{name}_mean"] > 0].sort_values("step")
+        x, y = curve[f"{name}_mean"], 100.0 - curve["accuracy_mean"]
+        axes.plot(x, y, color=color[method], marker=".", linewidth=1)
+        for place in {0, len(curve) - 1}:
+            at = (x.iloc[place], y.iloc[place])
+            axes.annotate(str(curve["step"].iloc[place]), at, fontsize=6, annotation_clip=True)
+    for method, group in points.groupby("method", sort=False):
+        x, y = group[f"{name}_mean"], 100.0 - group["accuracy_mean"]
+        axes.plot(x, y, color=color[method], marker="*", markersize=11, linestyle="none")
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    axes.set_xlabel(METRICS[name].label)
 
 
 def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
@@ -145,7 +218,9 @@ def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
 
 
 def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame, reference: str) -> Figure:
-    """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set; operating points ringed."""
+    """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set;
+    operating points ringed.
+    """
     color = _assign(COLORS, table["model"])
     marker = {
         name: MARKERS[place] for place, name in enumerate(PENALTIES) if (table[name] > 0).any()
@@ -189,7 +264,7 @@ def sparsity(table: pd.DataFrame, cell_table: pd.DataFrame, reference: str) -> F
 
 
 class Axis(NamedTuple):
-    """Chips that differ in one number: its key, what they share, and {value: id of the chip} by rising value."""
+    """Chips that differ in one number: its key, the rest of their ids, {value: id} by value."""
 
     key: str
     shared: str
@@ -197,7 +272,9 @@ class Axis(NamedTuple):
 
 
 def axes_of(grid: Grid) -> list[Axis]:
-    """Return the axes of a grid's hardware: sets of two or more chips that differ in one varied number alone."""
+    """Return the axes of a grid's hardware: sets of two or more chips that differ in one varied
+    number alone.
+    """
     chips = {chip_of(name)[0]: point.config for name, point in grid.hardware.items()}
     found: dict[tuple[str, str], dict[float, str]] = {}
     for key in grid.varied["hardware"]:
@@ -213,7 +290,9 @@ def axes_of(grid: Grid) -> list[Axis]:
 
 
 def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
-    """Accuracy by level, a panel for each axis, four in a row, and a block of rows for each data set."""
+    """Accuracy by level, a panel for each axis, four in a row, and a block of rows for each data
+    set.
+    """
     datasets = sorted(set(table["dataset"])) if axes_ else []
     if not datasets:
         return _panels(table.head(0), lambda axes, panel: None, [])
@@ -268,7 +347,7 @@ def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, color: Mapping[str, 
 
 
 def pareto(table: pd.DataFrame) -> Figure:
-    """Accuracy by time steps until the answer, colored by spikes per neuron; ringed is what no other one beats."""
+    """Accuracy by time steps until the answer, colored by spikes per neuron; the best are ringed."""
     table = table.reindex(
         columns=table.columns.union(["time_steps_mean", "spikes_per_neuron_mean"], sort=False)
     )
@@ -318,7 +397,7 @@ def pareto(table: pd.DataFrame) -> Figure:
 
 
 def _beaten(panel: pd.DataFrame) -> pd.Series:
-    """Which points another one equals or betters in accuracy, time steps and spikes, and betters in one."""
+    """Which points another one equals in accuracy, time steps and spikes, and beats in one."""
     values = panel[["accuracy_mean", "time_steps_mean", "spikes_per_neuron_mean"]].to_numpy() * [
         -1.0,
         1.0,
@@ -359,7 +438,7 @@ def _curves(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _assign(looks: Sequence[str], names: pd.Series) -> dict[str, str]:
+def _assign(looks: Sequence[Any], names: pd.Series) -> dict[str, Any]:
     return {name: looks[place % len(looks)] for place, name in enumerate(sorted(set(names)))}
 
 
@@ -378,7 +457,9 @@ def _keys(color: Mapping[str, str], marker: Mapping[str, str]) -> list[Line2D]:
 def _panels(
     table: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], None], keys: Sequence[Line2D]
 ) -> Figure:
-    """One panel for each data set of the table, at most three in a row, and one legend below all of them."""
+    """One panel for each data set of the table, at most three in a row, and one legend below all of
+    them.
+    """
     groups = list(table.groupby("dataset"))
     columns = min(3, max(1, len(groups)))
     rows = max(1, math.ceil(len(groups) / columns))

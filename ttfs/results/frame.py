@@ -1,4 +1,6 @@
-"""From the records of a grid to tables of numbers: one way to gather them, one way to sum them up over seeds."""
+"""From the records of a grid to tables of numbers: one way to gather them, one way to sum them up
+over seeds.
+"""
 
 import math
 import statistics
@@ -32,13 +34,13 @@ DERIVED = {
 
 @dataclass(frozen=True)
 class Results:
-    """The records of a grid's cells, and what is said beside them."""
+    """The records of a grid's cells, and notes on them."""
 
     grid: Grid
     records: Sequence[Record]
     """Of networks, then of networks on hardware, then of studies; success before failure."""
     stale: dict[str, str] = field(default_factory=dict)
-    """{cell: why} of records that are not of today's configuration, code and data."""
+    """{cell: reason} of records whose configuration, code or data have changed."""
 
     def of(self, kind: str) -> list[Record]:
         """Return the records of "networks", "hardware" or "studies"."""
@@ -53,7 +55,7 @@ class Results:
 
 
 def collect(grid: Grid, store: Path = STORE) -> Results:
-    """Read the records of a grid from a store; those of the store of runs are compared with what is wanted today.
+    """Read the records of a grid from a store, and find those of a run that are out of date.
 
     Raises UserError if there is none, or if one cannot be read.
     """
@@ -75,7 +77,9 @@ def collect(grid: Grid, store: Path = STORE) -> Results:
 
 
 def long(records: Sequence[Record]) -> pd.DataFrame:
-    """Return a row for each row of the records that succeeded: ids, metric, value, and each dimension that occurs."""
+    """Return a row for each row of the records that succeeded: ids, metric, value, and each
+    dimension that occurs.
+    """
     rows = [
         {**record.ids, **row} for record in records if record.status == "ok" for row in record.rows
     ]
@@ -101,9 +105,11 @@ def wide(records: Sequence[Record], dims: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def over_seeds(table: pd.DataFrame, keys: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-    """Sum up over seeds: `n`, and for each metric mean and sample standard deviation, or the largest value.
+    """Sum up over seeds: `n`, and for each metric mean and sample standard deviation, or the
+    largest value.
 
-    A metric that one of the n seeds lacks gives nothing. Exact sums make the same bytes with each version of pandas.
+    A metric that one of the n seeds lacks gives nothing. Exact sums make the same bytes with each
+    version of pandas.
     """
     rows = []
     for key, group in table.groupby(list(keys), sort=False, dropna=False):
@@ -131,7 +137,7 @@ def std(values: Sequence[float] | pd.Series) -> float:
 
 
 def metric(name: str) -> Metric:
-    """Return what is known of a column's metric."""
+    """Return the metric of a column."""
     return DERIVED.get(name) or METRICS[name]
 
 
@@ -141,7 +147,9 @@ def metrics_of(table: pd.DataFrame) -> list[str]:
 
 
 def cells(results: Results) -> pd.DataFrame:
-    """One row a network: its ids, what varies, status, every metric that any has, error; the reference first."""
+    """One row a network: ids, varied keys, status, each metric that any has, error; reference
+    first.
+    """
     grid = results.grid
     networks = sorted(results.of("networks"), key=lambda record: _order(record, grid.reference))
     values = wide(networks)
@@ -158,8 +166,9 @@ def cells(results: Results) -> pd.DataFrame:
 def summary(results: Results, cell_table: pd.DataFrame) -> pd.DataFrame:
     """One row per data set, model and method, over the seeds that succeeded.
 
-    ``n`` of ``seeds`` cells succeeded, where ``seeds`` counts all seeds seen in the block of that data set and model.
-    ``accuracy_minus_reference`` is the difference to the same seed's reference, in percentage points.
+    ``n`` of ``seeds`` cells succeeded, where ``seeds`` counts all seeds seen in the block of that
+    data set and model. ``accuracy_minus_reference`` is the difference to the same seed's reference,
+    in percentage points.
     """
     grid = results.grid
     varied = [name for name in _column_names(grid) if name in cell_table]
@@ -179,7 +188,9 @@ def summary(results: Results, cell_table: pd.DataFrame) -> pd.DataFrame:
 
 
 def layers(results: Results) -> pd.DataFrame:
-    """One row per hidden layer of a spiking network, in order of depth, over the seeds that succeeded."""
+    """One row per hidden layer of a spiking network, in order of depth, over the seeds that
+    succeeded.
+    """
     table = wide(sorted(results.of("networks"), key=_plain_order), ["layer"])
     if table.empty:
         return pd.DataFrame(columns=[*ROW, "layer", "n", "neurons_mean", "spikes_per_neuron_mean"])
@@ -188,8 +199,18 @@ def layers(results: Results) -> pd.DataFrame:
     return over_seeds(table, [*ROW, "layer"], metrics_of(table))
 
 
+def steps(results: Results) -> pd.DataFrame:
+    """One row per network and number of time steps it has run, over the seeds that succeeded."""
+    table = wide(sorted(results.of("networks"), key=_plain_order), ["step"])
+    if table.empty:
+        return pd.DataFrame(columns=[*ROW, "step", "n", "accuracy_mean", "accuracy_std"])
+    return over_seeds(table, [*ROW, "step"], metrics_of(table))
+
+
 def classes(results: Results) -> pd.DataFrame:
-    """One row per class: the share of its test items that are answered right, over the seeds that succeeded."""
+    """One row per class: the share of its test items that are answered right, over the seeds that
+    succeeded.
+    """
     table = wide(sorted(results.of("networks"), key=_plain_order), ["class"])
     if table.empty:
         return pd.DataFrame(columns=[*ROW, "class", "n", "accuracy_mean", "accuracy_std"])
@@ -197,11 +218,12 @@ def classes(results: Results) -> pd.DataFrame:
 
 
 def on_hardware(results: Results) -> pd.DataFrame:
-    """One row for each network, chip, and kind of network on it ("ttfs", "relu"), over the seeds that succeeded.
+    """One row for each network, chip, and kind of network on it ("ttfs", "relu"), over the seeds
+    that succeeded.
 
-    A seed's accuracy is its mean over draws, `accuracy_std_of_draws` the sample standard deviation within a seed.
-    `accuracy_minus_ideal` is the difference to the same seed's ideal network, in points; `latency_cut` is the ideal
-    latency / latency.
+    A seed's accuracy is its mean over draws, `accuracy_std_of_draws` the sample standard deviation
+    within a seed. `accuracy_minus_ideal` is the difference to the same seed's ideal network, in
+    points; `latency_cut` is the ideal latency / latency.
     """
     grid, records = results.grid, results.of("hardware")
     ideal = {
@@ -260,7 +282,7 @@ def _same(table: pd.DataFrame, row: dict[str, Any], keys: Sequence[str]) -> pd.S
 def _column_names(grid: Grid, *nouns: str) -> list[str]:
     from ttfs.config import column
 
-    chosen = nouns or ("dataset", "method")
+    chosen = nouns or ("dataset", "model", "method")
     return [
         column(key) for noun in chosen for key in grid.varied[noun] if not key.startswith("tuning")
     ]

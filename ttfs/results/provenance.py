@@ -15,7 +15,9 @@ PACKAGES = ("ttfs", "torch", "torchvision", "numpy", "scikit-learn", "pytorch-li
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers of a stage come from. ``git_commit`` and ``git_dirty`` are None outside git."""
+    """Where the numbers of a stage come from. ``git_commit`` and ``git_dirty`` are None outside
+    git.
+    """
 
     versions: Mapping[str, str | None]
     git_commit: str | None
@@ -30,7 +32,9 @@ class Provenance:
 
     @classmethod
     def now(cls, device: str, threads: int, wall_seconds: float) -> Self:
-        """Return the provenance of numbers made now, by this code on this machine. Packages are asked, not imported."""
+        """Return the provenance of numbers made now, by this code on this machine. Packages are
+        asked, not imported.
+        """
         commit, dirty = git_state(Path(__file__).parent)
         return cls(
             versions={"python": platform.python_version()}
@@ -58,7 +62,9 @@ def processor() -> str:
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Return the commit checked out at a folder and whether tracked files differ from it; (None, None) outside git."""
+    """Return the commit checked out at a folder and whether tracked files differ from it; (None,
+    None) outside git.
+    """
     command = [
         "git",
         "-C",

@@ -1,10 +1,13 @@
-"""The record: one JSON file a cell, the one truth from which tables, figures and the MLflow store are made.
+"""The record: one JSON file a cell, the one truth from which tables, figures and the MLflow store
+are made.
 
-A record is provenance and rows. A row is one number: ``{metric, value, **dimensions}``, where dimensions tell the
-numbers of one metric apart: a layer, a class, a draw, a step. A cell's folder holds
+A record is provenance and rows. A row is one number: ``{metric, value, **dimensions}``, where
+dimensions tell the numbers of one metric apart: a layer, a class, a draw, a step. A cell's folder
+holds
 
 - ``made.json``: what `make` made, with checksums of weights.pt and curve.csv;
-- ``record.json`` where the cell succeeded, or ``failure.json`` where it did not: a failure is a result too;
+- ``record.json`` where the cell succeeded, or ``failure.json`` where it did not: a failure is a
+  result too;
 - ``history/``: earlier records of the cell.
 """
 
@@ -45,11 +48,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Made:
-    """What `make` left in a cell's folder. ``files`` maps each file's name to its SHA-256 and size."""
+    """The files that `make` left in a cell's folder: ``files`` is {name: SHA-256 and size}."""
 
     ids: Mapping[str, Any]
     digest: str
-    """Of configuration and code, the source's digest included."""
+    """Digest of configuration and code, that of the source included."""
     code: str
     config: Mapping[str, Any]
     data: str
@@ -68,11 +71,12 @@ class Made:
 
 @dataclass(frozen=True)
 class Record:
-    """What came out of a cell. With an ``error`` it is a failure.
+    """The result of a cell. With an ``error`` it is a failure.
 
-    ``config`` is the slice of the configuration that the numbers depend on. ``digests`` holds "stage" (configuration
-    and code), "code", "data" and "weights" (SHA-256 of the network it is about). ``provenance`` is told by stage.
-    Raises ValueError for a metric that `METRICS` does not know and for a value that is no finite number.
+    ``config`` is the slice of the configuration that the numbers depend on. ``digests`` holds
+    "stage" (configuration and code), "code", "data" and "weights" (SHA-256 of the network it is
+    about). ``provenance`` is {stage: provenance}. Raises ValueError for a metric that `METRICS`
+    does not know and for a value that is no finite number.
     """
 
     ids: Mapping[str, Any]
@@ -126,9 +130,9 @@ def name_of(ids: Mapping[str, Any]) -> str:
 def write(record: Record, folder: Path) -> Path:
     """Write a record into its cell's folder and return the file's path.
 
-    Success goes to ``record.json``; the record that was there moves to ``history/``, a failure record goes. A failure
-    goes to ``failure.json``, and a record of earlier code or configuration moves to ``history/`` as well.
-    Raises UserError if the folder cannot be written.
+    Success is written to ``record.json``, and a ``failure.json`` is removed; a failure is written
+    to ``failure.json``. An earlier record moves to ``history/``. Raises UserError if the folder
+    cannot be written.
     """
     keep_history(folder)
     if record.status == "ok":
@@ -156,7 +160,8 @@ def keep_history(folder: Path) -> None:
 def read(path: Path, name: str | None = None) -> Record:
     """Read one record; with a `name`, it must be that of the cell.
 
-    Raises UserError if the file is no record of this schema, was changed since it was written, or is of another cell.
+    Raises UserError if the file is no record of this schema, was changed since it was written, or
+    is of another cell.
     """
     content = _read_json(path, "record")
     try:
@@ -204,7 +209,7 @@ def file_entry(path: Path) -> dict[str, Any]:
 def damaged(
     folder: Path, files: Mapping[str, Mapping[str, Any]], closely: bool = False
 ) -> str | None:
-    """Return what is wrong with the files of a folder, None if they are as they were written.
+    """Return which file of a folder is missing or changed, None if all are as they were written.
 
     Sizes are compared; checksums too if `closely`.
     """
@@ -249,7 +254,7 @@ def curve_text(rows: Sequence[Mapping[str, float]]) -> str:
 
 
 def dimensions(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells a row from others of its metric."""
+    """Return the dimensions of a row: all keys but metric and value."""
     return {key: value for key, value in row.items() if key not in ("metric", "value")}
 
 
@@ -289,7 +294,7 @@ def _texts(provenance: Any) -> dict[str, Any]:
 
 
 def _sealed(content: dict[str, Any]) -> str:
-    """JSON text that ends in the checksum of what comes before."""
+    """JSON text that ends in the checksum of the text before it."""
     body = _dump(content)
     return body[:-2] + f',\n  "checksum": "{checksum(body.encode())}"\n}}\n'
 

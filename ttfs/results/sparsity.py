@@ -1,4 +1,4 @@
-"""The cost of silence: accuracy against spikes per neuron over strengths of a penalty on what neurons emit."""
+"""The cost of silence: accuracy against spikes per neuron over strengths of a penalty on spikes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +17,13 @@ ORDER = ["dataset", "model", *reversed(PENALTIES), "method"]
 
 
 def trade_off(results: Results, tolerance: float) -> pd.DataFrame:
-    """Return a row for each data set, model and trained spiking method, by rising strength of L1, then of L0.
+    """Return a row for each data set, model and trained spiking method, by rising strength of L1,
+    then of L0.
 
-    Means and sample standard deviations (divisor n - 1) over the n seeds that succeeded; accuracies in percent. The
-    `operating_point` is the method of the fewest spikes among those that raise the mean validation error of the
-    reference, 100 - accuracy, by no more than the share `tolerance`: labels of test items have no say in it.
+    Means and sample standard deviations (divisor n - 1) over the n seeds that succeeded; accuracies
+    in percent. The `operating_point` is the method of the fewest spikes among those that raise the
+    mean validation error of the reference, 100 - accuracy, by no more than the share `tolerance`:
+    labels of test items have no part in it.
     """
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in results.of("networks"):

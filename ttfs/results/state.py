@@ -1,7 +1,7 @@
-"""What of a grid is up to date: records against configuration, code and data as they are now.
+"""Which cells of a grid are up to date with the configuration, the code and the data of now.
 
-A cell is current if its files are whole and their digests are those that its stages would write today. Nothing else is
-asked: neither what a workflow engine remembers, nor the times of files.
+A cell is current if its files are whole and their digests are those that its stages would write
+now. Nothing else counts: neither the memory of a workflow engine nor the times of files.
 """
 
 import json
@@ -18,12 +18,12 @@ from ttfs.models.stamp import model_stamp
 from ttfs.results.record import RECORD, WEIGHTS, Made, Record, damaged, read, read_made
 
 DATA = ("ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
-"""What every stage gets from its job."""
+"""Modules behind the data, the model and the seeds that a job gives to each stage."""
 
 
 @dataclass(frozen=True)
 class Due:
-    """A stage that is to run, and why, in words."""
+    """A stage that is to run, and the reason in words."""
 
     stage: Stage
     reason: str
@@ -38,7 +38,9 @@ class Expected:
         self._stamps: dict[str, str | None] = {}
 
     def code(self, stage: Stage, cell: Cell | Study) -> str:
-        """Return the digest of the code behind a stage of a cell, that of an imported model included."""
+        """Return the digest of the code behind a stage of a cell, that of an imported model
+        included.
+        """
         if isinstance(cell, Study):
             kind = kind_of(self.grid.studies[cell.study])
             return code_digest(f"ttfs.studies.{kind}", *DATA)
@@ -50,7 +52,9 @@ class Expected:
         return digest if own is None else digest_of({}, digest, own)
 
     def digest(self, stage: Stage, cell: Cell | Study) -> str:
-        """Return the digest of configuration and code of a stage, and of all stages that it builds on."""
+        """Return the digest of configuration and code of a stage, and of all stages that it builds
+        on.
+        """
         if isinstance(cell, Study):
             return digest_of(self.grid.study_slice(cell), self.code("study", cell))
         if stage == "make":
@@ -78,7 +82,7 @@ class Expected:
 
 
 class State:
-    """What of a grid is due, from a look at its files."""
+    """The stages of a grid that are due, by its files."""
 
     def __init__(self, grid: Grid):
         self.grid = grid
@@ -87,7 +91,7 @@ class State:
 
     @cached_property
     def due(self) -> dict[tuple[Stage, Cell | Study], str]:
-        """{(stage, cell): why} of all that is to run, in the order of the grid."""
+        """{(stage, cell): reason} of each stage that is due, in the order of the grid."""
         found: dict[tuple[Stage, Cell | Study], str] = {}
         for cell in self.grid.cells:
             if reason := self.make_reason(cell):
@@ -136,7 +140,8 @@ class State:
         if isinstance(record, str):
             return record
         if record.digests.get("stage") != self.expected.digest("study", study):
-            return difference(record.config, self.grid.study_slice(study))
+            code = record.digests.get("code")
+            return self._change("study", study, record.config, code)
         stamp = self.expected.stamp(study)
         if stamp is not None and record.digests.get("stamp") not in (None, stamp):
             return "the files of its data set changed"
@@ -151,7 +156,7 @@ class State:
         except UserError as error:
             return _short(error)
         if made.digest != self.expected.digest("make", cell):
-            return difference(made.config, self.grid.make_slice(cell))
+            return self._change("make", cell, made.config, made.code)
         stamp = self.expected.stamp(cell)
         if stamp is not None and made.stamp not in (None, stamp):
             return "the files of its data set changed"
@@ -166,18 +171,27 @@ class State:
         if record.digests.get("weights") != made.files.get(WEIGHTS, {}).get("sha256"):
             return "its record is of another network"
         if record.digests.get("stage") != self.expected.digest(stage, cell):
-            slices = {"evaluate": self.grid.evaluate_slice, "deploy": self.grid.deploy_slice}
-            return difference(record.config, slices[stage](cell))
-        return None
+            return self._change(stage, cell, record.config, record.digests.get("code"))
+        return damaged(cell.folder, record.digests.get("files", {}))
+
+    def _change(self, stage: Stage, cell: Any, config: Mapping[str, Any], code: Any) -> str:
+        """Say in words why the digest of a stage changed."""
+        slices: dict[str, Callable[[Any], Mapping[str, Any]]] = {
+            "make": self.grid.make_slice,
+            "evaluate": self.grid.evaluate_slice,
+            "deploy": self.grid.deploy_slice,
+            "study": self.grid.study_slice,
+        }
+        same = code == self.expected.code(stage, cell)
+        found = difference(config, slices[stage](cell))
+        return found or ("what it comes from changed" if same else "its code changed")
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Return in words what changed from a configuration to another.
+    """Return in words how two configurations differ; nothing where they are equal.
 
     >>> difference({"dataset": {"epochs": 4}}, {"dataset": {"epochs": 6}})
     'dataset.epochs 4 → 6'
-    >>> difference({}, {})
-    'its code changed'
     """
     before, after = dict(_flat(old)), dict(_flat(new))
     changes = []
@@ -185,7 +199,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         if before.get(key) != after.get(key):
             changes.append(f"{key} {_word(before, key)} → {_word(after, key)}")
     more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
-    return ", ".join(changes[:3]) + more if changes else "its code changed"
+    return ", ".join(changes[:3]) + more
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

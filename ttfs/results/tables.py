@@ -18,6 +18,7 @@ from ttfs.results.frame import (
     metric,
     metrics_of,
     on_hardware,
+    steps,
     summary,
 )
 from ttfs.results.record import Record
@@ -31,7 +32,7 @@ SPENT = ("spikes_per_neuron", "latency", "time_steps", "energy")
 def write(results: Results, folder: Path) -> None:
     """Write every table of a grid into a folder, e.g. ``results/quick/tables``.
 
-    ``cells.csv`` (a row a network), ``summary`` (a row for each data set, model and method), ``layers.csv``,
+    ``cells.csv`` (a row a network), ``summary`` (a row for each data set, model and method), ``layers.csv``, ``steps.csv``,
     ``classes.csv``, ``sparsity.csv`` (see `results.sparsity.trade_off`), ``hardware`` (a row a chip) and ``published``
     (ours beside the values of papers); the last three and the summary as CSV and Markdown.
     """
@@ -44,6 +45,7 @@ def write(results: Results, folder: Path) -> None:
         "cells": cell_table,
         "summary": summary_table,
         "layers": layers(results),
+        "steps": steps(results),
         "classes": classes(results),
         "sparsity": trade_off(results, grid.settings["sparsity_tolerance"]),
         "hardware": hardware_table,
@@ -59,10 +61,11 @@ def write(results: Results, folder: Path) -> None:
 def compare(
     results: Results, summary_table: pd.DataFrame, published: Iterable[Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Published values beside ours, a row for each of our summary rows of the same data set (and model and method).
+    """Published values beside ours, a row for each of our summary rows of the same data set (and
+    model and method).
 
-    A value that names no method stands for spiking networks: beside it come all our methods that spike.
-    ``difference`` is ours − published, in the metric's unit.
+    A value that names no method is about spiking networks, and is compared with all our methods
+    that spike. ``difference`` is ours − published, in the metric's unit.
     """
     columns = [
         "dataset", "metric", "work", "source", "network", "relation", "published",
@@ -153,7 +156,7 @@ def _hardware_text(results: Results, table: pd.DataFrame) -> str:
 
 
 def _notes(results: Results, records: Sequence[Record]) -> str:
-    """What a reader must know beside the numbers: failures, records that are not of today, and the code's versions."""
+    """Notes below a table: failures, records that are out of date, and the versions of the code."""
     text = ""
     failures = [record for record in records if record.status == "failed"]
     if failures:

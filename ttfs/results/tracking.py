@@ -1,7 +1,9 @@
-"""The MLflow view of the records. Only this module imports MLflow, and only when it has something to write.
+"""The MLflow view of the records. Only this module imports MLflow, and only when it has something
+to write.
 
-Records are the truth: training logs live for whoever watches, and `publish` makes the store agree with the records,
-whatever happened to it before. The tag ``ttfs.cell`` of a run names its cell, and its hardware if it is on one.
+Records are the truth. Training logs live, and `publish` makes the store agree with the records,
+whatever state it was in. The tag ``ttfs.cell`` of a run names its cell, and its hardware if it is
+on one.
 """
 
 import fcntl
@@ -38,6 +40,9 @@ REBUILD = "delete the file and run `python -m ttfs publish <grid>`: it is rebuil
 SQLITE_CURE = "make its folder exist and be writable"
 SERVER_CURE = "start that server, or unset MLFLOW_TRACKING_URI"
 CURES = {
+    "disk is full": "free some space and run the same command again",
+    "No space left": "free some space and run the same command again",
+    "autoflush": "another program holds its lock; wait for it, and run the same command again",
     "locked": "close what holds it and run the same command again",
     "not a database": REBUILD,
     "malformed": REBUILD,
@@ -54,7 +59,7 @@ os.environ.update(QUIET | dict(os.environ))  # before MLflow is imported, which 
 
 
 class Published(NamedTuple):
-    """What `publish` did: runs in the store, those written now, and those deleted."""
+    """Counts of `publish`: runs in the store, those written now, and those deleted."""
 
     runs: int
     written: int
@@ -62,18 +67,22 @@ class Published(NamedTuple):
 
 
 def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, or else the SQLite file ``results/mlflow.db`` in the working directory."""
+    """``MLFLOW_TRACKING_URI``, or else the SQLite file ``results/mlflow.db`` in the working
+    directory.
+    """
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(RESULTS / 'mlflow.db').resolve()}"
 
 
 def publish(results: Results) -> Published:
-    """Make the store's experiment ``ttfs/<grid>`` agree with the records of a grid and the curves beside them.
+    """Make the store's experiment ``ttfs/<grid>`` agree with the records of a grid and the curves
+    beside them.
 
-    Afterwards there is one run per record. A run whose record and curve did not change stays; others are made
-    anew, and live runs, duplicates and runs of cells without a record are deleted. Only a run still marked RUNNING
-    whose cell has no record yet stays: it may be training now. Runs without the tag ``ttfs.cell`` are not touched.
-    An old run is deleted after its successor is complete, so an interrupted publish loses nothing and may be repeated.
-    Raises UserError if a curve cannot be read, or if the store is locked, damaged or out of reach.
+    Afterwards there is one run per record. A run whose record and curve did not change stays;
+    others are made anew, and live runs, duplicates and runs of cells without a record are deleted.
+    Only a run still marked RUNNING whose cell has no record yet stays: it may be training now. Runs
+    without the tag ``ttfs.cell`` are not touched. An old run is deleted after its successor is
+    complete, so an interrupted publish loses nothing and may be repeated. Raises UserError if a
+    curve cannot be read, or if the store is locked, damaged or out of reach.
     """
     with _readable_errors():
         client = _client()
@@ -84,7 +93,7 @@ def publish(results: Results) -> Published:
             curve = [] if "hardware" in record.ids else read_curve(STORE / record.name)
             digest = hashlib.sha256((record.to_json() + json.dumps(curve)).encode()).hexdigest()
             runs = found.pop(record.name, [])
-            current = [run for run in runs if run.data.tags.get(DIGEST) == digest][:1]
+            current = [run for run in runs if _is_current(run, record, digest)][:1]
             if not current:
                 _write_run(client, experiment, record, curve, digest)
                 written += 1
@@ -95,11 +104,19 @@ def publish(results: Results) -> Published:
     return Published(len(results.records), written, len(surplus))
 
 
-class LiveRun:
-    """The run of a cell while it trains: ``with LiveRun(grid, cell, config) as live: ... live.log(epoch, metrics)``.
+def _is_current(run: "Run", record: Record, digest: str) -> bool:
+    """Whether a run is of the record, and whole: somebody may have deleted from the store."""
+    wanted = {name for name, _ in _values(record)}
+    return run.data.tags.get(DIGEST) == digest and wanted <= set(run.data.metrics)
 
-    Leaving the block ends the run, as FAILED if by an exception. If the store fails, training does not: one warning
-    on stderr, and no further attempt; `publish` makes up for it from the record.
+
+class LiveRun:
+    """The run of a cell while it trains: ``with LiveRun(grid, cell, config) as live: ...
+    live.log(epoch, metrics)``.
+
+    Leaving the block ends the run, as FAILED if by an exception. If the store fails, training goes
+    on: one warning on stderr, and no further attempt; `publish` writes the run later, from the
+    record.
     """
 
     def __init__(self, grid: str, cell: Cell, config: Mapping[str, Any]) -> None:
@@ -147,6 +164,14 @@ def _client() -> "MlflowClient":
     from mlflow.tracking import MlflowClient
 
     uri = tracking_uri()
+    if uri.rstrip("/") == "sqlite:":
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: names no file; write sqlite:///<path>, or unset it"
+        )
+    if uri.startswith("file:") or uri.startswith("/"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: MLflow keeps no runs in folders any more; write sqlite:///<path>, or unset it"
+        )
     if uri.startswith("sqlite:///"):
         _ready(Path(uri.removeprefix("sqlite:///")))
     else:
@@ -159,8 +184,8 @@ def _client() -> "MlflowClient":
 def _ready(file: Path) -> None:
     """See that a SQLite store is there and can be read; make it if not.
 
-    MLflow's tables are made in another file that is then moved into place, under a lock: parallel first writers do not
-    meet in a half-made store, and a kill leaves none behind.
+    MLflow's tables are made in another file that is then moved into place, under a lock: parallel
+    first writers do not meet in a half-made store, and a kill leaves none behind.
     """
     if not file.exists():
         from mlflow.tracking import MlflowClient
@@ -219,7 +244,9 @@ def _write_run(
     curve: Sequence[Mapping[str, float]],
     digest: str,
 ) -> None:
-    """Write one whole run. The digest comes last: a run without it is not complete and will be replaced."""
+    """Write one whole run. The digest comes last: a run without it is not complete and will be
+    replaced.
+    """
     finished = max(
         datetime.fromisoformat(part.finished).timestamp() for part in record.provenance.values()
     )
@@ -238,7 +265,8 @@ def _write_run(
 
 
 def _values(record: Record) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a record under MLflow's names: the metric, then its dimensions; means over draws.
+    """Yield the numbers of a record under MLflow's names: the metric, then its dimensions; means
+    over draws.
 
     The confusion matrix stays in the record.
     """
@@ -317,7 +345,7 @@ def _log(
 
 @contextmanager
 def _readable_errors() -> Iterator[None]:
-    """Turn whatever a store can raise into one line that names the store and the cure."""
+    """Turn each error of a store into one line that names the store and the fix."""
     try:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError

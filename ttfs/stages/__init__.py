@@ -1,1 +1,3 @@
-"""The stages of a run. Each is a verb of the command line; those of a cell do nothing where it is current."""
+"""The stages of a run. Each is a verb of the command line; those of a cell do nothing where it is
+current.
+"""

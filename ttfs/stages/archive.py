@@ -17,10 +17,12 @@ PUBLISHED = RESULTS / "published"
 def archive(grid: Grid, mixed: bool = False) -> None:
     """Copy the records of a grid to results/published/cells/ and write its tables beside them.
 
-    An archived record that differs moves to its cell's history/. Nothing is removed before all is checked.
+    An archived record that differs moves to its cell's history/. Nothing is removed before all is
+    checked.
 
-    Raises UserError where a cell has no record, or one that is not of today, and, unless `mixed`, where seeds of one
-    group come from different code, or a record from files that differ from their commit.
+    Raises UserError where a cell has no record, or one that is out of date, and, unless `mixed`,
+    where seeds of one group come from different code, or a record from files that differ from their
+    commit.
     """
     results = collect(grid)
     _check_complete(grid, results)
@@ -45,17 +47,21 @@ def _check_complete(grid: Grid, results: Results) -> None:
     missing = [cell.name for cell in grid.every if cell.name not in good]
     if missing:
         raise UserError(
-            f"grid {grid.name}: {len(missing)} cells have no record, {missing[0]} is the first; run the workflow first"
+            f"grid {grid.name}: {len(missing)} cells have no record, {missing[0]} is the first; "
+            "run the workflow first"
         )
     if results.stale:
         name, reason = next(iter(results.stale.items()))
         raise UserError(
-            f"{name}: its record is not of today's configuration, code and data ({reason}); run the workflow first"
+            f"{name}: its record is out of date with configuration, code or data ({reason}); "
+            "run the workflow first"
         )
 
 
 def _check_versions(results: Results) -> None:
-    """Seeds are only to be averaged where the same code made them, and code only to be told by its commit."""
+    """Raise UserError where code without a commit made a record, or different code the seeds of a
+    mean.
+    """
     groups: dict[str, dict[str, str]] = defaultdict(dict)
     for record in results.records:
         for stage, part in record.provenance.items():

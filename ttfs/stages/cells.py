@@ -1,4 +1,6 @@
-"""The stages of one cell: make, evaluate, deploy, study. Each leaves a record, of success or of failure."""
+"""The stages of one cell: make, evaluate, deploy, study. Each leaves a record, of success or of
+failure.
+"""
 
 import time
 import traceback
@@ -21,7 +23,7 @@ LOCK = ".lock"
 def run(stage: Stage, grid_file: Path, name: str) -> int:
     """Run a stage on the cell of a name, unless it is current; a failure leaves a record too.
 
-    Returns the exit status: 0, 2 where the user can put it right, 1 where the code is at fault.
+    Returns the exit status: 0, 2 where the user can correct it, 1 where the code is at fault.
     """
     grid = load_grid(grid_file)
     cell = grid.find(name)
@@ -39,7 +41,9 @@ def run(stage: Stage, grid_file: Path, name: str) -> int:
 def attempt(
     work: Callable[[], "Record | Made"], job: Task, expected: Expected, grid_file: Path
 ) -> int:
-    """Do the work and write what it returns, if that is still wanted; or write the failure."""
+    """Do the work and write its result, if configuration and code are still the same; or the
+    failure.
+    """
     try:
         _prepare(job)
         wanted = expected.digest(job.stage, job.cell)
@@ -74,7 +78,7 @@ def record_death(stage: Stage, grid_file: Path, name: str, cause: str) -> None:
 
 
 def _make(job: Job, expected: Expected) -> Made:
-    """Make the network, or find that only the times of its data's files changed."""
+    """Make the network, unless only the times of its data's files changed."""
     source = None
     if job.source is not None:
         made = read_made(job.source.folder)
@@ -106,7 +110,7 @@ def _make(job: Job, expected: Expected) -> Made:
 
 
 def _before(job: Job, source: str | None) -> Made | None:
-    """What was made before, if it is what would be made now."""
+    """The `Made` of before, if the same would be made now."""
     try:
         made = read_made(job.folder)
     except UserError:
@@ -172,14 +176,14 @@ def _prepare(job: Task) -> None:
 
 
 def _still_wanted(job: Task, wanted: str, grid_file: Path) -> None:
-    """Raise UserError if configuration or code changed while the job ran: what it made is of yesterday."""
+    """Raise UserError if configuration or code changed while the job ran: the result is out of
+    date.
+    """
     digest.forget()
     grid = load_grid(grid_file)
     names = {cell.name for cell in grid.every}
     if job.cell.name not in names or Expected(grid).digest(job.stage, job.cell) != wanted:
-        raise UserError(
-            "its configuration or code changed while it ran; the next run makes it as it is now"
-        )
+        raise UserError("its configuration or code changed while it ran; run the workflow again")
 
 
 def _fail(job: Task, expected: Expected, error: str) -> None:
@@ -195,7 +199,7 @@ def _fail(job: Task, expected: Expected, error: str) -> None:
 
 
 def _provenance(job: Task) -> Provenance:
-    device = vars(job).get("device", "cpu")  # what the job asked for, if it came so far
+    device = vars(job).get("device", "cpu")  # the device that the job asked for, if it came so far
     return Provenance.now(device, job.threads, time.monotonic() - job.started)
 
 

@@ -23,7 +23,9 @@ deployed: [b1-converted]
 
 
 def init(name: str) -> int:
-    """Write configs/<name>.yaml and configs/datasets/<name>.yaml; raise UserError where one of them is there."""
+    """Write configs/<name>.yaml and configs/datasets/<name>.yaml; raise UserError where one of them
+    is there.
+    """
     if not ID.fullmatch(name):
         raise UserError(f"init {name}: the name is an id and may hold only a-z, 0-9 and '-'")
     digits = (SHIPPED / "configs" / "datasets" / "digits.yaml").read_text(encoding="utf-8")

@@ -13,7 +13,9 @@ from ttfs.results.record import RECORD, Record, damaged, read, read_made
 
 @dataclass(frozen=True)
 class Trained:
-    """A network (or other classifier) as it was measured, its data set, and the record of its numbers."""
+    """A network (or other classifier) as it was measured, its data set, and the record of its
+    numbers.
+    """
 
     network: Any
     data: DataSet
@@ -21,10 +23,12 @@ class Trained:
 
 
 def load(folder: str | Path) -> Trained:
-    """Return what lies in a folder of the store, e.g. `results/cells/digits/fc2/b1-converted/seed0`.
+    """Return the network, data and record of a folder of the store, e.g.
+    `results/cells/digits/fc2/b1-converted/seed0`.
 
-    In the folder of a network on hardware, the network is as it was measured there: mapped onto the chip, or fine-tuned
-    on it. Raises UserError where the folder holds no such thing, or its files were changed.
+    In the folder of a network on hardware, the network is as it was measured there: mapped onto the
+    chip, or fine-tuned on it. Raises UserError where the folder holds no record of a network, or
+    its files were changed.
     """
     folder = Path(folder)
     if not (folder / RECORD).exists():
@@ -52,7 +56,7 @@ def load(folder: str | Path) -> Trained:
 
 
 def _grid(cell: Cell, made: dict[str, Any], record: Record) -> Grid:
-    """A grid of the one cell, from what its files say of its configuration."""
+    """A grid of the one cell, with the configuration that its files hold."""
     dataset = {"augment": None, "epochs": None, "batch_size": None, **made["dataset"]}
     method = {"id": cell.method, **made["method"]}
     chip = record.config.get("hardware")

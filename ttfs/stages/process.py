@@ -1,12 +1,13 @@
-"""A stage of a cell in a process of its own, whose parent tells of its death and ends it with the run.
+"""A stage of a cell in a child process; its parent reports its death and ends it with the run.
 
-The process is forked off a server that has imported torch and Lightning once, where the run has one; else off the
-command itself.
+The child is a fork of a server that has imported torch and Lightning, where the run has one; else
+of the command itself.
 """
 
 import contextlib
 import ctypes
 import os
+import platform
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ttfs.config import Stage
 
 RUN = "TTFS_RUN"
-"""Environment variable: the process of the run that wants the cell; the cell ends with it."""
+"""Environment variable: host and process of the run that wants the cell, which ends with it."""
 POLL = 0.05
 """Seconds between two looks at a child."""
 
@@ -27,8 +28,8 @@ POLL = 0.05
 def supervise(stage: "Stage", grid_file: Path, name: str) -> int:
     """Run a stage in a child process and return its exit status.
 
-    A child that a signal ends leaves a failure record, written here. SIGTERM and SIGINT are handed on. If the run that
-    asked for the cell is gone, the child is ended.
+    A child that a signal ends leaves a failure record, written here. SIGTERM and SIGINT are passed
+    on. If the run that asked for the cell has ended, the child is ended too.
     """
     from ttfs.stages.server import ask
 
@@ -58,7 +59,9 @@ def run_stage(stage: "Stage", grid_file: Path, name: str) -> int:
 
 
 def exit_with(work: Callable[[], int]) -> None:
-    """End this process, a forked child, with the status of the work; nothing of the parent's goes on in it."""
+    """Do the work in this process, a forked child, and end with its status; no code of the parent
+    follows.
+    """
     from ttfs.__main__ import guarded
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -80,7 +83,9 @@ def die_with_parent() -> None:
 
 
 def wait(child: int, end: Callable[[int], None]) -> int:
-    """Wait for a child; hand signals on to it, and end it where the run or the parent of this process is gone."""
+    """Wait for a child; pass signals on to it, and end it where the run or this process's parent
+    has ended.
+    """
     with handed_on(end):
         orphaned = watch()
         while True:
@@ -94,7 +99,7 @@ def wait(child: int, end: Callable[[int], None]) -> int:
 
 @contextlib.contextmanager
 def handed_on(end: Callable[[int], None]):
-    """Hand the signals that end this process on instead."""
+    """Pass the signals that end this process on instead."""
 
     def hand_on(number: int, frame: object) -> None:
         with contextlib.suppress(OSError):
@@ -109,10 +114,16 @@ def handed_on(end: Callable[[int], None]):
 
 
 def watch() -> Callable[[], bool]:
-    """Return a function that tells whether the parent of this process, or the run it works for, is gone."""
-    text = os.environ.get(RUN, "")
-    run, parent = int(text) if text.isdigit() else None, os.getppid()
+    """Return a function that tells whether the parent of this process, or its run, has ended."""
+    host, _, number = os.environ.get(RUN, "").rpartition(":")
+    here = number.isdigit() and host == platform.node()  # on a cluster the run is elsewhere
+    run, parent = int(number) if here else None, os.getppid()
     return lambda: os.getppid() != parent or (run is not None and not alive(run))
+
+
+def this_run() -> str:
+    """Return the name of this process as a run: host and process number, for `RUN`."""
+    return f"{platform.node()}:{os.getpid()}"
 
 
 def alive(process: int) -> bool:

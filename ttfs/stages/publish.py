@@ -6,7 +6,7 @@ from ttfs.results.frame import collect
 
 
 def publish(grid: Grid) -> None:
-    """Write the runs that are new or changed, delete those that stand for nothing any more, and say so."""
+    """Write the runs that are new or changed, delete those without a record, and print the counts."""
     done = tracking.publish(collect(grid))
     print(
         f"{tracking.tracking_uri()}: {done.runs} runs, {done.written} written, {done.deleted} deleted"

@@ -13,7 +13,8 @@ from ttfs.errors import UserError
 def run(grid: Path, rest: Sequence[str]) -> int:
     """Run all of a grid that is not up to date; results land in the working directory.
 
-    This process becomes Snakemake, with the shipped workflow and profile; `rest` are further options of it.
+    This process becomes Snakemake, with the shipped workflow and profile; `rest` are further
+    options of it.
     """
     if find_spec("snakemake") is None:
         raise UserError(
@@ -26,7 +27,7 @@ def run(grid: Path, rest: Sequence[str]) -> int:
         "snakemake",
         "all",
         "--snakefile",
-        str(SHIPPED / "workflow" / "main.smk"),
+        str(SHIPPED / "Snakefile"),
     ]
     command += [
         "--workflow-profile",

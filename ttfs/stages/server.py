@@ -1,7 +1,8 @@
 """A process that has imported torch and Lightning once, and forks a child for each stage of a cell.
 
-The workflow starts one, and it ends with the run. A stage connects to its socket and hands over its standard output and
-error. Where there is no server, as on a cluster, or where the code has changed since it started, a stage runs by itself.
+The workflow starts one, and it ends with the run. A stage connects to its socket and hands over its
+standard output and error. Where there is no server, as on a cluster, or where the code has changed
+since it started, a stage runs by itself.
 """
 
 import array
@@ -12,6 +13,9 @@ import select
 import signal
 import socket
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +61,9 @@ def ask(stage: "Stage", grid_file: Path, name: str) -> int | None:
 
 
 def _answer(connection: socket.socket) -> str | None:
-    """Wait for the status of the child; hand signals on, and go, which ends the child, where the run is gone."""
+    """Wait for the status of the child; pass signals on. If the run has ended, leave, which ends
+    the child.
+    """
     orphaned, received = watch(), b""
     with handed_on(lambda number: connection.sendall(f"{number}\n".encode())):
         while not received.endswith(b"\n"):
@@ -73,8 +79,9 @@ def _answer(connection: socket.socket) -> str | None:
     return received.decode().split()[-1]
 
 
-def serve(path: str, run: int) -> None:
-    """Listen on a socket until the run ends."""
+def serve(path: str, run: int, jobs: int) -> None:
+    """Listen on a socket until the run ends, and print the progress of its jobs on standard error."""
+    progress = Progress(jobs)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)  # first: stages that come while it imports wait
         listener.listen(128)
@@ -89,9 +96,9 @@ def serve(path: str, run: int) -> None:
                     listener.close()
                     _keep(connection, code)
                 connection.close()
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+                progress.running += 1
+            progress.ended(_reaped())
+            progress.tell()
     Path(path).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         Path(path).parent.rmdir()
@@ -109,20 +116,68 @@ def _preload() -> None:
     from ttfs.digest import kind_digest
     from ttfs.methods import kinds
 
-    for kind in kinds():  # what digests are made of is read once, too
+    for kind in kinds():  # the modules behind digests are read once, too
         for stage in ("make", "evaluate", "deploy"):
             kind_digest(stage, kind, "ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
     read_named("method", "ann", "server")
 
 
+def _reaped() -> list[int]:
+    """The exit statuses of keepers that ended: 0 where the stage did, else another one."""
+    statuses = []
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            statuses.append(found[1])
+    return statuses
+
+
+@dataclass
+class Progress:
+    """The progress of a run: one line, rewritten on a terminal, and printed now and then elsewhere."""
+
+    jobs: int
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+    began: float = field(default_factory=time.monotonic)
+    told: float = 0.0
+
+    def ended(self, statuses: Sequence[int]) -> None:
+        """Count stages that ended."""
+        self.running -= len(statuses)
+        self.failed += sum(status != 0 for status in statuses)
+        self.done += sum(status == 0 for status in statuses)
+
+    def tell(self) -> None:
+        """Write the line, if the last one is old enough."""
+        terminal = sys.stderr.isatty()
+        now = time.monotonic()
+        if now - self.told < (0.5 if terminal else 15.0) or not self.done + self.failed:
+            return
+        self.told = now
+        ended = self.done + self.failed
+        left = (now - self.began) / ended * (self.jobs - ended)
+        line = (
+            f"{self.done} of {self.jobs} stages done, {self.running} running, {self.failed} failed, "
+            f"about {int(left // 60)}:{int(left % 60):02d} left"
+        )
+        print(
+            f"\r{line}\033[K" if terminal else line,
+            end="" if terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def _keep(connection: socket.socket, code: str) -> None:
-    """Run the stage that a client asks for in a child of this keeper, and tell the client how it ended."""
+    """Run the stage that a client asks for in a child of this process, and send its status."""
     status = 1
     try:
         job, channels = _receive(connection)
         if job["code"] != code:
             connection.sendall(b"stale\n")
-            os._exit(0)
+            status = 0
+            return
         connection.sendall(b"started ")
         child = os.fork()
         if child == 0:
@@ -135,11 +190,13 @@ def _keep(connection: socket.socket, code: str) -> None:
     except OSError:
         pass
     finally:
-        os._exit(0)
+        os._exit(0 if status == 0 else 1)
 
 
 def _tend(connection: socket.socket, child: int) -> int:
-    """Wait for the child; hand on the signals that the client sends, and end the child where the client is gone."""
+    """Wait for the child; pass on the signals that the client sends, and end it where the client is
+    gone.
+    """
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
@@ -155,7 +212,7 @@ def _tend(connection: socket.socket, child: int) -> int:
 
 
 def _become(job: dict[str, Any], channels: list[int]) -> None:
-    """Be the process of the stage."""
+    """Run the stage in this process, with the client's output, environment and folder."""
     for channel, standard in zip(channels, (1, 2), strict=True):
         os.dup2(channel, standard)
         os.close(channel)
@@ -180,7 +237,9 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def code_state() -> str:
-    """Return a text that changes when a file of this package does: its newest time of change, and their number."""
+    """Return a text that changes when a file of this package does: its newest time of change, and
+    their number.
+    """
     newest = count = 0
     for path in Path(__file__).parents[1].rglob("*.py"):
         count += 1

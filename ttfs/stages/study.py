@@ -1,4 +1,6 @@
-"""study: a table of how the networks of one initial draw learn, and its summary as rows of a record."""
+"""study: a table of how the networks of one initial draw learn, and its summary as rows of a
+record.
+"""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -14,9 +16,10 @@ Row = dict[str, Any]
 
 
 def study(grid: Grid, cell: Study, say: Callable[[str], None]) -> tuple[list[Row], str, list[str]]:
-    """Write table.csv of a study; return the rows of its record, the digest of its data, and the files' names.
+    """Write table.csv of a study; return the rows of its record, the digest of its data, and the
+    files' names.
 
-    A study runs on the CPU: it is about the last digits.
+    A study runs on the CPU, since it compares last digits.
     """
     content = grid.studies[cell.study]
     kind = kind_of(content)

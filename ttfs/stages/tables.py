@@ -6,5 +6,7 @@ from ttfs.results.frame import collect
 
 
 def tables(grid: Grid) -> None:
-    """Write results/<grid>/tables/ from the records of the grid's cells, beside the published values."""
+    """Write results/<grid>/tables/ from the records of the grid's cells, beside the published
+    values.
+    """
     writer.write(collect(grid), grid.folder / "tables")

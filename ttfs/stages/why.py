@@ -1,4 +1,4 @@
-"""why: what the next run will do, and why."""
+"""why: the stages that the next run will do, and the reasons."""
 
 from ttfs.config import Grid
 from ttfs.results.state import State
@@ -10,4 +10,4 @@ def why(grid: Grid) -> None:
     for (stage, cell), reason in due.items():
         print(f"{stage:8} {cell.name}: {reason}")
     if not due:
-        print(f"{grid.name}: all records are those of today's configuration, code and data")
+        print(f"{grid.name}: all records are up to date with configuration, code and data")

@@ -1,1 +1,3 @@
-"""Studies: how networks of different kinds learn from one initial draw. One module each, found by its file name."""
+"""Studies: how networks of different kinds learn from one initial draw. One module each, found by
+its file name.
+"""

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from ttfs.config import Grid, kind_of
 from ttfs.files import atomic_write
@@ -16,7 +17,7 @@ from ttfs.results.figures import COLORS, STYLE, svg
 
 LOOKS: dict[
     str, dict[str, Any]
-] = {  # ReLU is a broad line below the others: what equals it lies on it
+] = {  # ReLU is a broad line below the others: a line on it equals it
     "relu": {"label": "ReLU", "color": "0.75", "linewidth": 4, "marker": "o", "markersize": 9},
     "b1": {"label": "B1", "color": COLORS[0], "linewidth": 1.2, "marker": "s", "markersize": 4},
     "alpha1-smart": {
@@ -55,15 +56,21 @@ def write(grid: Grid, folder: Path) -> None:
 def draw(kind: str, title: str, table: str) -> bytes:
     """Return the SVG of a study's table, which is CSV."""
     with matplotlib.rc_context(STYLE):
-        figure = {"trajectory": trajectory, "gradients": gradients}[kind](
-            pd.read_csv(io.StringIO(table))
-        )
+        draw_kind = {
+            "trajectory": trajectory,
+            "gradients": gradients,
+            "surrogate": surrogate,
+            "rates": rates,
+        }[kind]
+        figure = draw_kind(pd.read_csv(io.StringIO(table)))
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
         return svg(figure)
 
 
 def trajectory(table: pd.DataFrame) -> Figure:
-    """Loss, distance, direction of updates and stalled neurons by step; a row of panels for a model and optimizer."""
+    """Loss, distance, direction of updates and stalled neurons by step; a row of panels for a model
+    and optimizer.
+    """
     runs = list(table.groupby(["model", "optimizer"], sort=False))
     dash = dict(zip(table["dtype"].unique(), DASHES, strict=False))
     figure = Figure(figsize=(12.6, 2.2 * len(runs) + 0.8), layout="constrained")
@@ -94,7 +101,9 @@ def trajectory(table: pd.DataFrame) -> Figure:
 
 
 def gradients(table: pd.DataFrame) -> Figure:
-    """Gain of the Jacobians, stalled neurons and direction of the updates by depth; the spectrum of a middling one."""
+    """Gain of the Jacobians, stalled neurons and direction of the updates by depth; the spectrum of
+    a middling one.
+    """
     figure = Figure(figsize=(8.4, 6.4), layout="constrained")
     gain, spectrum, stalled, direction = figure.subplots(2, 2).flat
     _by_depth(gain, table, "jacobian_gain")
@@ -135,7 +144,9 @@ def gradients(table: pd.DataFrame) -> Figure:
 
 
 def _by_depth(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
-    """Median over draws, images and layers, with the range from smallest to largest at initialization."""
+    """Median over draws, images and layers, with the range from smallest to largest at
+    initialization.
+    """
     found = table[table["quantity"] == quantity]
     for (network, moment), rows in found.groupby(["network", "moment"], sort=False):
         values = rows.groupby("depth")["value"]
@@ -155,3 +166,85 @@ def _look(network: str, moment: str) -> dict[str, Any]:
     """Trained networks are dashed, with hollow markers."""
     dashed = {"linestyle": DASHES[MOMENTS.index(moment)]}
     return LOOKS[network] | dashed | ({} if moment == MOMENTS[0] else {"markerfacecolor": "white"})
+
+
+def surrogate(table: pd.DataFrame) -> Figure:
+    """Gain per layer by alpha, gradients by layer and by step, and accuracy after training."""
+    figure = Figure(figsize=(8.4, 6.4), layout="constrained")
+    gain, by_layer, by_step, accuracy = figure.subplots(2, 2).flat
+    color = dict(zip(table["depth"].unique(), COLORS, strict=False))
+    for depth, rows in table.groupby("depth", sort=False):
+        look: dict[str, Any] = {"color": color[depth], "marker": "o", "markersize": 4}
+        values = rows[rows["quantity"] == "gain"].groupby("alpha")["value"].median()
+        gain.plot(values.index, values, label=f"depth {depth}", **look)
+        critical = rows[rows["quantity"] == "critical_alpha"]["value"].median()
+        gain.axvline(critical, color=color[depth], linewidth=0.8, linestyle=":")
+        trained = rows[rows["quantity"] == "validation_accuracy"].sort_values("alpha")
+        accuracy.plot(trained["alpha"], trained["value"], label=f"depth {depth}", **look)
+    gain.axhline(1.0, color="0.3", linewidth=0.8)
+    gain.set(xscale="log", yscale="log", ylabel="Gain of the gradient per layer")
+    accuracy.set(xscale="log", ylabel="Validation accuracy after training [%]")
+    deepest = table[table["depth"] == table["depth"].max()]
+    shade = matplotlib.colormaps["viridis"]
+    alphas = sorted(deepest.loc[deepest["quantity"] == "gradient", "alpha"].unique())
+    for place, alpha in enumerate(alphas):
+        own = deepest[(deepest["alpha"] == alpha) & (deepest["draw"] == 0)]
+        look = {"color": shade(place / max(len(alphas) - 1, 1)), "label": f"α = {alpha:g}"}
+        for axes, quantity in ((by_layer, "gradient"), (by_step, "gradient_by_step")):
+            rows = own[own["quantity"] == quantity]
+            axes.plot(rows["index"], rows["value"] / rows["value"].iloc[-1], **look)
+    depth = table["depth"].max()
+    by_layer.set(
+        yscale="log",
+        xlabel="Layer, from the input",
+        ylabel=f"Gradient / last layer's, depth {depth}",
+    )
+    by_step.set(yscale="log", xlabel="Time step", ylabel="Gradient / last step's, middle layer")
+    for axes in (gain, accuracy):
+        axes.set_xlabel("α: the larger, the narrower the surrogate")
+        axes.legend()
+    by_layer.legend(ncols=2, fontsize=7)
+    return figure
+
+
+def rates(table: pd.DataFrame) -> Figure:
+    """Terms of the error by layer at the fewest steps, and accuracy by steps; a row for a model."""
+    parts = table[table["term"] != "all"]
+    ways = [way for way in parts["threshold"].unique() if way != "ttfs"]
+    models = list(table["model"].unique())
+    fewest = parts.loc[parts["steps"] > 0, "steps"].min()
+    color = dict(zip(parts["term"].unique(), COLORS, strict=False))
+    size = (2.9 * (len(ways) + 1), 2.3 * len(models) + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(models), len(ways) + 1, squeeze=False)
+    for row, model in zip(panels, models, strict=True):
+        of_model = parts[parts["model"] == model]
+        ceiling = 1.08 * of_model.loc[of_model["steps"] == fewest, "rms"].max()
+        for axes, way in zip(row, ways, strict=False):
+            own = of_model[(of_model["threshold"] == way) & (of_model["steps"] == fewest)]
+            for term, values in own.groupby("term", sort=False):
+                axes.plot(
+                    values["depth"], values["rms"], color=color[term], marker="o", markersize=3
+                )
+            ttfs = of_model[of_model["threshold"] == "ttfs"].groupby("depth")["rms"].max()
+            axes.plot(ttfs.index, ttfs, color="0.75", linewidth=4, zorder=1)
+            axes.set(title=f"{model}, {way}, {fewest} steps", ylim=(-0.02, ceiling))
+            axes.set(xlabel="Layer, from the input", ylabel="Error / activations, rms")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _accuracy_by_steps(row[-1], table[(table["model"] == model) & (table["term"] == "all")])
+    keys = [Line2D([], [], color=color[term], label=term) for term in color]
+    keys.append(Line2D([], [], color="0.75", linewidth=4, label="TTFS, the largest of the four"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    return figure
+
+
+def _accuracy_by_steps(axes: Axes, whole: pd.DataFrame) -> None:
+    """Accuracy by time steps, a line for each way to set thresholds, and the ReLU network's."""
+    for place, (way, rows) in enumerate(whole[whole["steps"] > 0].groupby("threshold", sort=False)):
+        look: dict[str, Any] = {"color": "0.3", "linestyle": ["-", "--", ":", "-."][place % 4]}
+        axes.plot(rows["steps"], rows["accuracy"], label=way, **look)
+    ann = whole.loc[whole["threshold"] == "ann", "accuracy"].iloc[0]
+    axes.axhline(ann, color="0.75", linewidth=4, zorder=1)
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="Time steps", ylabel="Validation accuracy [%]")
+    axes.legend(fontsize=7)

@@ -1,4 +1,6 @@
-"""gradients: what becomes of gradients with depth, in a ReLU network and in the TTFS networks of the same draw?"""
+"""gradients: how do they change with depth, in a ReLU network and in TTFS networks of the same
+draw?
+"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +21,7 @@ from ttfs.studies.weights import layers, scales
 
 COLUMNS = ["depth", "draw", "network", "moment", "quantity", "index", "value"]
 QUANTILES = 32
-"""Singular values are told by their quantiles 0, 1/32, ..., 1."""
+"""Singular values are given as their quantiles 0, 1/32, ..., 1."""
 
 Row = dict[str, Any]
 
@@ -27,9 +29,9 @@ Row = dict[str, Any]
 def gradients(config: Mapping[str, Any], data: DataSet, say: Callable[[str], None]) -> pd.DataFrame:
     """Return the table of a study, in the columns that docs/studies.md explains.
 
-    For each depth, the number of hidden layers, the four networks of each draw are measured at initialization. Those of
-    the first draw then learn from the same batches and are measured again. All in float64, as what many layers of drawn
-    α1 neurons multiply up to leaves the range of float32.
+    For each depth, the number of hidden layers, the four networks of each draw are measured at
+    initialization. Those of the first draw then learn from the same batches and are measured again.
+    All in float64, since products over many layers of drawn α1 neurons leave the range of float32.
 
     Args:
         config: the `gradients` block of a study.
@@ -55,7 +57,9 @@ def gradients(config: Mapping[str, Any], data: DataSet, say: Callable[[str], Non
 
 
 def summary(table: pd.DataFrame) -> Iterator[Row]:
-    """Yield the rows of the study's record: the median gain of the Jacobian by depth, network and moment."""
+    """Yield the rows of the study's record: the median gain of the Jacobian by depth, network and
+    moment.
+    """
     gains = table[table["quantity"] == "jacobian_gain"]
     for key, values in gains.groupby(["depth", "network", "moment"], sort=False)["value"]:
         median = float(values.median())
@@ -69,7 +73,8 @@ def summary(table: pd.DataFrame) -> Iterator[Row]:
 
 
 def jacobian(network: nn.Module, image: Tensor) -> Tensor:
-    """Return d charges of the last hidden layer / d charges of the input [neurons, pixels], at an image [C, H, W].
+    """Return d charges of the last hidden layer / d charges of the input [neurons, pixels], at an
+    image [C, H, W].
 
     The image is repeated, once for each neuron, so that one backward pass gives a row in each copy.
     """
@@ -87,10 +92,11 @@ def jacobian(network: nn.Module, image: Tensor) -> Tensor:
 
 @torch.no_grad()
 def weights_product(network: nn.Module) -> Tensor:
-    """Return the product of the hidden layers' weights [neurons, pixels], as if every neuron were active.
+    """Return the product of the hidden layers' weights [neurons, pixels], as if every neuron were
+    active.
 
-    For α1 these are J / B even where the slope B = 1 + Σ J is not positive: the derivatives of the formula for spike
-    times, which knows of no forced spike.
+    For α1 these are J / B even where the slope B = 1 + Σ J is not positive: the derivatives of the
+    formula for spike times, in which no spike is forced.
     """
     return reduce(lambda product, weight: weight @ product, map(_unforced, layers(network)[:-1]))
 
@@ -112,8 +118,9 @@ def gradients_by_layer(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield, for each hidden layer, dL/dW, dL/dJ and the change of W that a small step dL/dJ makes.
 
-    For α1, dL/dJ_ik = (dL/dW_ik - Σ_j W_ij dL/dW_ij) / B_i (Stanojevic et al. 2024), and a step g in J changes W_ik by
-    (g_ik - W_ik Σ_j g_ij) / B_i. Where W itself is learnt, as in B1, all three are the same.
+    For α1, dL/dJ_ik = (dL/dW_ik - Σ_j W_ij dL/dW_ij) / B_i (Stanojevic et al. 2024), and a step g
+    in J changes W_ik by (g_ik - W_ik Σ_j g_ij) / B_i. Where W itself is learned, as in B1, all
+    three are the same.
     """
     hidden = layers(network)[:-1]
     with (
@@ -132,7 +139,9 @@ def gradients_by_layer(
 
 
 def learnt(layer: Any) -> Tensor:
-    """Return the parameter behind a layer's weights: the currents J of α1 synapses, else the weights."""
+    """Return the parameter behind a layer's weights: the currents J of α1 synapses, else the
+    weights.
+    """
     return (
         layer.parametrizations.weight.original
         if parametrize.is_parametrized(layer)
@@ -151,7 +160,9 @@ def _model(config: Mapping[str, Any], depth: int) -> dict[str, Any]:
 
 
 def _draw(config: Mapping[str, Any], data: DataSet, depth: int, draw: int) -> Iterator[Row]:
-    """Rows of the four networks of one draw: at initialization, and for the first draw after training too."""
+    """Rows of the four networks of one draw: at initialization, and for the first draw after
+    training too.
+    """
     axes: Axes = (config["dataset"]["id"], f"{config['width']}x{depth}", draw)
     networks = four_networks(
         _model(config, depth), data, axes, torch.float64, config["window_growth"]
@@ -173,7 +184,9 @@ def _draw(config: Mapping[str, Any], data: DataSet, depth: int, draw: int) -> It
 def _measure(
     network: nn.Module, scale: Tensor, data: DataSet, config: Mapping[str, Any], closely: bool
 ) -> Iterator[Row]:
-    """Rows of one network whose last charges are scaled; looked at closely, its spectrum and layer by layer too."""
+    """Rows of one network whose last charges are scaled; `closely` adds its spectrum and rows by
+    layer.
+    """
     images, _ = next(iter(data.validation.batches(config["images"])))
     jacobians = [jacobian(network, image) / scale[:, None] for image in images.double()]
     for index, matrix in enumerate(jacobians):
@@ -199,7 +212,9 @@ def _measure(
 def _train(
     network: nn.Module, scale: Tensor, data: DataSet, config: Mapping[str, Any], axes: Axes
 ) -> Iterator[Row]:
-    """Rows after the steps of training; or the one that says at which step the loss was no longer finite."""
+    """Rows after the steps of training; or one with the step at which the loss was no longer
+    finite.
+    """
     learner = Learner(
         network,
         torch.optim.Adam(network.parameters(), config["learning_rate"]),

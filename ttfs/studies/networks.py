@@ -16,7 +16,9 @@ from ttfs.seeds import seed
 from ttfs.snn import ConversionError, SpikingNetwork, WindowGrowth, calibrate_, convert, to_alpha1_
 
 NETWORKS = ("relu", "b1", "alpha1-smart", "alpha1")
-"""The ReLU network, its B1 and its α1 mapping, and the α1 network whose currents J are drawn as its weights W are."""
+"""The ReLU network, its B1 and its α1 mapping, and the α1 network whose currents J are drawn as its
+weights W are.
+"""
 
 Axes = tuple[str | int, ...]
 
@@ -26,8 +28,9 @@ def four_networks(
 ) -> dict[str, nn.Module]:
     """Return the networks by name; the first three are the same function.
 
-    The draw is made in float32 whatever the dtype, as the stage `train` makes it. Windows are growth x the largest
-    potential over the first images; where charges of the drawn network overflow, its windows stay infinite.
+    The draw is made in float32 whatever the dtype, as the stage `make` does. Windows are growth x
+    the largest potential over the first images; where charges of the drawn network overflow, its
+    windows stay infinite.
     """
     torch.manual_seed(seed(*axes, "init"))
     ann = build(model, data.shape, data.classes).to(dtype)
@@ -61,7 +64,9 @@ class Learner:
             self._windows.start()
 
     def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, float]:
-        """Take one step; return logits and cross-entropy from before it. A loss that is not finite moves nothing."""
+        """Take one step; return logits and cross-entropy from before it. A loss that is not finite
+        changes no weight.
+        """
         logits = self.network(images.to(self._dtype))
         loss = F.cross_entropy(logits, labels)
         value = loss.item()

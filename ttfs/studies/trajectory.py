@@ -29,11 +29,13 @@ def trajectory(
 ) -> pd.DataFrame:
     """Return the table of a study, in the columns that docs/studies.md explains.
 
-    For each model, optimizer and dtype the four networks of one initial draw learn in lock-step. Weights are compared
-    as those of the ReLU network that each amounts to, with the scales undone that the mapping to α1 gives neurons.
+    For each model, optimizer and dtype the four networks of one initial draw learn in lock-step.
+    Weights are compared as those of the ReLU network that each network amounts to; the scales of
+    the mapping to α1 are undone.
 
     Args:
-        config: the `trajectory` block of a study, with its models' files in the place of their names.
+        config: the `trajectory` block of a study, with its models' files in the place of their
+            names.
         data: its data set; the test split is never read.
         say: called with a line for each run that is done.
 
@@ -62,7 +64,9 @@ def trajectory(
 
 
 def summary(table: pd.DataFrame) -> Iterator[Row]:
-    """Yield the rows of the study's record: where each network ends, or at which step its loss was not finite."""
+    """Yield the rows of the study's record: where each network ends, or at which step its loss was
+    not finite.
+    """
     keys = ["model", "optimizer", "dtype", "network"]
     for key, run in table.groupby(keys, sort=False):
         place = dict(zip(("model", "optimizer", "dtype", "network"), key, strict=True))
@@ -81,7 +85,7 @@ def _run(
     optimizer: str,
     dtype: torch.dtype,
 ) -> Iterator[Row]:
-    """Rows of one run. A row is about the weights after so many steps, and about the update they are to get next."""
+    """Rows of one run: the weights after so many steps, and the update that comes next."""
     axes: Axes = (config["dataset"]["id"], model["id"], config["seed"])
     networks = four_networks(model, data, axes, dtype, config["window_growth"])
     _check(networks, model["id"])
@@ -126,7 +130,7 @@ def _run(
 
 
 def _check(networks: Mapping[str, nn.Module], model: str) -> None:
-    """Raise UserError where weights cannot be compared one by one, or networks do not see the same."""
+    """Raise UserError where weights cannot be compared one by one, or networks would drop neurons."""
     file = f"configs/models/{model}.yaml"
     pairs = zip_longest(matrices(networks["b1"]), matrices(networks["relu"]))
     if not all(
@@ -140,7 +144,8 @@ def _check(networks: Mapping[str, nn.Module], model: str) -> None:
         isinstance(module, nn.Dropout) and module.p > 0 for module in networks["relu"].modules()
     ):
         raise UserError(
-            f"{file}: key 'dropout': networks in lock-step must not drop neurons of their own; set it to 0"
+            f"{file}: key 'dropout': each network would drop other neurons, and a trajectory "
+            "compares them step by step; set it to 0"
         )
 
 
@@ -154,7 +159,9 @@ def _optimiser(network: nn.Module, name: str, config: Mapping[str, Any]) -> torc
 def _compare(
     networks: Mapping[str, nn.Module], weights: Mapping[str, list[Tensor]]
 ) -> dict[str, Row]:
-    """Distance of each from the ReLU network: largest of a layer by its largest, and length of all by its length."""
+    """Distance of each from the ReLU network: largest of a layer by its largest, and length of all
+    by its length.
+    """
     found: dict[str, Row] = {}
     for name, own in weights.items():
         wanted = weights["relu"]

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 
 def layers(network: nn.Module) -> list[Any]:
-    """The linear maps and convolutions, from the input on, the same in a ReLU network and its mappings."""
+    """The linear maps and convolutions, from the input on, the same in a ReLU network and its
+    mappings.
+    """
     return [
         module
         for module in network.modules()
@@ -19,7 +21,8 @@ def layers(network: nn.Module) -> list[Any]:
 
 @torch.no_grad()
 def matrices(network: nn.Module) -> list[Tensor]:
-    """Return [C_out, inputs + 1] of each layer: the weights W of the ReLU network that it amounts to, the bias last.
+    """Return [C_out, inputs + 1] of each layer: the weights W of the ReLU network that it amounts
+    to, the bias last.
 
     The row of an α1 neuron without a positive slope is 0: it leaves no charge, whatever its bias.
     """
@@ -32,10 +35,12 @@ def matrices(network: nn.Module) -> list[Tensor]:
 
 
 def scales(network: nn.Module, reference: nn.Module) -> list[Tensor]:
-    """Return c of the input [1], of each hidden layer [C_out] and of the output [1]: a charge is c x the activation.
+    """Return c of the input [1], of each hidden layer [C_out] and of the output [1]: a charge is c
+    x the activation.
 
-    The mapping to α1 scales hidden neurons and makes up for it in the next layer: W' = c W / c_before, D' = c D. So c
-    is how much longer a row is, once c_before is undone. Both networks must be the same function.
+    The mapping to α1 scales hidden neurons and divides the next layer by the scale: W' = c W /
+    c_before, D' = c D. So c is the ratio of the lengths of a row, once c_before is undone. Both
+    networks must be the same function.
     """
     one = next(network.parameters()).new_ones(1)
     found = [one]
@@ -46,7 +51,9 @@ def scales(network: nn.Module, reference: nn.Module) -> list[Tensor]:
 
 
 def in_relu_terms(network: nn.Module, scales: Sequence[Tensor]) -> list[Tensor]:
-    """Return the `matrices` of the network with the scales of its neurons undone; its function stays."""
+    """Return the `matrices` of the network with the scales of its neurons undone; its function
+    stays.
+    """
     return [
         _unscaled(own, *around)
         for own, around in zip(matrices(network), pairwise(scales), strict=True)

@@ -1,4 +1,4 @@
-"""What hidden neurons emit while a network learns, and what it costs in the loss."""
+"""Activations of hidden neurons while a network learns, and the penalty on them in the loss."""
 
 import inspect
 
@@ -8,15 +8,19 @@ from torch import Tensor, nn
 from ttfs.errors import UserError
 
 KNEE = 0.2
-"""Activation at which half a spike is counted, as a share of the mean activation of the layer's active neurons."""
+"""Activation at which half a spike is counted, as a share of the mean activation of the layer's
+active neurons.
+"""
 
 
 def smooth_count(activity: Tensor) -> Tensor:
-    """Return a smooth count of the neurons that are active: sum of a / (a + KNEE m), activations a >= 0 of a layer.
+    """Return a smooth count of the neurons that are active: sum of a / (a + KNEE m), activations a
+    >= 0 of a layer.
 
-    m is the mean over the batch's a > 0, so the count stays where all activations scale together: a layer saves by
-    silence alone. Its slope is steepest at the weakest spikes, which say least. It is the transformed L1 penalty, which
-    Ma et al. 2019 (arXiv:1901.01021) put on weights, on charges.
+    m is the mean over the batch's a > 0, so the count stays where all activations scale together: a
+    layer saves by silence alone. Its slope is steepest at the weakest spikes, which carry least. It
+    is the transformed L1 penalty, which Ma et al. 2019 (arXiv:1901.01021) put on weights, on
+    charges.
 
     >>> [round(smooth_count(scale * torch.tensor([[0.0, 1.0], [3.0, 0.0]])).item(), 3) for scale in (1.0, 10.0)]
     [1.597, 1.597]
@@ -30,7 +34,7 @@ def smooth_count(activity: Tensor) -> Tensor:
 def neurons(network: nn.Module) -> list[nn.Module]:
     """Return the modules whose outputs are the activations a >= 0 of a network's hidden neurons.
 
-    A module with a method `neurons()` says so itself; of any other they are the nn.ReLU modules.
+    A module with a method `neurons()` names them; in any other they are the nn.ReLU modules.
 
     >>> neurons(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)))
     [ReLU()]
@@ -74,7 +78,7 @@ class ActivityPenalty:
         return penalty
 
     def forget(self) -> None:
-        """Let go of a pass that is not to be learnt from."""
+        """Forget a pass that is not for learning."""
         self._heard.clear()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The one Lightning module: any network that maps images to logits, ReLU or spiking, learns here."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,9 +14,10 @@ from ttfs.training.activity import ActivityPenalty
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy plus what activity costs (`ActivityPenalty`).
+    """Cross-entropy plus the penalty on activity (`ActivityPenalty`).
 
-    Sums for the curve are kept as tensors and read once an epoch: reading them at each step would cost as much again.
+    Sums for the curve are kept as tensors and read once an epoch: reading them at each step would
+    cost as much again.
     """
 
     def __init__(self, network: nn.Module, config: Mapping[str, Any]):
@@ -28,6 +29,7 @@ class Classifier(pl.LightningModule):
             "validation": torch.zeros(3),
         }  # loss, correct, images
         self._rate = config["learning_rate"]
+        self._loss = getattr(network, "loss", F.cross_entropy)
         self._activity = ActivityPenalty(network, config["activity_l1"], config["activity_l0"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
@@ -42,7 +44,9 @@ class Classifier(pl.LightningModule):
         self._activity.forget()
 
     def row(self) -> dict[str, float]:
-        """Return the epoch's row of the curve, with the learning rate of its last step, and start the sums anew."""
+        """Return the epoch's row of the curve, with the learning rate of its last step, and start
+        the sums anew.
+        """
         row = {}
         for split, sums in self._sums.items():
             loss, correct, images = sums.tolist()
@@ -60,7 +64,7 @@ class Classifier(pl.LightningModule):
         self._activity.close()
 
     def configure_optimizers(self) -> Any:
-        """Adam or SGD; weight decay acts on weights, not on biases and scales. The schedule moves at each step."""
+        """Weight decay acts on weights, not on biases and scales; the schedule moves at each step."""
         config = self.config
         named = list(self.network.named_parameters())
         weights = [p for name, p in named if p.dim() > 1 and "bias" not in name]
@@ -69,18 +73,20 @@ class Classifier(pl.LightningModule):
             {"params": weights, "weight_decay": config["weight_decay"]},
             {"params": others, "weight_decay": 0.0},
         ]
-        if config["optimizer"] == "adam":
-            optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=config["learning_rate"])
-        else:
-            optimizer = torch.optim.SGD(
-                groups, lr=config["learning_rate"], momentum=config["momentum"]
-            )
+        rate = config["learning_rate"]
+        optimizers: dict[str, Callable[[], torch.optim.Optimizer]] = {
+            "adam": lambda: torch.optim.Adam(groups, lr=rate),
+            "adamw": lambda: torch.optim.AdamW(groups, lr=rate),
+            "sgd": lambda: torch.optim.SGD(groups, lr=rate, momentum=config["momentum"]),
+        }
+        optimizer = optimizers[config["optimizer"]]()
         steps = self.trainer.estimated_stepping_batches
         epoch = steps / max(self.trainer.max_epochs or 1, 1)
         factors = {
             "constant": lambda step: 1.0,
             "cosine": lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))),
             "exponential": lambda step: config["decay"] ** (step // epoch),
+            "one-cycle": lambda step: one_cycle(min(step / steps, 1.0)),
         }
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors[config["schedule"]])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -88,7 +94,7 @@ class Classifier(pl.LightningModule):
     def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         images, labels = batch
         logits = self._logits(images)
-        loss = F.cross_entropy(logits, labels)
+        loss = self._loss(logits, labels)
         correct = (logits.detach().argmax(1) == labels).sum()
         count = len(labels)
         sums = self._sums[split] = self._sums[split].to(loss.device, torch.float64)
@@ -104,3 +110,17 @@ class Classifier(pl.LightningModule):
             raise UserError(
                 "key 'batch_size': batch norm cannot learn from a batch of one input; set 2 or more"
             ) from None
+
+
+def one_cycle(share: float) -> float:
+    """Return the factor of the learning rate after a share of the steps (Smith and Topin 2017).
+
+    Half a cosine from 1/25 to 1 over the first 0.3, and half a cosine to 0 over the rest, with the
+    defaults of `torch.optim.lr_scheduler.OneCycleLR`.
+
+    >>> one_cycle(0.0), one_cycle(0.3), one_cycle(1.0)
+    (0.04, 1.0, 0.0)
+    """
+    if share < 0.3:
+        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * share / 0.3))
+    return 0.5 * (1 + math.cos(math.pi * (share - 0.3) / 0.7))

@@ -1,4 +1,4 @@
-"""Train a network on a data set, epoch by epoch, and keep the epoch that the validation split chooses."""
+"""Train a network on a data set, epoch by epoch, and keep the best by the validation split."""
 
 import copy
 import logging
@@ -39,12 +39,15 @@ def fit(
         network: maps items [N, ...] to logits [N, classes].
         data: train and validation splits; the test split is never read.
         config: the `train` block of a method, with `epochs`, `batch_size` and `augment` filled in.
-        axes: names of the random streams, e.g. ("mnist", "fc2", 0): the same axes draw the same batches.
+        axes: names of the random streams, e.g. ("mnist", "fc2", 0): the same axes draw the same
+            batches.
         device: "cpu" or "cuda".
-        on_epoch: called with each new row: epoch, train and validation loss and accuracy [%], learning_rate.
-        callbacks: what else happens while it trains, such as windows that grow.
-        checkpoint: a file that is written as epochs end. A training that finds it goes on from there, and ends in the
-            same weights and curve, bit for bit, as one that was never interrupted. It is removed at the end.
+        on_epoch: called with each new row: epoch, train and validation loss and accuracy [%],
+            learning_rate.
+        callbacks: further callbacks of Lightning, such as windows that grow.
+        checkpoint: a file that is written as epochs end. A training that finds it goes on from
+            there, and ends in the same weights and curve, bit for bit, as one that was never
+            interrupted. It is removed at the end.
 
     Raises:
         UserError: if the loss becomes infinite or NaN.
@@ -61,7 +64,7 @@ def fit(
         network.to(
             memory_format=torch.channels_last
         )  # twice as fast on processors with bfloat16 units
-    # Filling fresh memory takes a sixth of a step, to no end: we read none.
+    # Filling fresh memory takes a sixth of a step, and nothing reads it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = pl.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
@@ -95,7 +98,9 @@ def fit(
 
 
 class _Epochs(pl.Callback):
-    """Writes the curve, keeps the chosen weights, saves checkpoints, and stops a training that no longer gets better."""
+    """Writes the curve, keeps the chosen weights, saves checkpoints, and stops a training that no
+    longer improves.
+    """
 
     def __init__(
         self,
@@ -113,7 +118,7 @@ class _Epochs(pl.Callback):
         self._saved = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Tell again the epochs that an interrupted training had finished, and draw on where it drew last."""
+        """Report the finished epochs of an interrupted training, and restore its random streams."""
         for row in self.rows:
             self.on_epoch(row)
 
@@ -134,7 +139,7 @@ class _Epochs(pl.Callback):
             self._save(trainer, self._checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a training needs, besides weights and optimizer, to go on as if it had not been interrupted."""
+        """Return the state, besides weights and optimizer, from which a training goes on unchanged."""
         return {
             "rows": self.rows,
             "chosen": self.chosen,
@@ -144,7 +149,7 @@ class _Epochs(pl.Callback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what an interrupted training left."""
+        """Restore the state of an interrupted training."""
         self.rows, self.chosen = state["rows"], state["chosen"]
         self._best, self._best_epoch = state["best"]
         self._order.set_state(state["order"])

@@ -20,7 +20,7 @@ class GrowingWindows(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any
     ) -> None:
-        """Widen the windows that the batch came close to."""
+        """Widen the windows that the batch came close to filling."""
         self._windows.grow()
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

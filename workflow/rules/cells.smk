@@ -1,8 +1,18 @@
-"""The networks of the grid, and other classifiers: made, then evaluated."""
+"""The networks of the grid, and other classifiers: tried, made, then evaluated."""
+
+
+rule trial:
+    output:
+        touch(TRIAL),
+    log:
+        f"{LOGS}/trial.log",
+    shell:
+        TTFS + " trial {GRID_FILE:q} > {log:q} 2>&1"
 
 
 rule make:
     input:
+        TRIAL,
         lambda wildcards: source_marker(wildcards),
     output:
         temp(touch(f"{JOBS}/make/{{cell}}/{{token}}")),
@@ -10,7 +20,7 @@ rule make:
     log:
         f"{LOGS}/{{cell}}/make-{{token}}.log",
     shell:
-        TTFS + " make {GRID_FILE:q} {wildcards.cell:q} 2>&1 | tee {log:q}"
+        TTFS + " make {GRID_FILE:q} {wildcards.cell:q} > {log:q} 2>&1"
 
 
 rule evaluate:
@@ -22,4 +32,4 @@ rule evaluate:
     log:
         f"{LOGS}/{{cell}}/evaluate-{{token}}.log",
     shell:
-        TTFS + " evaluate {GRID_FILE:q} {wildcards.cell:q} 2>&1 | tee {log:q}"
+        TTFS + " evaluate {GRID_FILE:q} {wildcards.cell:q} > {log:q} 2>&1"

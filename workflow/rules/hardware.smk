@@ -11,4 +11,4 @@ rule deploy:
     log:
         f"{LOGS}/{{cell}}/deploy-{{token}}.log",
     shell:
-        TTFS + " deploy {GRID_FILE:q} {wildcards.cell:q} 2>&1 | tee {log:q}"
+        TTFS + " deploy {GRID_FILE:q} {wildcards.cell:q} > {log:q} 2>&1"

@@ -8,7 +8,7 @@ rule tables:
     output:
         [
             report(f"{GRID.folder}/tables/{name}.csv", caption=f"../report/{name}.rst", category="Tables")
-            for name in ("summary", "layers", "classes", "sparsity", "hardware", "published")
+            for name in ("summary", "layers", "steps", "classes", "sparsity", "hardware", "published")
         ],
         [f"{GRID.folder}/tables/{name}.md" for name in ("summary", "hardware", "published")],
         f"{GRID.folder}/tables/cells.csv",
@@ -16,7 +16,7 @@ rule tables:
     log:
         f"{LOGS}/tables.log",
     shell:
-        TTFS + " tables {GRID_FILE:q} 2>&1 | tee {log:q}"
+        TTFS + " tables {GRID_FILE:q} > {log:q} 2>&1"
 
 
 rule figures:
@@ -36,7 +36,7 @@ rule figures:
     log:
         f"{LOGS}/figures.log",
     shell:
-        TTFS + " figures {GRID_FILE:q} 2>&1 | tee {log:q}"
+        TTFS + " figures {GRID_FILE:q} > {log:q} 2>&1"
 
 
 rule publish:
@@ -48,4 +48,4 @@ rule publish:
     log:
         f"{LOGS}/publish.log",
     shell:
-        TTFS + " publish {GRID_FILE:q} 2>&1 | tee {log:q}"
+        TTFS + " publish {GRID_FILE:q} > {log:q} 2>&1"

@@ -8,4 +8,4 @@ rule study:
     log:
         f"{LOGS}/{{cell}}/study-{{token}}.log",
     shell:
-        TTFS + " study {GRID_FILE:q} {wildcards.cell:q} 2>&1 | tee {log:q}"
+        TTFS + " study {GRID_FILE:q} {wildcards.cell:q} > {log:q} 2>&1"

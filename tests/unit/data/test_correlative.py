@@ -1,0 +1,121 @@
+"""Coincident spikes are weighted matches of records."""
+
+import time
+
+import numpy as np
+import pytest
+
+from ttfs import encode_metadata
+from ttfs.data.correlative import neurons_by_information
+from ttfs.errors import UserError
+
+PINNED = [0.41549307107925415, 0.1579606533050537, 0.8672771453857422]
+MANY = 4000
+"""Neurons of a key, so that a share has a standard deviation below 0.01."""
+
+
+def share(a: np.ndarray, b: np.ndarray) -> float:
+    """The share of neurons that spike in both records at the same time."""
+    return float(((a == b) & np.isfinite(a)).mean())
+
+
+def test_times_are_pinned():
+    times = encode_metadata({"type": ["pdf"]}, {"type": "categorical"}, neurons_per_key=3)
+    assert times.dtype == np.float32
+    assert times.tolist() == [PINNED]
+
+
+def test_coincidences_are_the_weighted_match():
+    table = {"a": ["x", "x"], "b": ["y", "z"], "c": ["", "z"]}
+    neurons = {"a": 300, "b": 500, "c": 200}
+    kinds = dict.fromkeys(table, "categorical")
+    first, second = encode_metadata(table, kinds, neurons_per_key=neurons)
+    assert share(first, second) == 300 / 1000
+
+
+def test_missing_is_silence():
+    table = {"a": ["", "x"], "n": [None, "1"], "s": ["", "p q"]}
+    kinds = {"a": "categorical", "n": "numeric", "s": "set"}
+    silent, spiking = encode_metadata(table, kinds, neurons_per_key=5, neurons_per_member=2)
+    assert np.isinf(silent).all()
+    assert np.isfinite(spiking).all()
+    assert spiking.min() >= 0
+    assert spiking.max() < 1
+
+
+def test_times_are_uniform():
+    table = {"a": [str(value) for value in range(200)]}
+    times = encode_metadata(table, {"a": "categorical"}, neurons_per_key=100)
+    counts = np.histogram(times, 20, (0, 1))[0] / times.size
+    assert np.abs(counts - 0.05).max() < 0.005
+    assert len(np.unique(times)) > 0.99 * times.size
+
+
+@pytest.mark.parametrize("breakpoints", [1, 3])
+def test_numeric_coincidences_fall_with_the_distance_of_ranks(breakpoints):
+    values = [str(value) for value in range(101)]
+    times = encode_metadata(
+        {"n": values}, {"n": "numeric"}, neurons_per_key=MANY, breakpoints=breakpoints
+    )
+    for place in (0, 10, 37, 50, 88, 100):
+        distance = place / 101  # of ranks: those of 0 … 100 lie 1/101 apart
+        expected = (1 - distance) ** breakpoints
+        assert share(times[0], times[place]) == pytest.approx(expected, abs=0.03)
+
+
+def test_set_coincidences_are_the_jaccard_index():
+    times = encode_metadata({"s": ["a b c", "b c d e", "x"]}, {"s": "set"}, neurons_per_key=MANY)
+    assert share(times[0], times[1]) == pytest.approx(2 / 5, abs=0.03)
+    assert share(times[0], times[2]) == 0
+
+
+def test_members_have_neurons_besides():
+    table = {"s": ["a b", "b c"]}
+    times = encode_metadata(table, {"s": "set"}, neurons_per_key=1, neurons_per_member=2)[:, 1:]
+    assert np.isfinite(times).tolist() == [
+        [True, True, True, True, False, False],
+        [False, False, True, True, True, True],
+    ]
+    assert (times[0, 2:4] == times[1, 2:4]).all()
+
+
+def test_the_reference_ranks():
+    alone = encode_metadata({"n": ["5"]}, {"n": "numeric"}, reference={"n": ["1", "9"]})
+    both = encode_metadata({"n": ["5", "1000"]}, {"n": "numeric"}, reference={"n": ["1", "9"]})
+    assert (alone[0] == both[0]).all()
+
+
+def test_seeds_differ():
+    column, kinds = {"a": ["x"]}, {"a": "categorical"}
+    assert share(encode_metadata(column, kinds, seed=0), encode_metadata(column, kinds, seed=1)) == 0
+
+
+def test_neurons_follow_information():
+    labels = np.arange(600) % 3
+    rng = np.random.default_rng(0)
+    table = {"told": labels.astype(str), "noise": rng.integers(0, 3, 600).astype(str)}
+    found = neurons_by_information(table, dict.fromkeys(table, "categorical"), labels, 100)
+    assert found["told"] > 95
+    assert 1 <= found["noise"] < 5
+
+
+def test_it_is_quick():
+    rng = np.random.default_rng(0)
+    table = {str(key): rng.integers(0, 4000, 20_000).astype(str) for key in range(8)}
+    kinds = {key: "numeric" if int(key) % 2 else "categorical" for key in table}
+    start = time.process_time()
+    encode_metadata(table, kinds)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("table", "kinds", "said"),
+    [
+        ({"a": ["x"]}, {"a": "text"}, "choose from: categorical, numeric, set"),
+        ({"a": ["x"]}, {"b": "set"}, "no column 'b'; the table has: a"),
+        ({"a": ["x"]}, {"a": "numeric"}, "key 'a' is numeric, but a value is no number"),
+    ],
+)
+def test_faults(table, kinds, said):
+    with pytest.raises(UserError, match=said):
+        encode_metadata(table, kinds)

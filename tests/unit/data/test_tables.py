@@ -1,0 +1,146 @@
+"""Data sets of key-value records: what they give, and what they refuse."""
+
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from kit.data import everything, shipped
+
+from ttfs.data import load
+from ttfs.data.generated_files import files
+from ttfs.data.places import DATA
+from ttfs.data.stamp import data_stamp
+from ttfs.data.tables import split_by_group
+from ttfs.errors import UserError
+
+
+def write(table: dict, path: Path) -> None:
+    rows = [",".join(row) for row in (tuple(table), *zip(*table.values(), strict=True))]
+    text = "\n".join(rows) + "\n"
+    path.write_bytes(lzma.compress(text.encode()) if path.suffix == ".xz" else text.encode())
+
+
+def made(name: str = "made.csv", **changes) -> dict:
+    return shipped("files") | {"source": {"table": name}} | changes
+
+
+def fault(**changes) -> str:
+    with pytest.raises(UserError) as caught:
+        load(made(**changes), "made.yaml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_no_group_is_in_two_parts():
+    table = files()
+    shares = {"id": "x", "test": 0.2, "validation": 100}
+    parts = split_by_group(table["folder"], shares, "")
+    pairs = set(zip(table["folder"], parts.tolist(), strict=True))
+    assert len(pairs) == len(set(table["folder"]))
+    assert 0.2 * 2000 <= (parts == "test").sum() < 0.2 * 2000 + 9
+    assert 100 <= (parts == "validation").sum() < 109
+    assert (parts == split_by_group(table["folder"], shares, "")).all()
+
+
+@pytest.mark.parametrize("name", ["made.csv", "made.csv.xz"])
+def test_a_file_gives_the_generated_data(name):
+    write(files(), DATA / name)
+    ours, generated = load(made(name)), load(shipped("files"))
+    assert ours.digest == generated.digest
+    assert ours.shape == (160,)
+    assert ours.input_range == (0.0, 1.0)
+    items = torch.cat([everything(split)[0] for split in (ours.train, ours.validation, ours.test)])
+    assert len(items) == 2000
+    assert items.min() == 0  # of a missing value
+    assert 0.9 < items.max() <= 1
+
+
+def test_ranks_and_vocabularies_are_of_the_training_split():
+    table = files()
+    write(table, DATA / "made.csv")
+    before = {name: load(made(encoding=encoding)) for name, encoding in ENCODINGS.items()}
+    parts = split_by_group(table["folder"], made(), "")
+    for place in (parts == "test").nonzero()[0]:
+        table["size"][place] = "1"
+        table["tags"][place] = "unheard"
+    write(table, DATA / "made.csv")
+    for name, encoding in ENCODINGS.items():
+        after = load(made(encoding=encoding))
+        assert torch.equal(everything(after.train)[0], everything(before[name].train)[0])
+        assert not torch.equal(everything(after.test)[0], everything(before[name].test)[0])
+
+
+ENCODINGS = {
+    "one-hot": "one-hot",
+    "equal": shipped("files")["encoding"],
+    "informed": {
+        "correlative": shipped("files")["encoding"]["correlative"]
+        | {"weights": "mutual-information", "neurons_per_member": 1}
+    },
+}
+
+
+def test_one_hot_holds_one_value_a_key():
+    items = everything(load(shipped("files", encoding="one-hot")).train)[0]
+    assert set(items.unique().tolist()) == {0.0, 1.0}
+    assert items.sum(1).max() <= 4 + 3  # four keys of one value, and tags
+
+
+def test_classes_are_the_largest_or_the_named():
+    table = files()
+    sizes = {name: table["class"].count(name) for name in set(table["class"])}
+    largest = sorted(sizes, key=sizes.__getitem__)[-2:]
+    assert sum(map(len, _splits(load(shipped("files", classes=2))))) == sum(map(sizes.get, largest))
+    named = load(shipped("files", classes=["paper", "code"]))
+    labels = torch.cat([everything(split)[1] for split in _splits(named)])
+    assert labels.bincount().tolist() == [sizes["paper"], sizes["code"]]
+
+
+def _splits(data) -> tuple:
+    return data.train, data.validation, data.test
+
+
+def test_the_stamp_follows_the_file():
+    write(files(), DATA / "made.csv")
+    before = data_stamp(made())
+    (DATA / "made.csv").write_text("other")
+    assert data_stamp(made()) not in (None, before)
+
+
+def test_bad_files():
+    assert "no file 'made.csv'; put it into" in fault()
+    path = DATA / "made.csv"
+    path.write_text("")
+    assert "made.csv: holds no record" in fault()
+    path.write_text("class,folder,class\na,b,c\n")
+    assert "column 'class' comes twice" in fault()
+    path.write_text("class,folder\na,b,c\n")
+    assert "record 1 has 3 values, the head has 2 names" in fault()
+    path.write_bytes(b"\xff\xfe")
+    assert "cannot be read as a table" in fault()
+    (DATA / "made.csv.xz").write_bytes(b"no xz")
+    assert "made.csv.xz: cannot be read as a table" in fault(name="made.csv.xz")
+
+
+def test_bad_columns_and_classes():
+    table = files()
+    write(table, DATA / "made.csv")
+    assert "no column 'kind'; it has: class, folder" in fault(label="kind")
+    assert "no column 'place'" in fault(group="place")
+    assert "no column 'color'" in fault(keys={"color": "set"})
+    assert "made.csv: key 'owner' is numeric" in fault(keys={"owner": "numeric"})
+    assert "no record of class 'film'" in fault(classes=["film", "code"])
+    assert "'classes: 6', but 5 classes have three groups or more" in fault(classes=6)
+    assert "cannot take 5000 out of 2000 records" in fault(test=5000)
+    lonely = np.array(table["class"]) == "code"
+    table["folder"] = ["one" if own else g for own, g in zip(lonely, table["folder"], strict=True)]
+    write(table, DATA / "made.csv")
+    assert "class 'code' has 1 groups" in fault(classes=["code", "data"])
+    assert "(fewer: code); lower it to 4" in fault(classes=5)
+
+
+def test_records_are_not_moved():
+    write(files(), DATA / "made.csv")
+    assert "only images" in fault(augment={"shift": 1, "crop": 0, "flip": False})

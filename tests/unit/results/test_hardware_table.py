@@ -1,0 +1,130 @@
+"""The table and the figures of networks on hardware, from made-up records."""
+
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+from kit.records import grid, made_up
+
+from ttfs.config import Variant, read_named
+from ttfs.results import figures, tables
+from ttfs.results.frame import Results, on_hardware
+from ttfs.results.record import Record
+
+CLOCK = [f"clocked+time_bits={bits}{tuned}" for bits in (4, 2) for tuned in ("", "+tuning")]
+FIXED = "combined"
+SPENT = {"spikes_per_neuron": 0.3, "latency": 5.0, "time_steps": 32, "energy": 7.0, "synaptic_operations": 9.0}
+
+
+def on(hardware: str, seed: int) -> Record:
+    """A network on a clock as mapped loses 4 or 2 points, fine-tuned none, and one more in the second draw."""
+    top = 98.0 - seed
+    rows: list[dict] = []
+
+    def add(network: str, draw: int, accuracy: float, **spent: float) -> None:
+        place = {"network": network, "draw": draw}
+        rows.extend({"metric": name, "value": value, **place} for name, value in {"accuracy": accuracy, **spent}.items())
+
+    if hardware == FIXED:
+        add("ttfs", 0, top - 0.25, **SPENT)
+    else:
+        loss = 0 if "tuning" in hardware else int(hardware.partition("time_bits=")[2][0])
+        add("ttfs", 0, top - loss, **SPENT)
+        add("ttfs", 1, top - loss - 1, latency=5.0)
+        if hardware == CLOCK[0]:
+            add("relu", 0, top - 0.5)
+    base = made_up("b1-converted", seed, hardware=hardware)
+    return Record(base.ids, base.provenance, tuple(rows), None, {"hardware": {}}, base.digests)
+
+
+def chips() -> dict[str, Variant]:
+    found = {FIXED: Variant(FIXED, read_named("hardware", FIXED, "a test"))}
+    for name in (*CLOCK, "ideal+broken"):
+        config = read_named("hardware", "clocked", "a test")
+        bits = name.partition("time_bits=")[2][:1]
+        tuning = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 128} if "tuning" in name else None
+        found[name] = Variant(name, config | {"time_bits": int(bits or 3), "tuning": tuning}, ("time_bits", "tuning"))
+    return found
+
+
+@pytest.fixture
+def found() -> Results:
+    """Of each seed a clock of two speeds, as mapped and fine-tuned, and a fixed chip; a failure beside them."""
+    networks = [made_up("b1-converted", seed) for seed in range(3)]
+    records = [on(name, seed) for seed in range(3) for name in (*CLOCK, FIXED)]
+    broken = made_up("b1-converted", error="boom", hardware="ideal+broken")
+    return Results(grid(["b1-converted"], chips(), deployed=["b1-converted"]), [*networks, *records, broken])
+
+
+def test_a_row_for_each_chip_network_and_moment(found: Results):
+    table = on_hardware(found)
+    rows = [tuple(row) for row in table[["chip", "tuned", "network", "time_bits"]].itertuples(index=False)]
+    assert sorted(rows) == sorted([
+        ("clocked+time_bits=4", False, "ttfs", "4"), ("clocked+time_bits=4", True, "ttfs", "4"),
+        ("clocked+time_bits=4", False, "relu", "4"), ("clocked+time_bits=2", False, "ttfs", "2"),
+        ("clocked+time_bits=2", True, "ttfs", "2"), (FIXED, False, "ttfs", "4"),
+    ])  # fmt: skip
+
+
+def test_a_seed_is_the_mean_of_its_draws(found: Results):
+    table = on_hardware(found)
+    [first] = table[(table["hardware"] == CLOCK[0]) & (table["network"] == "ttfs")].to_dict("records")
+    accuracies = [98.0 - seed - 4 - 0.5 for seed in range(3)]
+    assert first["accuracy_mean"] == pytest.approx(statistics.fmean(accuracies))
+    assert first["accuracy_std"] == pytest.approx(statistics.stdev(accuracies))
+    assert first["accuracy_std_of_draws_mean"] == pytest.approx(math.sqrt(0.5))
+    assert (first["n"], first["draws"]) == (3, 2)
+    assert first["accuracy_minus_ideal_mean"] == pytest.approx(-4.5)
+    assert first["accuracy_minus_ideal_std"] == pytest.approx(0.0)
+    assert first["latency_cut_mean"] == pytest.approx(2.0)
+    assert first["spikes_per_neuron_mean"] == pytest.approx(0.3)
+
+
+def test_what_failed_is_in_no_row_but_named(found: Results, tmp_path: Path):
+    tables.write(found, tmp_path)
+    text = (tmp_path / "hardware.md").read_text()
+    assert "- digits/fc2/b1-converted/seed0/hardware/ideal+broken: boom" in text
+    row = next(line for line in text.splitlines() if "clocked+time_bits=4" in line)
+    assert [cell.strip() for cell in row.split("|")[1:9]] == [
+        "digits", "fc2", "b1-converted", "clocked+time_bits=4", "92.50 ± 1.00", "96.50 ± 1.00", "-0.50 ± 0.00",
+        "96.50 ± 1.00",
+    ]  # fmt: skip
+    assert "broken" not in (tmp_path / "hardware.csv").read_text()
+
+
+def test_a_seed_whose_network_failed_has_no_difference(found: Results):
+    records = [one for one in found.records if one.name != made_up("b1-converted").name]
+    table = on_hardware(Results(found.grid, records))
+    assert set(table["n"]) == {3}
+    assert table["accuracy_minus_ideal_mean"].isna().all()
+    assert table["accuracy_mean"].notna().all()
+
+
+def test_figures_are_drawn_and_the_same_each_time(found: Results, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("one", "two"):
+        figures.write(found, tmp_path / folder)
+    for name in ("hardware.svg", "pareto.svg"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    [axis] = figures.axes_of(found.grid)
+    assert axis.key == "time_bits"
+    (panel,) = figures.hardware(on_hardware(found), [axis]).axes
+    assert panel.get_xlabel() == "time_bits"
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["2", "4"]
+
+
+def test_the_front_is_what_no_other_network_beats(found: Results):
+    table = on_hardware(found)
+    table = table[table["time_steps_mean"].notna()]
+    beaten = figures._beaten(table)
+    best = table["accuracy_mean"] == table["accuracy_mean"].max()
+    assert 0 < (~beaten).sum() < len(table)
+    assert (~beaten == best).all()
+    falling = range(len(table), 0, -1)
+    assert not figures._beaten(table.assign(time_steps_mean=falling, accuracy_mean=falling)).any()
+
+
+def test_a_grid_without_hardware_says_so(tmp_path: Path):
+    tables.write(Results(grid(), [made_up()]), tmp_path)
+    assert (tmp_path / "hardware.md").read_text() == "This grid puts no network on hardware.\n"

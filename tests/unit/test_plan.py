@@ -1,0 +1,278 @@
+"""A grid is laid out into cells, each with the part of the configuration that its numbers depend on."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ttfs.config import Cell, Grid, Study, load_grid
+from ttfs.errors import UserError
+
+GRID = """\
+datasets: [digits]
+models: [fc2]
+methods: [ann, b1-converted, b1-finetuned, b1-scratch, alpha1-converted]
+seeds: [0, 1]
+hardware: [{over: {time_bits: [4, 3], tuning: [none, {epochs: 2}]}}]
+deployed: [b1-converted, b1-finetuned]
+studies: [trajectory-digits]
+"""
+NEAREST = '''\
+from ttfs.methods import Kind, Options
+
+
+class Nearest(Kind):
+    uses_model = False
+
+    class Options(Options):
+        power: float = 1.0
+'''
+
+
+@pytest.fixture
+def plan(configs: Path):
+    """Return a function that reads the grid with changes {old: new}."""
+
+    def read(changes: dict[str, str] | None = None) -> Grid:
+        text = GRID
+        for old, new in (changes or {}).items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        (configs / "mine.yaml").write_text(text)
+        return load_grid("configs/mine.yaml")
+
+    return read
+
+
+def cell(method: str, seed: int = 1, hardware: str = "", **ids: str) -> Cell:
+    return Cell(**{"dataset": "digits", "model": "fc2", "method": method, "seed": seed, "hardware": hardware, **ids})
+
+
+def refusal(plan, changes: dict[str, str] | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        plan(changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_cells_come_in_the_order_of_the_grid_and_know_their_source(plan):
+    grid = plan()
+    names = [one.name for one in grid.cells]
+    assert names[:3] == ["digits/fc2/ann/seed0", "digits/fc2/b1-converted/seed0", "digits/fc2/b1-finetuned/seed0"]
+    assert len(names) == len(set(names)) == 5 * 2
+    assert cell("ann").folder == Path("results/cells/digits/fc2/ann/seed1")
+    assert grid.folder == Path("results/mine")
+    assert grid.source(cell("b1-finetuned")) == cell("b1-converted")
+    assert grid.source(cell("b1-converted")) == cell("ann")
+    assert grid.source(cell("b1-scratch")) is grid.source(cell("ann")) is None
+    assert grid.find("digits/fc2/ann/seed1") == cell("ann")
+    assert grid.find("studies/trajectory-digits") == Study("trajectory-digits")
+    with pytest.raises(UserError, match="grid mine has no cell 'digits/fc2/ann/seed2'; .* lists them"):
+        grid.find("digits/fc2/ann/seed2")
+
+
+def test_deployments_are_the_product_of_networks_and_chips(plan):
+    grid = plan()
+    chips = {"time_bits=4", "time_bits=3", "time_bits=4+tuning.epochs=2", "time_bits=3+tuning.epochs=2"}
+    assert set(grid.hardware) == chips
+    assert {one.hardware for one in grid.deployments} == chips
+    assert len(grid.deployments) == 2 * 2 * 4
+    assert {one.method for one in grid.deployments} == {"b1-converted", "b1-finetuned"}
+    assert grid.every == (*grid.cells, *grid.deployments, Study("trajectory-digits"))
+    all_of_b1 = plan({"deployed: [b1-converted, b1-finetuned]\n": ""})
+    assert {one.method for one in all_of_b1.deployments} == {"b1-converted", "b1-finetuned", "b1-scratch"}
+
+
+def test_equal_points_are_one_cell(plan):
+    grid = plan({"[ann,": "[ann, {method: ann, over: {learning_rate: [1.0e-3, 2.0e-3]}},"})
+    assert list(grid.methods)[:2] == ["ann", "ann+learning_rate=2e-3"]
+    assert grid.columns(cell("ann"))["learning_rate"] == "1e-3"
+    assert grid.columns(cell("ann+learning_rate=2e-3"))["learning_rate"] == "2e-3"
+    assert grid.columns(cell("alpha1-converted"))["learning_rate"] == ""
+
+
+def test_a_data_set_may_have_models_and_methods_of_its_choice(plan):
+    grid = plan({"[digits]": "[digits, {dataset: yin-yang, models: [fc-30], methods: [ann, b1-scratch]}]"})
+    mine = {(one.model, one.method) for one in grid.cells if one.dataset == "yin-yang"}
+    assert mine == {("fc-30", "ann"), ("fc-30", "b1-scratch")}
+    assert {one.model for one in grid.cells if one.dataset == "digits"} == {"fc2"}
+    assert not [one for one in grid.deployments if one.dataset == "yin-yang"]
+    said = refusal(plan, {"[digits]": "[digits, {dataset: yin-yang, methods: [b1-converted]}]"})
+    assert "'datasets.methods': on yin-yang, 'b1-converted' starts from 'ann', which is not listed there" in said
+
+
+def test_a_kind_without_a_model_is_made_once_a_seed(configs: Path, monkeypatch: pytest.MonkeyPatch):
+    import ttfs.methods as methods
+
+    Path("methods").mkdir()
+    Path("methods/nearest.py").write_text(NEAREST)
+    (configs / "methods" / "nearest.yaml").write_text("title: N\nkind: nearest\n")
+    (configs / "mine.yaml").write_text("datasets: [digits]\nmodels: [fc2, cnn]\nmethods: [ann, nearest]\nseeds: [0, 1]\n")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__])
+    methods.register(Path("methods"))
+    grid = load_grid("configs/mine.yaml")
+    assert [one.name for one in grid.cells if one.method == "nearest"] == [
+        "digits/none/nearest/seed0", "digits/none/nearest/seed1",
+    ]  # fmt: skip
+    slice = grid.make_slice(cell("nearest", model="none"))
+    assert "model" not in slice
+    assert slice["method"] == {"kind": "nearest", "power": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[digits]", "[digts]", "configs/mine.yaml: key 'datasets': no configs/datasets/digts.yaml; did you mean 'digits'?"),
+        ("[fc2]", "[fc2, leenet5]", "key 'models': no configs/models/leenet5.yaml; did you mean 'lenet5'?"),
+        ("[ann, ", "[anne, ", "key 'methods': no configs/methods/anne.yaml; did you mean 'ann'?"),
+        ("[ann, ", "[", "key 'methods': 'b1-converted' starts from 'ann', which the grid does not list; add 'ann'"),
+        ("[b1-converted, b1-finetuned]", "[ann]", "key 'deployed': 'ann' is no method here whose networks go onto hardware"),
+        ("[b1-converted, b1-finetuned]", "[alpha1-converted]", "'alpha1-converted' is no method here whose networks"),
+        ("over: {time_bits", "over: {time_bit", "key 'hardware': ideal: no key 'time_bit' to vary; did you mean 'time_bits'"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nreference: an", "key 'reference': 'an' is no method here; did you mean 'ann'?"),
+        ("[trajectory-digits]", "[hours]", "key 'studies': no configs/studies/hours.yaml"),
+        ("seeds: [0, 1]", "seeds: [0, -1]", "key 'seeds.1': -1 is less than the minimum of 0"),
+        ("seeds: [0, 1]", "seeds: [0, yes]", "key 'seeds.1': 'yes' is not of type 'integer'"),
+        ("[fc2]", "[]", "key 'models': [] should be non-empty"),
+    ],
+)  # fmt: skip
+def test_a_grid_at_fault_is_one_line(plan, old: str, new: str, said: str):
+    assert said in refusal(plan, {old: new})
+
+
+def test_hardware_without_a_network_for_it(configs: Path):
+    (configs / "mine.yaml").write_text("datasets: [digits]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\nhardware: [ideal]\n")
+    with pytest.raises(UserError, match="key 'hardware': no method here has networks that go onto hardware"):
+        load_grid("configs/mine.yaml")
+
+
+@pytest.mark.parametrize("name", ["cells", "published"])
+def test_names_of_folders_that_are_no_grid(configs: Path, name: str):
+    (configs / f"{name}.yaml").write_text(GRID)
+    with pytest.raises(UserError, match=f"results/{name}/ is not for a grid; give the grid another name"):
+        load_grid(f"configs/{name}.yaml")
+
+
+TRAIN = "train: {optimizer: adam, learning_rate: 1.0e-3}"
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (
+            {"tuned": "kind: b1\nsource: b1-convertd"},
+            "configs/mine.yaml: key 'methods': 'tuned' starts from 'b1-convertd', which the grid does not list; "
+            "add 'b1-convertd'",
+        ),
+        ({"tuned": "kind: relu\nsource: ann"}, "configs/methods/tuned.yaml: unknown key 'source'"),
+        (
+            {"tuned": "kind: alpha1\nsource: b1-converted"},
+            "configs/methods/tuned.yaml: key 'source': 'b1-converted' makes networks of kind b1, and this method starts "
+            "from relu or alpha1; did you mean 'alpha1-converted'?",
+        ),
+        (
+            {"tuned": "kind: b1\nsource: tuned"},
+            "configs/methods/tuned.yaml: key 'source': tuned <- tuned is a circle; start one from scratch",
+        ),
+        (
+            {"hen": "kind: b1\nsource: egg", "egg": "kind: b1\nsource: hen"},
+            "configs/methods/hen.yaml: key 'source': hen <- egg <- hen is a circle; start one from scratch",
+        ),
+    ],
+)  # fmt: skip
+def test_a_source_that_cannot_be_one_is_refused(configs: Path, plan, methods: dict[str, str], said: str):
+    for name, text in methods.items():
+        (configs / "methods" / f"{name}.yaml").write_text(f"title: T\n{text}\n{TRAIN}\n")
+    found = refusal(plan, {"alpha1-converted]": f"alpha1-converted, {', '.join(methods)}]"})
+    assert found.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: b1\n", "give source, train, or both"),
+        ("kind: b1\nsource: ann\ncheck: {agreement: 101}\n", "key 'check.agreement': 101 is greater than the maximum"),
+        (f"kind: alpha1\nsource: ann\ninitialization: drawn\n{TRAIN}\n", "key 'initialization' is 'drawn', but source 'ann'"),
+        ("kind: relu\ntrain: {optimizer: adam, learning_rate: 0.1, window_growth: 3}\n", "unknown key 'train.window_growth'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(configs: Path, plan, text: str, said: str):
+    (configs / "methods" / "odd.yaml").write_text(f"title: T\n{text}")
+    assert said in refusal(plan, {"alpha1-converted]": "alpha1-converted, odd]"})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "method", "expected"),
+    [
+        ("mnist", "", {"epochs": 20, "batch_size": 128, "augment": {"shift": 1}}),
+        ("{dataset: mnist, over: {epochs: 9}}", "", {"epochs": 9, "augment": {"shift": 1}}),
+        ("mnist", "epochs: 7", {"epochs": 7, "batch_size": 128, "augment": {"shift": 1}}),
+        ("{dataset: mnist, over: {epochs: 9}}", "epochs: 7", {"epochs": 7}),
+        ("mnist", "batch_size: 3", {"epochs": 20, "batch_size": 3}),
+        ("mnist", "augment: {crop: 2}", {"augment": {"shift": 1, "crop": 2}}),
+        ("mnist", "augment: {shift: 4}", {"augment": {"shift": 4}}),
+        ("mnist", "augment: none", {"augment": {}}),
+        ("{dataset: mnist, over: {augment: none}}", "", {"augment": {}}),
+        ("{dataset: mnist, over: {augment: none}}", "augment: {crop: 2}", {"augment": {"crop": 2}}),
+        ("digits", "", {"augment": {}, "epochs": 40}),
+    ],
+)
+def test_the_budget_is_the_data_set_s_unless_the_method_says_so(
+    configs: Path, dataset: str, method: str, expected: dict
+):
+    path = configs / "methods" / "ann.yaml"
+    path.write_text(f"title: A\nkind: relu\ntrain:\n  optimizer: adam\n  learning_rate: 1.0e-3\n  {method}\n")
+    (configs / "mine.yaml").write_text(f"datasets: [{dataset}]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\n")
+    grid = load_grid("configs/mine.yaml")
+    slice = grid.make_slice(grid.cells[0])
+    assert {key: slice["method"]["train"][key] for key in expected} == expected
+    assert not {"epochs", "batch_size", "augment"} & set(slice["dataset"])
+
+
+def test_a_slice_holds_what_its_stage_depends_on_and_nothing_else(plan):
+    grid = plan()
+    ann, b1, tuned = (grid.make_slice(cell(name)) for name in ("ann", "b1-converted", "b1-finetuned"))
+    assert ann["seed"] == 1
+    assert ann["model"]["layers"] == 340
+    assert set(ann["method"]) == {"kind", "threads", "device", "train"}
+    for key in ("window_growth", "headroom", "check", "source"):
+        assert key not in ann["method"]
+        assert key not in ann["method"]["train"]
+    assert b1["method"]["train"] is None
+    assert tuned["method"]["train"]["window_growth"] == 10.0
+    assert "check" not in b1["method"]
+    assert grid.evaluate_slice(cell("b1-converted"))["method"]["check"]["agreement"] == 99.9
+    for slice in (ann, b1, tuned):
+        assert not {"title", "note", "citation"} & (set(slice["dataset"]) | set(slice["model"]) | set(slice["method"]))
+        assert yaml.safe_load(yaml.safe_dump(slice)) == slice
+
+
+def test_the_slice_of_a_chip_holds_a_training_where_there_is_one(plan):
+    grid = plan()
+    mapped = grid.deploy_slice(cell("b1-converted", hardware="time_bits=4"))
+    assert mapped["tuned"] is False
+    assert "train" not in mapped
+    assert "tuning" not in mapped["hardware"]
+    assert {"headroom", "source", "method", "check"}.isdisjoint(mapped)
+    tuned = grid.deploy_slice(cell("b1-converted", hardware="time_bits=4+tuning.epochs=2"))
+    own = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 128, "optimizer": "adam", "select": "last"}
+    assert own.items() <= tuned["train"].items()
+    trained = grid.make_slice(cell("ann"))["method"]["train"]  # the mapped network was trained as the method ann
+    for key in ("augment", "weight_decay", "activity_l1"):
+        assert tuned["train"][key] == trained[key]
+
+
+def test_a_study_depends_on_its_files_and_no_budget(plan):
+    slice = plan().study_slice(Study("trajectory-digits"))
+    assert set(slice) == {"trajectory", "threads"}
+    assert [model["layers"] for model in slice["trajectory"]["models"]] == [340, "340-340-340-340-340-340-340"]
+    assert "epochs" not in slice["trajectory"]["dataset"]
+    assert "title" not in slice["trajectory"]["dataset"]
+
+
+def test_a_model_may_vary_too(plan):
+    grid = plan({"[fc2]": "[{model: fc2, over: {layers: [340, 20]}}]"})
+    assert list(grid.models) == ["fc2", "fc2+layers=20"]
+    assert grid.make_slice(cell("ann", model="fc2+layers=20"))["model"]["layers"] == 20
+    assert grid.columns(cell("ann"))["layers"] == "340"
+    assert grid.columns(cell("ann", model="fc2+layers=20"))["layers"] == "20"

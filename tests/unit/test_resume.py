@@ -1,0 +1,124 @@
+"""A training that is killed goes on where it was, and ends in the same bits as one that was not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kit.learning import AXES, CONFIG, equal, make_data, network
+from torch import nn
+
+import ttfs
+from ttfs.data import DataSet
+from ttfs.training import GrowingWindows, fit
+
+pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
+
+
+class Killed(BaseException):
+    """Ends a training as a signal does: nothing of ours runs after it."""
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
+    return make_data(tmp_path, monkeypatch, augment={"shift": 1, "flip": True})
+
+
+@pytest.fixture(autouse=True)
+def save_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import import_module
+
+    monkeypatch.setattr(import_module("ttfs.training.fit"), "SAVE_EVERY", 0.0)
+
+
+def relu() -> nn.Module:
+    return network(norm=True, dropout=0.3)
+
+
+def spiking() -> nn.Module:
+    """A TTFS network whose windows are too narrow, so that they grow as it learns."""
+    images = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    snn = ttfs.convert(network().eval(), images)
+    for layer in snn.layers.values():
+        layer.width *= 0.05
+    return snn.train()
+
+
+def train(
+    net: nn.Module, data: DataSet, config: dict[str, Any], checkpoint: Path | None = None, kill_at: int = 0
+) -> list[dict[str, float]]:
+    """Train; with a number, die as the epoch of that number has been told and before it is saved."""
+    growth = [GrowingWindows(net, 2.0)] if isinstance(net, ttfs.SpikingNetwork) else []
+
+    def on_epoch(row: dict[str, float]) -> None:
+        if row["epoch"] == kill_at:
+            raise Killed
+
+    return fit(net, data, CONFIG | config, AXES, "cpu", on_epoch, growth, checkpoint)
+
+
+CASES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "dropout, augmentation, best": (relu, {"select": "best", "epochs": 6}),
+    "last, sgd, cosine": (relu, {"optimizer": "sgd", "schedule": "cosine", "epochs": 6}),
+    "exponential": (relu, {"schedule": "exponential", "epochs": 6}),
+    "patience": (relu, {"select": "best", "patience": 3, "epochs": 30, "learning_rate": 0.3}),
+    "growing windows": (spiking, {"select": "best", "epochs": 6, "learning_rate": 0.05}),
+    "activity": (spiking, {"activity_l1": 1e-3, "epochs": 6}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kills", [(4,), (2, 3, 6)], ids=["once", "three times"])
+def test_an_interrupted_training_ends_in_the_same_bits(data: DataSet, tmp_path: Path, case: str, kills: tuple):
+    make, config = CASES[case]
+    whole, parts = make(), make()
+    start = {name: value.clone() for name, value in whole.state_dict().items()}
+    rows = train(whole, data, config)
+    assert len(rows) >= 4
+    assert any(not torch.equal(value, start[name]) for name, value in whole.state_dict().items())
+
+    checkpoint = tmp_path / "training.ckpt"
+    for kill_at in (kill for kill in kills if kill <= len(rows)):
+        parts = make()  # a new process
+        torch.rand(5)
+        with pytest.raises(Killed):
+            train(parts, data, config, checkpoint, kill_at)
+        assert checkpoint.exists()
+    parts = make()
+    assert train(parts, data, config, checkpoint) == rows
+    assert equal(parts, whole)
+    assert not checkpoint.exists()
+
+
+def test_windows_grew_in_the_training_that_was_interrupted(data: DataSet):
+    snn = spiking()
+    before = [layer.width for layer in snn.layers.values()]
+    train(snn, data, {"epochs": 2})
+    assert all(layer.width > width for layer, width in zip(snn.layers.values(), before, strict=True))
+
+
+def test_patience_ended_the_training_that_was_interrupted(data: DataSet):
+    make, config = CASES["patience"]
+    assert len(train(make(), data, config)) < config["epochs"]
+
+
+def test_a_checkpoint_is_whole_or_not_there(data: DataSet, tmp_path: Path, monkeypatch):
+    """A kill while it is written leaves the last one."""
+    checkpoint = tmp_path / "training.ckpt"
+    with pytest.raises(Killed):
+        train(relu(), data, {"epochs": 6}, checkpoint, kill_at=3)
+    before = checkpoint.read_bytes()
+    replace = Path.replace
+
+    def killed(path: Path, target: Path) -> Path:
+        if target == checkpoint:
+            raise Killed
+        return replace(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "replace", killed)
+        train(relu(), data, {"epochs": 6}, checkpoint)
+    assert checkpoint.read_bytes() == before
+    whole, parts = relu(), relu()
+    assert train(parts, data, {"epochs": 6}, checkpoint) == train(whole, data, {"epochs": 6})
+    assert equal(parts, whole)

@@ -1,0 +1,248 @@
+"""Integrate-and-fire neurons: their rate, error split, pools, thresholds, and what they refuse."""
+
+import math
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
+from test_conversion_random import RandomNetwork
+from torch import nn
+
+import ttfs
+from ttfs.errors import UserError
+from ttfs.snn import EarliestSpike
+from ttfs.timed import TERMS, convert_to_rate, error_split, split
+from ttfs.timed.integrate_and_fire import (
+    GatedPool,
+    SettingsClock,
+    integrate_and_fire,
+    quantized,
+)
+
+pytestmark = pytest.mark.usefixtures("seed")
+
+
+def qcfs(x: torch.Tensor, theta: float, levels: int) -> torch.Tensor:
+    """The activation of QCFS as its authors write it."""
+    return theta * torch.clip(torch.floor(x * levels / theta + 0.5) / levels, 0, 1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 32])
+def test_a_constant_current_gives_the_activation_of_qcfs(steps):
+    currents = torch.randn(500, dtype=torch.float64) * 2
+    theta = random.uniform(0.3, 2.0)
+    rates = integrate_and_fire(currents.expand(steps, -1), theta).mean(0)
+    assert torch.allclose(rates, qcfs(currents, theta, steps), rtol=0, atol=1e-12)
+    assert torch.equal(quantized(currents, theta, steps) > 0, rates > 0)
+
+
+def test_a_current_of_the_threshold_gives_one_spike_a_step():
+    outputs = integrate_and_fire(torch.full((9, 3), 1.5, dtype=torch.float64), 1.5)
+    assert torch.equal(outputs, torch.full((9, 3), 1.5, dtype=torch.float64))
+
+
+def test_a_potential_follows_its_definition():
+    """By hand: θ = 1, V(0) = 0.5; currents 0.6, -0.3, 0.1, 0.7 give V = 1.1, -0.2, -0.1, 0.6."""
+    currents = torch.tensor([0.6, -0.3, 0.1, 0.7])
+    assert integrate_and_fire(currents, 1.0).tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_the_four_terms_add_up_and_the_deviation_is_what_the_potential_keeps():
+    steps, theta = random.randint(1, 40), random.uniform(0.5, 3.0)
+    currents = torch.randn(steps, 400, dtype=torch.float64) * 2 + 0.5
+    wanted = torch.randn(400, dtype=torch.float64)
+    outputs = integrate_and_fire(currents, theta)
+    rates = outputs.mean(0)
+    terms = split(wanted, currents, rates, theta)
+    assert tuple(terms) == TERMS
+    assert torch.allclose(sum(terms.values()), wanted.relu() - rates, rtol=0, atol=1e-12)
+    left = theta / 2 + currents.sum(0) - outputs.sum(0)  # V(T)
+    mean = currents.mean(0)
+    inside = (mean > 0) & (mean < theta * (1 - 0.5 / steps))
+    kept = theta / steps * (left / theta).floor()
+    assert torch.allclose(terms["deviation"][inside], kept[inside], rtol=0, atol=1e-9)
+    assert terms["quantization"].abs().max() <= theta / (2 * steps) + 1e-12
+
+
+def a_network() -> nn.Sequential:
+    return randomise(
+        headed(
+            IMAGE,
+            conv(),
+            norm(),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            conv(4, 6),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+        )
+    ).double()
+
+
+def test_the_split_of_a_network_adds_up_to_its_error_layer_by_layer():
+    network, images = a_network(), draw(IMAGE).double()
+    steps = random.randint(2, 20)
+    rate = convert_to_rate(network, images, "tuned", steps, bias_correction="light")
+    snn = ttfs.convert(network, images)
+    found = error_split(rate, snn, images, steps)
+    spikes = rate.observe(images, steps).spikes
+    _, charges = snn.charges(images)
+    assert list(found) == list(snn.layers) == list(rate.layers)
+    for name, terms in found.items():
+        rates = rate.layers[name].threshold * spikes[name].double().mean(0)
+        error = charges[name] - rates
+        assert torch.allclose(sum(terms.values()), error, rtol=0, atol=1e-12)
+    first = found[next(iter(found))]
+    assert first["deviation"].abs().max() < 1e-12  # its currents are constant
+
+
+def test_a_gated_pool_passes_the_largest_rate_and_its_mirror_the_smallest():
+    theta, steps = 0.7, 12
+    spikes = theta * (torch.rand(steps, 5, 2, 6, 6) < 0.4).double()
+    for sign in (None, torch.tensor([1.0, -1.0], dtype=torch.float64).reshape(2, 1, 1)):
+        pool = EarliestSpike(nn.MaxPool2d(3, 2, 1), sign)
+        gated = GatedPool(SettingsClock((steps,)), pool)
+        passed = gated(spikes.flatten(0, 1)).unflatten(0, (steps, 5))
+        for t in range(1, steps + 1):
+            wanted = pool(spikes[:t].mean(0))
+            assert torch.allclose(passed[:t].mean(0), wanted, rtol=0, atol=1e-12)
+        each = (passed / theta).round()
+        assert torch.allclose(passed, each * theta)
+        assert set(each.unique().tolist()) <= {0.0, 1.0}  # a spike or none
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
+    low, high = random.choice([(0.0, 1.0), (-3.0, 3.0)])
+    network = randomise(RandomNetwork(steps=random.randint(3, 12))).double()
+    images = draw(IMAGE, low, high, n=4).double()
+    wanted = network(images.clone())
+    rate = convert_to_rate(network, images, input_range=(low, high))
+    errors = [
+        ((rate(images, t) - wanted).square().mean() / wanted.square().mean()).sqrt()
+        for t in (16, 2048)
+    ]
+    assert errors[1] < 0.02
+    assert errors[1] < errors[0] or errors[0] < 1e-9
+
+
+def test_sums_and_concatenation_are_mapped():
+    network = Net(
+        lambda n, x: n.out(
+            torch.cat([F.relu(n.a(x) + n.b(x)), F.max_pool2d(n.b(x).relu(), 3, 1, 1)], 1).flatten(1)
+        ),
+        a=conv(), b=conv(), out=nn.Linear(8 * 9 * 8, 5),
+    ).double()  # fmt: skip
+    images = draw(IMAGE).double()
+    rate, wanted = convert_to_rate(network, images), network(images)
+    assert (rate(images, 2048) - wanted).abs().max() < 0.02 * wanted.abs().max()
+
+
+def test_the_logits_after_each_step_come_in_one_pass():
+    network, images = a_network(), draw(IMAGE).double()
+    rate = convert_to_rate(network, images, steps=9)
+    seen = rate.observe(images)
+    for steps in (1, 4, 9):
+        assert torch.allclose(seen.logits[steps - 1], rate(images, steps), rtol=0, atol=1e-12)
+    counted = seen.fired(4)
+    layer = next(iter(rate.layers))
+    assert torch.equal(counted[layer], seen.spikes[layer][:4].sum(0))
+    assert torch.equal(counted["input"], images > 0)
+
+
+def test_thresholds_are_of_the_activations():
+    network, images = a_network(), draw(IMAGE).double()
+    charges = ttfs.convert(network, images).charges(images)[1]
+    largest = {name: charges[name].max().item() for name in convert_to_rate(network, images).layers}
+    for name, neurons in convert_to_rate(network, images, "max").layers.items():
+        assert neurons.threshold == pytest.approx(largest[name], rel=1e-9)
+    for name, neurons in convert_to_rate(network, images, "quantile", quantile=0.9).layers.items():
+        positive, slack = charges[name][charges[name] > 0], largest[name] / 2**15
+        assert (positive <= neurons.threshold + slack).double().mean() >= 0.9
+        assert (positive < neurons.threshold - slack).double().mean() < 0.9
+
+
+@pytest.mark.parametrize("threshold", ["mmse", "tuned"])
+def test_a_searched_threshold_errs_least_of_all_candidates_near_it(threshold):
+    network, images = a_network(), draw(IMAGE).double()
+    steps = 4
+    rate = convert_to_rate(network, images, threshold, steps)
+    name, neurons = next(iter(rate.layers.items()))
+    activations = ttfs.convert(network, images).charges(images)[1][name]
+    largest = activations.max().item()
+
+    def error(
+        theta: float,
+    ) -> float:  # the first layer has constant currents: both searches are one
+        return (activations - qcfs(activations, theta, steps)).square().mean().item()
+
+    best = neurons.threshold
+    assert error(best) <= error(largest)
+    for step in (-0.01, 0.01):
+        if 0.06 * largest < best + step * largest <= largest:
+            assert error(best) <= error(best + step * largest) + 1e-15
+
+
+def test_thresholds_for_several_numbers_of_steps_are_those_of_each():
+    network, images = a_network(), draw(IMAGE).double()
+    both = convert_to_rate(network, images, "tuned", (2, 16))
+    for steps in (2, 16):
+        alone = convert_to_rate(network, images, "tuned", steps)
+        assert torch.equal(both(images, steps), alone(images, steps))
+    assert both.settings == (2, 16)
+    assert convert_to_rate(network, images, "max", (2, 16)).settings == (16,)
+    again = convert_to_rate(network, images, "tuned", (2, 16))
+    for layer in again.layers.values():
+        layer.thresholds.fill_(1.0)
+    again.load_state_dict(both.state_dict())
+    assert torch.equal(again(images, 2), both(images, 2))
+
+
+def test_light_correction_takes_the_mean_error_of_a_channel_away():
+    network, images = a_network(), draw(IMAGE, n=64).double()
+    snn = ttfs.convert(network, images)
+
+    def bias(correction: str) -> float:
+        rate = convert_to_rate(network, images, "max", 8, bias_correction=correction)
+        spikes, charges = rate.observe(images, 8).spikes, snn.charges(images)[1]
+        last = list(rate.layers)[-1]
+        rates = rate.layers[last].threshold * spikes[last].double().mean(0)
+        return (charges[last] - rates).mean((0, 2, 3)).abs().mean().item()
+
+    assert bias("light") < bias("none") + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": 0}, "steps is 0; give a whole number of time steps, 1 or more"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"steps": ()}, "steps is empty"),
+        ({"threshold": "median"}, "'median' is not known; choose from: max, quantile, mmse, tuned"),
+        ({"bias_correction": "heavy"}, "bias_correction 'heavy' is not known"),
+        ({"threshold": "quantile", "quantile": 0.0}, "quantile is 0.0; it is a share above 0"),
+    ],
+)  # fmt: skip
+def test_bad_options_are_refused_in_one_line(options, said):
+    with pytest.raises(UserError, match=said.replace("(", r"\(")) as caught:
+        convert_to_rate(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_without_a_rate_form_is_refused_by_name():
+    with pytest.raises(ttfs.ConversionError, match=r"1 \(Sigmoid\) cannot be mapped"):
+        convert_to_rate(headed(IMAGE, conv(), nn.Sigmoid()), draw(IMAGE))
+
+
+def test_a_call_refuses_steps_and_shapes_that_do_not_fit():
+    rate = convert_to_rate(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE), steps=4)
+    with pytest.raises(UserError, match="steps is 0"):
+        rate(draw(IMAGE), 0)
+    with pytest.raises(
+        ValueError, match=r"inputs have shape \[12, 3, 9\], this network takes \[N, 3, 9, 8\]"
+    ):
+        rate(draw(IMAGE)[..., 0])
+    assert rate.clock.steps == 4
+    assert math.isfinite(rate(draw(IMAGE)).sum())

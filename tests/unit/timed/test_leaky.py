@@ -1,0 +1,163 @@
+"""Leaky neurons: their equation, the surrogate gradient, batch norm over time, and the networks."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
+from torch import nn
+
+import ttfs
+from ttfs.errors import UserError
+from ttfs.metrics import fan_out, synaptic_operations
+from ttfs.timed import leaky, to_leaky
+from ttfs.training.classifier import one_cycle
+
+pytestmark = pytest.mark.usefixtures("seed")
+
+
+def by_hand(currents: list[float], beta: float) -> list[float]:
+    """The definition, one neuron, number by number."""
+    potential, spike, spikes = 0.0, 0.0, []
+    for current in currents:
+        potential = beta * potential * (1.0 - spike) + current
+        spike = 1.0 if potential >= 1.0 else 0.0
+        spikes.append(spike)
+    return spikes
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.7, 1.0])
+def test_spikes_follow_the_definition(beta):
+    currents = torch.rand(20, 30, dtype=torch.float64)
+    wanted = [by_hand(column.tolist(), beta) for column in currents.T]
+    assert leaky(currents, beta, 2.0).T.tolist() == wanted
+
+
+def test_the_gradient_of_one_step_is_the_surrogate():
+    currents = torch.randn(1, 50, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(leaky(currents, 0.9, 3.0).sum(), currents)
+    wanted = 1 / (1 + 3.0 * (currents.detach() - 1).abs()) ** 2
+    assert torch.allclose(gradient, wanted, rtol=1e-12)
+
+
+def test_the_gradient_flows_back_through_the_leak_but_not_through_the_reset():
+    """dz[1]/dI[0] = s(V[1]) β (1 - z[0]), s the surrogate, V[1] = β V[0] (1 - z[0]) + I[1]."""
+    currents = torch.tensor([[0.4, 1.3], [0.5, 0.5]], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(leaky(currents, 0.8, 2.0)[1].sum(), currents)
+    silent = 0.8 / (1 + 2.0 * abs(0.8 * 0.4 + 0.5 - 1)) ** 2
+    assert gradient[0].tolist() == pytest.approx([silent, 0.0])
+
+
+def test_batch_norm_has_one_statistic_for_all_steps():
+    ann = headed(IMAGE, conv(), norm(), nn.ReLU(), conv(4, 6), nn.ReLU())
+    network = to_leaky(ann, draw(IMAGE)[:1], steps=5)
+    images, seen = draw(IMAGE), []
+    (last,) = [m for name, m in network.named_modules() if name.endswith("_norm")]
+    last.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    network(images)
+    (currents, normalized), *_ = seen
+    assert currents.shape[0] == 5 * len(images)
+    assert torch.allclose(last.running_mean, 0.1 * currents.mean((0, 2, 3)), atol=1e-6)
+    assert normalized.mean((0, 2, 3)).abs().max() < 1e-5
+
+
+class Twice(nn.Module):
+    """A residual block whose one ReLU is called twice, as torchvision's is."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu, self.first, self.norm = nn.ReLU(), conv(3, 3), norm(3)
+        self.head = nn.Linear(3 * 9 * 8, 5)
+
+    def forward(self, x):
+        y = F.max_pool2d(self.relu(self.norm(self.first(x))), 3, 1, 1)
+        return self.head(self.relu(self.first(y) + y).flatten(1))
+
+
+def networks() -> list[nn.Module]:
+    chain = headed(IMAGE, conv(), norm(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6), nn.ReLU())
+    joined = Net(
+        lambda n, x: n.out(
+            torch.cat([F.relu(n.a(x)), F.avg_pool2d(F.relu(n.b(x)), 3, 1, 1)], 1).flatten(1)
+        ),
+        a=conv(), b=conv(), out=nn.Linear(8 * 9 * 8, 5),
+    )  # fmt: skip
+    return [chain, Twice(), joined]
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_networks_learn_and_their_spikes_meet_their_synapses(which):
+    network = to_leaky(randomise(networks()[which]), draw(IMAGE)[:1], steps=4)
+    images, labels = draw(IMAGE, n=16), torch.randint(0, 5, (16,))
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    losses = []
+    for _ in range(40):
+        loss = F.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    network.eval()
+    seen = network.observe(images)
+    counts = fan_out(network.counterpart((0.0, 1.0)))
+    fired = seen.fired(4)
+    assert counts.keys() == fired.keys()
+    assert all(counts[name].shape == fired[name].shape[1:] for name in counts)
+    assert synaptic_operations(fired, counts).min() > 0
+    assert torch.allclose(seen.logits[-1], network(images), atol=1e-5)
+    again = copy.deepcopy(network)
+    assert torch.equal(again(images, 3), network(images, 3))
+    assert torch.equal(again.observe(images, 2).logits, network.observe(images, 2).logits)
+
+
+def test_each_call_of_a_shared_relu_is_a_layer():
+    network = to_leaky(Twice(), draw(IMAGE)[:1])
+    assert list(network.layers) == ["relu", "relu_1"]
+
+
+def test_the_relu_network_is_left_as_it_is():
+    ann = headed(IMAGE, conv(), nn.ReLU()).train()
+    before = copy.deepcopy(ann.state_dict())
+    network = to_leaky(ann, draw(IMAGE)[:1])
+    network(draw(IMAGE)).sum().backward()
+    assert all(torch.equal(before[key], value) for key, value in ann.state_dict().items())
+    assert all(p.grad is None for p in ann.parameters())
+    assert ann.training
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"alpha": 0.0}, "alpha is 0.0; the steepness of the surrogate is above 0"),
+        ({"alpha": -2.0}, "alpha is -2.0"),
+        ({"beta": 1.5}, "beta is 1.5; the share that stays from step to step is 0 to 1"),
+    ],
+)
+def test_values_out_of_range_are_refused(options, said):
+    with pytest.raises(UserError, match=said):
+        to_leaky(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE)[:1], **options)
+
+
+def test_a_pool_before_its_relu_is_refused_by_name():
+    ann = headed(IMAGE, conv(), nn.MaxPool2d(2), nn.ReLU())
+    with pytest.raises(ttfs.ConversionError, match=r"_1 \(MaxPool2d\): it pools before a ReLU"):
+        to_leaky(ann, draw(IMAGE)[:1])
+
+
+def test_one_cycle_is_that_of_torch():
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], 0.5)
+    wanted = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.5, total_steps=101, cycle_momentum=False
+    )
+    for step in range(101):
+        # torch turns at step 0.3 * 101 - 1, and ends at 1e-4 of the start
+        share = step / 29.3 * 0.3 if step <= 29.3 else 0.3 + 0.7 * (step - 29.3) / (100 - 29.3)
+        assert 0.5 * one_cycle(share) == pytest.approx(wanted.get_last_lr()[0], abs=5e-6)
+        optimizer.step()
+        if step < 100:
+            wanted.step()

@@ -1,0 +1,141 @@
+"""Studies over time steps: gradients by the width of the surrogate, and errors of rates."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from ttfs.config import read_named
+from ttfs.data import DataSet, load
+from ttfs.studies import rates as errors
+from ttfs.studies import surrogate as widths
+from ttfs.studies.figures import draw
+from ttfs.timed import TERMS, to_leaky
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load(read_named("dataset", "digits", "a test"))
+
+
+def stack(depth: int, seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(60, 60, bias=False), nn.BatchNorm1d(60), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(60, 4))
+
+
+def test_gradients_of_the_last_layer_follow_by_hand():
+    """The last currents reach the loss through the surrogate alone: dL/dI = w · dL/dlogits · s."""
+    network = to_leaky(stack(2, 0), torch.zeros(1, 60), steps=1, beta=0.9, alpha=3.0).double()
+    x, y = torch.randn(7, 60).double(), torch.randint(0, 4, (7,))
+    *_, last = widths.gradients(network, x, y)
+    seen = []
+    hook = list(network.layers.values())[-1].register_forward_pre_hook(
+        lambda m, i: seen.append(i[0])
+    )
+    logits = network(x)
+    hook.remove()
+    off = (logits.softmax(1) - nn.functional.one_hot(y, 4)) / 7
+    (head,) = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == 4]
+    wanted = (off @ head.weight) / (1 + 3.0 * (seen[0] - 1).abs()) ** 2
+    torch.testing.assert_close(last[0], wanted)
+
+
+def test_the_gain_falls_with_alpha_and_is_one_at_the_critical_value():
+    network = to_leaky(stack(8, 1), torch.zeros(1, 60), steps=6)
+    x, y = torch.randn(32, 60), torch.randint(0, 4, (32,))
+
+    def gain(alpha: float) -> float:
+        widths.set_alpha_(network, alpha)
+        return widths.gain(widths.gradients(network, x, y))
+
+    gains = [gain(alpha) for alpha in (0.5, 1, 2, 5, 10, 50)]
+    assert gains == sorted(gains, reverse=True)
+    critical = widths.critical_alpha(network, x, y)
+    assert 1 < critical < 5
+    assert gain(critical) == pytest.approx(1.0, abs=1e-3)
+    found = widths.gradients(network, x, y)
+    ratio = found[0].norm() / found[-1].norm()
+    assert gain(critical) == pytest.approx(ratio.item() ** (1 / 7), rel=1e-5)
+
+
+def surrogate_block(**changes) -> dict:
+    content = {
+        "dataset": {"id": "digits"}, "width": 24, "depths": [2, 3], "time_steps": 3, "beta": 0.9,
+        "alphas": [1, 4],
+        "multiples": [1.0], "draws": 2, "steps": 5, "batch_size": 16, "learning_rate": 1e-2,
+    }  # fmt: skip
+    return content | changes
+
+
+def test_the_surrogate_study_is_repeatable_and_sums_up_what_it_measured(digits):
+    said: list[str] = []
+    table = widths.surrogate(surrogate_block(), digits, said.append)
+    assert len(said) == 2
+    assert list(table.columns) == widths.COLUMNS
+    pd.testing.assert_frame_equal(table, widths.surrogate(surrogate_block(), digits, said.append))
+    layers = table[(table["quantity"] == "gradient") & (table["depth"] == 3)]
+    assert sorted(layers["index"].unique()) == [1, 2, 3]
+    rates = table.loc[table["quantity"] == "firing_rate", ["depth", "draw", "index", "value"]]
+    assert (
+        rates.groupby(["depth", "draw", "index"])["value"].nunique() == 1
+    ).all()  # whatever α is
+    rows = list(widths.summary(table))
+    critical = [row["value"] for row in rows if row["metric"] == "critical_alpha"]
+    own = table[table["quantity"] == "critical_alpha"].groupby("depth")["value"].median()
+    assert critical == own.tolist()
+    assert {row["metric"] for row in rows} == {
+        "critical_alpha",
+        "surrogate_gain",
+        "validation_accuracy",
+    }
+    figure = draw("surrogate", "A title", table.to_csv(index=False))
+    assert figure == draw("surrogate", "A title", table.to_csv(index=False))
+    assert b"depth 3" in figure or b"<svg" in figure
+
+
+def rate_block(**changes) -> dict:
+    model = {
+        "id": "little", "layers": "4C3-P2-12", "padding": "same", "batch_norm": "before",
+        "dropout": 0.0, "initialization": "he-uniform",
+    }  # fmt: skip
+    content = {
+        "dataset": {"id": "digits"}, "models": [model], "thresholds": ["max", "tuned"],
+        "time_steps": [2, 32],
+        "steps": 60, "batch_size": 32, "learning_rate": 1e-2, "calibration_items": 200,
+        "items": 40, "seed": 0,
+    }  # fmt: skip
+    return content | changes
+
+
+def test_the_study_of_rates_finds_less_error_with_more_steps_and_none_in_ttfs(digits):
+    said: list[str] = []
+    table = errors.rates(rate_block(), digits, said.append)
+    assert len(said) == 2 + 2 * 2
+    parts = table[table["term"] != "all"]
+    assert set(parts["term"]) == set(TERMS)
+    ttfs = parts[parts["threshold"] == "ttfs"]
+    assert len(ttfs) == 2 * len(TERMS)
+    assert ttfs["rms"].max() < 1e-6
+    size = parts.groupby(["threshold", "steps"])["rms"].apply(lambda v: math.sqrt((v**2).mean()))
+    for way in ("max", "tuned"):
+        assert size[way, 32] < 0.5 * size[way, 2]
+    assert size["tuned", 2] < size["max", 2]
+    first = parts[(parts["depth"] == 1) & (parts["threshold"] != "ttfs")]
+    deviation = first.loc[first["term"] == "deviation", "rms"]
+    assert deviation.max() < 1e-6  # its currents are constant
+    whole = table[table["term"] == "all"].set_index(["threshold", "steps"])["accuracy"]
+    assert whole["ttfs", 0] == whole["ann", 0]
+    rows = list(errors.summary(table))
+    assert sum(row["metric"] == "validation_accuracy" for row in rows) == 6
+    assert all(
+        row["value"] < 1e-6
+        for row in rows
+        if row["metric"] == "rate_error" and row["threshold"] == "ttfs"
+    )
+    figure = draw("rates", "A title", table.to_csv(index=False))
+    assert figure == draw("rates", "A title", table.to_csv(index=False))

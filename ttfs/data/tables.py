@@ -1,0 +1,182 @@
+"""Tables of key-value records: classes, splits that no group crosses, and vectors of charges."""
+
+import csv
+import lzma
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ttfs.data.correlative import encode_metadata, neurons_by_information
+from ttfs.data.generated_files import files
+from ttfs.data.inputs import InMemory, Labeled
+from ttfs.data.one_hot import one_hot
+from ttfs.data.places import find, listed
+from ttfs.errors import UserError
+from ttfs.seeds import seed
+
+Table = dict[str, list[str]]
+"""{column: values [N]}; an empty text is a missing value."""
+
+
+def is_table(config: Mapping[str, Any]) -> bool:
+    """Return whether the source of a data set gives records, not arrays."""
+    return "table" in config["source"] or config["source"].get("generated") == "files"
+
+
+def table_parts(config: Mapping[str, Any], where: str) -> tuple[list[Labeled], int]:
+    """Return train, validation and test of a data set of records, and its number of classes.
+
+    Ranks, vocabularies and information are those of the training split. Vectors hold charges on
+    [0, 1], 0 for a silent neuron. Raises UserError, one line, for a table that does not fit.
+    """
+    table, origin = _read(config["source"], where)
+    missing = [key for key in ("label", "group", "keys", "encoding") if key not in config]
+    if missing:
+        raise UserError(f"{where}: missing key '{missing[0]}': a table of records needs it")
+    for key in (config["label"], config["group"], *config["keys"]):
+        if key not in table:
+            raise UserError(f"{origin}: no column {key!r}; it has: {', '.join(table)}")
+    names = _classes(table, config, where)
+    table = _rows(table, [label in names for label in table[config["label"]]])
+    places = {name: place for place, name in enumerate(names)}
+    labels = torch.tensor([places[label] for label in table[config["label"]]])
+    parts = split_by_group(table[config["group"]], config, where)
+    _check_classes(labels[torch.from_numpy(parts == "train")], names, where)
+    values = torch.from_numpy(_encode(table, parts == "train", labels.numpy(), config, origin))
+    everything = Labeled(InMemory(values), labels)
+    masks = (torch.from_numpy(parts == name) for name in ("train", "validation", "test"))
+    return [everything.subset(mask.nonzero().view(-1)) for mask in masks], len(names)
+
+
+def read_csv(path: Path) -> Table:
+    """Read a table, UTF-8, comma separated, the names of its columns first; .xz is unpacked."""
+    opened = lzma.open if path.suffix == ".xz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+    except (OSError, lzma.LZMAError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read as a table: {reason}; get it again") from None
+    rows = [row for row in rows if row]
+    if len(rows) < 2:
+        raise UserError(f"{path}: holds no record; give it a line of names, and one a record")
+    head, *records = rows
+    twice = [name for name, count in Counter(head).items() if count > 1]
+    if twice:
+        raise UserError(f"{path}: column {twice[0]!r} comes twice; rename or delete one")
+    for number, row in enumerate(records, 1):
+        if len(row) != len(head):
+            raise UserError(
+                f"{path}: record {number} has {len(row)} values, the head has {len(head)} names; "
+                "correct the record"
+            )
+    return dict(zip(head, map(list, zip(*records, strict=True)), strict=True))
+
+
+def split_by_group(groups: Sequence[str], config: Mapping[str, Any], where: str) -> np.ndarray:
+    """Return the part of each record, "train", "validation" or "test" [N]; a group is in one part.
+
+    Groups come in the order of a hash of data set, part and group. They go to the part until it has
+    as many records as its key asks for, a count or a share of all records that are left.
+    """
+    sizes = Counter(groups)
+    part_of: dict[str, str] = {}
+    for part in ("test", "validation"):
+        left = {group: size for group, size in sizes.items() if group not in part_of}
+        total, wanted = sum(left.values()), config.get(part)
+        count = 0 if wanted is None else round(wanted * total) if wanted < 1 else wanted
+        if not 0 < count < total:
+            raise UserError(
+                f"{where}: key '{part}': cannot take {wanted} out of {total} records; "
+                "give a share below 1, or a count"
+            )
+        for group in sorted(left, key=lambda group: seed(config["id"], part, group)):
+            if count <= 0:
+                break
+            part_of[group], count = part, count - left[group]
+    return np.array([part_of.get(group, "train") for group in groups])
+
+
+def _read(source: Mapping[str, Any], where: str) -> tuple[Table, str]:
+    if "generated" in source:
+        return files(), f"{where}: generated files"
+    path = find(source["table"])
+    if path is None:
+        raise UserError(
+            f"{where}: key 'source.table': no file {source['table']!r}; put it into {listed()}"
+        )
+    return read_csv(path), str(path)
+
+
+def _classes(table: Table, config: Mapping[str, Any], where: str) -> list[str]:
+    """Return the names of the classes: those listed, or the k with the most records.
+
+    A class needs three groups, one for each part; among classes of equal size the name decides.
+    """
+    groups, sizes, wanted = defaultdict(set), Counter(), config["classes"]
+    for label, group in zip(table[config["label"]], table[config["group"]], strict=True):
+        if label:
+            groups[label].add(group)
+            sizes[label] += 1
+    fit = sorted((name for name in sizes if len(groups[name]) >= 3), key=lambda n: (-sizes[n], n))
+    if isinstance(wanted, int):
+        if wanted <= len(fit):
+            return fit[:wanted]
+        small = ", ".join(sorted(set(sizes) - set(fit))) or "none"
+        raise UserError(
+            f"{where}: 'classes: {wanted}', but {len(fit)} classes have three groups or more, one "
+            f"for each part (fewer: {small}); lower it to {len(fit)}"
+        )
+    for name in wanted:
+        if name not in sizes:
+            raise UserError(f"{where}: key 'classes': no record of class {name!r}; correct the name")
+        if name not in fit:
+            raise UserError(
+                f"{where}: key 'classes': class {name!r} has {len(groups[name])} groups, too few for "
+                "three parts that no group crosses; leave it out"
+            )
+    return list(wanted)
+
+
+def _check_classes(labels: torch.Tensor, names: Sequence[str], where: str) -> None:
+    counts = labels.bincount(minlength=len(names)).tolist()
+    for name, count in zip(names, counts, strict=True):
+        if not count:
+            raise UserError(
+                f"{where}: no record of class {name!r} is in the training split; leave it out of "
+                "'classes', or lower 'test' and 'validation'"
+            )
+
+
+def _rows(table: Table, kept: Sequence[bool]) -> Table:
+    return {
+        name: [value for value, keep in zip(column, kept, strict=True) if keep]
+        for name, column in table.items()
+    }
+
+
+def _encode(
+    table: Table, train: np.ndarray, labels: np.ndarray, config: Mapping[str, Any], origin: str
+) -> np.ndarray:
+    """Return charges, float32 [N, F]."""
+    keys, encoding = config["keys"], config["encoding"]
+    reference = _rows(table, train.tolist())
+    try:
+        if encoding == "one-hot":
+            return one_hot(table, keys, reference)
+        options = encoding["correlative"]
+        neurons = options["neurons_per_key"]
+        if options["weights"] == "mutual-information":
+            neurons = neurons_by_information(reference, keys, labels[train], neurons * len(keys))
+        times = encode_metadata(
+            table, keys, reference=reference, neurons_per_key=neurons,
+            neurons_per_member=options["neurons_per_member"], breakpoints=options["breakpoints"],
+            seed=options["seed"],
+        )  # fmt: skip
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from None
+    return np.where(np.isinf(times), np.float32(0), np.float32(1) - times)

@@ -1,0 +1,109 @@
+"""Unsupervised spike-timing-dependent plasticity with winner-take-all; labels are assigned afterwards."""
+
+from math import prod
+
+from pydantic import Field
+
+from ttfs.methods._job import Job, Row
+from ttfs.methods._kind import Kind
+from ttfs.methods._options import Options
+
+
+class STDP(Kind):
+    """One layer of leaky neurons; inputs x on [0, 1] spike at 1 − x, and 0 is silent."""
+
+    title = "Winner-take-all with STDP, unsupervised"
+    uses_model = False
+
+    class Options(Options):
+        """Size, and what learning does; times in units of the input window."""
+
+        neurons: int = Field(256, ge=2, le=100_000, description="Of the layer")
+        passes: int = Field(1, ge=1, le=1000, description="Through the training split")
+        membrane: float = Field(1.0, gt=0, description="Time constant of the potential")
+        before: float = Field(1.0, gt=0, description="Of the trace that an input spike leaves")
+        after: float = Field(0.3, gt=0, description="Of the trace that the neuron's spike leaves")
+        rate: float = Field(0.02, gt=0, le=1, description="Of learning")
+        depression: float = Field(0.5, ge=0, description="Of later inputs, against earlier ones")
+        offset: float = Field(0.3, ge=0, le=1, description="What each weight loses at a spike")
+        rise: float = Field(0.02, ge=0, lt=1, description="Of the winner's threshold, as a share")
+
+    def make(self, job: Job) -> None:
+        """Show the training split, record by record, then assign labels to the neurons."""
+        import numpy as np
+        import torch
+
+        from ttfs.seeds import seed
+        from ttfs.timed.stdp import Winners, assign
+
+        rng = np.random.default_rng(seed(*job.axes, "stdp"))
+        patterns, labels = _patterns(job.data.train)
+        count = job.options["neurons"]
+        layer = Winners.drawn(patterns[:100], count, _constants(job), rng)
+        for number in range(job.options["passes"]):
+            for place in rng.permutation(len(patterns)):
+                layer.learn(patterns[place])
+            job.say(f"pass {number + 1}/{job.options['passes']}")
+        says = assign(layer.winners(patterns), labels, count, job.data.classes)
+        arrays = {"weights": layer.weights, "thresholds": layer.thresholds, "says": says}
+        job.save({name: torch.from_numpy(array) for name, array in arrays.items()})
+
+    def load(self, job: Job):
+        """Return a function of items [N, ...] that gives winners [N], -1 for none, and logits [N, classes]."""
+        from ttfs.timed.stdp import Winners
+
+        saved = job.saved()
+        arrays = (saved[name].numpy() for name in ("weights", "thresholds"))
+        layer = Winners(*arrays, _constants(job))
+
+        def answer(items):
+            import torch
+
+            winners = torch.from_numpy(layer.winners(_times(items.flatten(1).cpu().numpy())))
+            return winners, saved["says"][winners]
+
+        return answer
+
+    def evaluate(self, job: Job) -> list[Row]:
+        """Return accuracy, confusion and spikes; the layer spikes once a record at most."""
+        import torch
+
+        from ttfs.methods._measuring import answers
+        from ttfs.metrics import Seen, Subject, measure
+
+        respond, neurons = self.load(job), job.options["neurons"]
+
+        def answer(items) -> Seen:
+            winners, logits = respond(items)
+            fired = {
+                "input": items.flatten(1) > 0,
+                "layer": winners[:, None] == torch.arange(neurons),
+            }
+            return Seen(logits, logits, fired=fired)
+
+        fan_out = {"input": torch.full((prod(job.data.shape),), float(neurons))}
+        facts = {"parameters": len(fan_out["input"]) * neurons + neurons}
+        subject = Subject(job.data.classes, ("layer",), fan_out, facts)
+        return list(measure(subject, answers(answer, job)))
+
+
+def _constants(job: Job):
+    from dataclasses import fields
+
+    from ttfs.timed.stdp import Constants
+
+    return Constants(**{field.name: job.options[field.name] for field in fields(Constants)})
+
+
+def _times(values):
+    """Spike times of charges: 1 − x, inf for 0."""
+    import numpy as np
+
+    return np.where(values > 0, 1 - values, np.inf).astype(np.float32)
+
+
+def _patterns(split):
+    import torch
+
+    items, labels = zip(*split.batches(1000), strict=True)
+    return _times(torch.cat(items).flatten(1).numpy()), torch.cat(labels).numpy()

@@ -1,0 +1,169 @@
+"""Rate-coded networks of integrate-and-fire neurons, on the graph of a TTFS network.
+
+The neuron: V(0) = θ/2, V[t] = V[t-1] + I[t]; it spikes where V[t] >= θ, and then V[t] -= θ (reset
+by subtraction). A spike delivers θ, so the mean output over T steps is the rate r = θ N / T of N
+spikes, the counterpart of the activation. With a constant current I the rate is
+
+    Q(I) = (θ / T) clip(floor(T I / θ + 1/2), 0, T),
+
+which is the activation of QCFS with L = T (Bu et al. 2022). The soft reset and the start at half
+the threshold are those of the public code of DSR (Meng et al. 2022).
+"""
+
+import copy
+from bisect import bisect_left
+
+import torch
+from torch import Tensor, nn
+
+from ttfs.snn import EarliestSpike, Fire, SpikingNetwork
+from ttfs.snn.state import Numbers
+from ttfs.timed.network import Clock, Neurons, OverTime, TimedNetwork, replace_modules
+
+Emitters = Fire | EarliestSpike
+"""Modules of a TTFS network that emit spikes."""
+
+
+class IntegrateAndFire(Neurons, Numbers):
+    """Integrate-and-fire neurons with soft reset, and a threshold for each setting of the network.
+
+    A current [C, ...] of bias correction adds to what the synapses give; it is 0 without one.
+    """
+
+    clock: "SettingsClock"
+    thresholds: Tensor
+    corrections: Tensor
+
+    def __init__(self, clock: "SettingsClock", shape: tuple[int, ...] = (1,)):
+        super().__init__(clock)
+        settings = len(clock.settings)
+        self.register_number("thresholds", (1.0,) * settings)
+        self.register_buffer("corrections", torch.zeros(settings, *shape))
+
+    @property
+    def threshold(self) -> float:
+        """The threshold θ that the current number of steps asks for."""
+        return self.thresholds[self.clock.setting].item()
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.thresholds[self.clock.setting] = value
+
+    @property
+    def correction(self) -> Tensor:
+        """The current of bias correction [C, ...] that the current number of steps asks for."""
+        return self.corrections[self.clock.setting]
+
+    def over_time(self, values: Tensor) -> Tensor:
+        """Map currents [T, N, ...] to θ where a neuron spikes, and 0 elsewhere."""
+        return integrate_and_fire(values, self.threshold, self.correction)
+
+    def extra_repr(self) -> str:
+        """Show the thresholds."""
+        return f"thresholds={[round(value, 6) for value in self.thresholds.tolist()]}"
+
+
+def integrate_and_fire(
+    currents: Tensor, threshold: float, correction: Tensor | float = 0.0
+) -> Tensor:
+    """Return θ where a neuron spikes, and 0 elsewhere, of currents [T, N, ...].
+
+    >>> integrate_and_fire(torch.tensor([0.4, 0.4, 0.4, 0.4]), 1.0).tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+    potential = torch.full_like(currents[0], threshold / 2)
+    outputs = torch.empty_like(currents)
+    for current, output in zip(currents, outputs, strict=True):
+        potential += current
+        potential += correction
+        output.copy_(potential >= threshold).mul_(threshold)
+        potential -= output
+    return outputs
+
+
+def quantized(currents: Tensor, threshold: float, steps: int) -> Tensor:
+    """Return Q(I) = (θ / T) clip(floor(T I / θ + 1/2), 0, T), the rate of a constant current I.
+
+    >>> quantized(torch.tensor([-1.0, 0.2, 0.4, 9.0]), 1.0, 4).tolist()
+    [0.0, 0.25, 0.5, 1.0]
+    """
+    spikes = (steps * currents / threshold + 0.5).floor().clamp(0, steps)
+    return spikes * (threshold / steps)
+
+
+class GatedPool(OverTime):
+    """Pooling of spikes, gated by accumulated charge: a spike passes if it raises what has passed.
+
+    The output of step t is pool(S[t]) - pool(S[t-1]), S[t] what each neuron has delivered until
+    then. So the mean output is the pool of the rates, exactly, for max pools and for min pools (of
+    channels with a negative scale) alike.
+    """
+
+    def __init__(self, clock: Clock, pool: EarliestSpike):
+        super().__init__(clock)
+        self.pool = pool
+
+    def over_time(self, values: Tensor) -> Tensor:
+        """Map spikes [T, N, C, ...] to those that pass."""
+        delivered = values.cumsum(0)
+        passed = self.pool(delivered.flatten(0, 1)).unflatten(0, values.shape[:2])
+        first = torch.zeros_like(passed[:1])
+        steps = passed.diff(dim=0, prepend=first)
+        return torch.where(steps > 1e-3 * values.amax(), steps, 0.0)  # rounding of S is no spike
+
+
+class SettingsClock(Clock):
+    """A clock for a network that is set for several numbers of steps."""
+
+    def __init__(self, settings: tuple[int, ...]):
+        super().__init__(settings[-1])
+        self.settings = settings
+
+    @property
+    def setting(self) -> int:
+        """The position of the smallest setting that is not below the current steps, or the last."""
+        return min(bisect_left(self.settings, self.steps), len(self.settings) - 1)
+
+
+class RateNetwork(TimedNetwork):
+    """A rate-coded network: the graph of a TTFS network with integrate-and-fire neurons.
+
+    Inputs are constant currents; the logits are the mean over T steps. Make one with
+    `ttfs.convert_to_rate`. It has no gradient.
+    """
+
+    clock: SettingsClock
+
+    def __init__(self, snn: SpikingNetwork, settings: tuple[int, ...]):
+        clock = SettingsClock(settings)
+        body = copy.deepcopy(snn.body)
+        parameter = next(body.parameters())
+        low = torch.full((1, *snn.input_shape), snn.encode.low).to(parameter)
+        shapes = {name: charges.shape[1:] for name, charges in snn.charges(low)[1].items()}
+
+        def timed(name: str, module: nn.Module) -> nn.Module | None:
+            if isinstance(module, Fire):
+                column = (shapes[name][0], *[1] * (len(shapes[name]) - 1))
+                return IntegrateAndFire(clock, column)
+            return GatedPool(clock, module) if isinstance(module, EarliestSpike) else None
+
+        replace_modules(body, timed)
+        spiking = [
+            name for name, module in snn.body.named_modules() if isinstance(module, Emitters)
+        ]
+        super().__init__(body, copy.deepcopy(snn.encode), snn.input_shape, clock, spiking)
+        for name in spiking:  # a pool of constant currents is a pool
+            pool = body.get_submodule(name)
+            if isinstance(pool, GatedPool) and name not in self._moving:
+                body.set_submodule(name, pool.pool)
+        self.to(parameter)
+
+    @property
+    def settings(self) -> tuple[int, ...]:
+        """Numbers of steps that thresholds are set for, rising."""
+        return self.clock.settings
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor, steps: int | None = None) -> Tensor:
+        """Return the logits [N, classes] of inputs [N, ...] after a number of steps."""
+        return super().forward(inputs, steps)

@@ -1,0 +1,209 @@
+"""A network that runs for T time steps: all steps of a layer at once, layer by layer.
+
+Values that change over time are stacked as [T N, ...], so that convolutions, linear maps, sums and
+batch norm act on them as they stand; only neurons know of time. Inputs are constant currents: what
+comes before the first neurons is computed once, and held.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+
+from ttfs.errors import UserError
+from ttfs.snn import INPUT
+from ttfs.snn.graph import module_of, run
+
+AT_ONCE = 4096
+"""Inputs x steps that are computed at once outside training."""
+
+
+@dataclass
+class Clock:
+    """The number of time steps of the current pass, which all modules of a network share."""
+
+    steps: int
+
+
+class OverTime(nn.Module):
+    """A module that knows of time: `over_time` maps values [T, N, ...] of all steps."""
+
+    def __init__(self, clock: Clock):
+        super().__init__()
+        self.clock = clock
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map values [T N, ...]."""
+        return self.over_time(values.unflatten(0, (self.clock.steps, -1))).flatten(0, 1)
+
+    def over_time(self, values: Tensor) -> Tensor:
+        """Map values [T, N, ...]."""
+        raise NotImplementedError
+
+
+class Neurons(OverTime):
+    """A layer of spiking neurons: currents [T, N, ...] to outputs, 0 without a spike."""
+
+
+class Hold(OverTime):
+    """Repeat a constant value in each step."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map values [N, ...] to [T N, ...]."""
+        return values.expand(self.clock.steps, *values.shape).flatten(0, 1)
+
+
+@dataclass
+class Observed:
+    """What a network did in T steps."""
+
+    logits: Tensor
+    """[T, N, classes]: the mean of the outputs of the steps so far."""
+    constant: Mapping[str, Tensor] = field(default_factory=dict)
+    """{population: where it feeds a constant current [N, ...]}: the input, and pools of it."""
+    spikes: Mapping[str, Tensor] = field(default_factory=dict)
+    """{population: where it spikes [T, N, ...]}: the hidden layers, and what pools let pass."""
+
+    def fired(self, steps: int) -> dict[str, Tensor]:
+        """Return the spikes [N, ...] of each population in the first so many steps.
+
+        A constant current counts once, as it is computed once.
+        """
+        return {**self.constant, **{name: s[:steps].sum(0) for name, s in self.spikes.items()}}
+
+
+class TimedNetwork(nn.Module):
+    """A graph with layers of `Neurons`, whose output is the mean of its last layer over T steps.
+
+    Args:
+        body: the graph; its modules that know of time share `clock`.
+        encode: maps inputs to the constant currents that enter the graph.
+        input_shape: shape of one input.
+        clock: holds the number of steps that a call without `steps` takes.
+        populations: names of the nodes that emit spikes: layers of neurons, and pools of spikes.
+    """
+
+    def __init__(
+        self,
+        body: fx.GraphModule,
+        encode: nn.Module,
+        input_shape: tuple[int, ...],
+        clock: Clock,
+        populations: Iterable[str],
+    ):
+        super().__init__()
+        self.encode = encode
+        self.body = body
+        self.input_shape = input_shape
+        self.clock = clock
+        self._populations = frozenset(populations)
+        self._moving = _hold(body, clock)
+
+    @property
+    def layers(self) -> dict[str, Neurons]:
+        """Hidden layers of neurons in order, by name."""
+        found = {}
+        for node in self.body.graph.nodes:
+            if isinstance(module := module_of(self.body, node), Neurons):
+                found[node.name] = module
+        return found
+
+    def neurons(self) -> list[Neurons]:
+        """Return the hidden layers, whose outputs a penalty on activity is about."""
+        return list(self.layers.values())
+
+    def forward(self, inputs: Tensor, steps: int | None = None) -> Tensor:
+        """Return the logits [N, classes] of inputs [N, ...] after a number of steps."""
+        self._check(inputs)
+        with self._running(steps):
+            if self.training:
+                return self._logits(self.body(self.encode(inputs)))[-1]
+            parts = inputs.split(max(1, AT_ONCE // self.clock.steps))
+            return torch.cat([self._logits(self.body(self.encode(part)))[-1] for part in parts])
+
+    @torch.no_grad()
+    def observe(self, inputs: Tensor, steps: int | None = None) -> Observed:
+        """Return logits after each step, and all spikes, of inputs [N, ...]."""
+        self._check(inputs)
+        with self._running(steps):
+            currents = self.encode(inputs)
+            constant, spikes = {INPUT: currents != 0}, {}
+
+            def watch(node: fx.Node, value: Tensor) -> Tensor:
+                if node.name in self._populations and node.name in self._moving:
+                    spikes[node.name] = value.unflatten(0, (self.clock.steps, -1)) != 0
+                elif node.name in self._populations:
+                    constant[node.name] = value != 0
+                return value
+
+            return Observed(self._logits(run(self.body, currents, watch)), constant, spikes)
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        """Mean over the steps so far [T, N, classes] of the outputs [T N, classes] of all steps."""
+        outputs = outputs.unflatten(0, (self.clock.steps, -1))
+        count = torch.arange(1, len(outputs) + 1, dtype=outputs.dtype, device=outputs.device)
+        return outputs.cumsum(0) / count.reshape(-1, *[1] * (outputs.dim() - 1))
+
+    def _running(self, steps: int | None) -> "_Steps":
+        steps = self.clock.steps if steps is None else steps
+        return _Steps(self.clock, check_steps(steps))
+
+    def _check(self, inputs: Tensor) -> None:
+        if tuple(inputs.shape[1:]) != self.input_shape:
+            expected = ", ".join(map(str, ("N", *self.input_shape)))
+            raise ValueError(
+                f"inputs have shape {list(inputs.shape)}, this network takes [{expected}]"
+            )
+
+
+class _Steps:
+    """Sets a clock for a pass, and sets it back."""
+
+    def __init__(self, clock: Clock, steps: int):
+        self._clock, self._steps = clock, steps
+
+    def __enter__(self) -> None:
+        self._before, self._clock.steps = self._clock.steps, self._steps
+
+    def __exit__(self, *error: object) -> None:
+        self._clock.steps = self._before
+
+
+def check_steps(steps: int) -> int:
+    """Return a number of time steps; raise UserError if it is none."""
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise UserError(f"steps is {steps!r}; give a whole number of time steps, 1 or more")
+    return steps
+
+
+def replace_modules(
+    body: fx.GraphModule, new: Callable[[str, nn.Module], nn.Module | None]
+) -> None:
+    """Put `new(name, module)` in place of each module that a graph calls; None keeps it."""
+    for node in body.graph.nodes:
+        module = module_of(body, node)
+        if module is not None and (other := new(str(node.target), module)) is not None:
+            body.set_submodule(str(node.target), other)
+
+
+def _hold(body: fx.GraphModule, clock: Clock) -> frozenset[str]:
+    """Repeat constant values where they meet changing ones; return the names of changing nodes."""
+    moving: set[fx.Node] = set()
+    for node in list(body.graph.nodes):
+        starts = isinstance(module_of(body, node), Neurons) or node.op == "output"
+        if starts or any(source in moving for source in node.all_input_nodes):
+            moving.add(node)
+    for node in [node for node in body.graph.nodes if node not in moving]:
+        users = [user for user in node.users if user in moving]
+        if not users:
+            continue
+        name = f"{node.name}_held"
+        body.add_submodule(name, Hold(clock))
+        with body.graph.inserting_after(node):
+            held = body.graph.call_module(name, (node,))
+        for user in users:
+            user.replace_input_with(node, held)
+        moving.add(held)
+    body.recompile()
+    return frozenset(node.name for node in moving)
