@@ -13,7 +13,7 @@ import numpy as np
 from ttfs.errors import UserError
 
 Column = Sequence[Any]
-"""The values [N] of one key. None, "" and NaN are missing; a set is a text of words, or a sequence of them."""
+"""The values [N] of one key. None, "" and NaN are missing; a set is a text of words, or texts."""
 KINDS = ("categorical", "numeric", "set")
 
 
@@ -27,7 +27,7 @@ def encode_metadata(
     breakpoints: int = 3,
     seed: int = 0,
 ) -> np.ndarray:
-    """Return the spike times of records, float32 [N, neurons] on [0, 1); inf where a neuron is silent.
+    """Return the spike times of records, float32 [N, neurons] on [0, 1); inf is silence.
 
     Key f owns n_f neurons, in the order of `keys`. Its neuron i spikes once, at
     U(hash(seed, f, i, symbol)), uniform on [0, 1), so two records agree on it if they have the same
@@ -47,7 +47,8 @@ def encode_metadata(
     Args:
         table: {key: values [N]}; other columns are left aside.
         keys: {key: "categorical", "numeric" or "set"}.
-        reference: the records that ranks and members are taken from, the training split; `table` if None.
+        reference: the records that ranks and members are taken from, the training split;
+            `table` if None.
         neurons_per_key: n_f, one number or {key: number}.
         neurons_per_member: of each member of a set, after the key's.
         breakpoints: of each neuron of a numeric key.
@@ -55,7 +56,8 @@ def encode_metadata(
 
     Raises UserError for an unknown kind, a missing column, or text in a numeric key.
 
-    >>> times = encode_metadata({"type": ["pdf", "mp3", "pdf", None]}, {"type": "categorical"}, neurons_per_key=2)
+    >>> table = {"type": ["pdf", "mp3", "pdf", None]}
+    >>> times = encode_metadata(table, {"type": "categorical"}, neurons_per_key=2)
     >>> bool((times[0] == times[2]).all()), bool((times[0] == times[1]).any()), times[3].tolist()
     (True, False, [inf, inf])
     """

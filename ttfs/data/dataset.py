@@ -73,8 +73,8 @@ def _records(config: Mapping[str, Any], where: str) -> DataSet:
     parts, classes = table_parts(config, where)
     shape = tuple(next(parts[0].inputs.batches([torch.tensor([0])], torch.device("cpu"))).shape[1:])
     augment = _augment({**config, "shape": list(shape)}, where)
-    splits = (Split(*part, augment, None) for part in parts)
-    return DataSet(*splits, shape, classes, (0.0, 1.0), _digest(parts))
+    train, validation, test = (Split(*part, augment, None) for part in parts)
+    return DataSet(train, validation, test, shape, classes, (0.0, 1.0), _digest(parts))
 
 
 def _three(config: Mapping[str, Any], wanted: Format, where: str) -> list[Labeled]:

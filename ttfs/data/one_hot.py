@@ -21,7 +21,8 @@ def one_hot(
     A categorical key has a feature for each value, a set for each member, a numeric key for each
     tenth of the ranks. Values, members and ranks are those of the reference, the training split.
 
-    >>> one_hot({"type": ["a", "b", ""]}, {"type": "categorical"}, {"type": ["a", "a", "b", "b"]}).tolist()
+    >>> reference = {"type": ["a", "a", "b", "b"]}
+    >>> one_hot({"type": ["a", "b", ""]}, {"type": "categorical"}, reference).tolist()
     [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
     """
     blocks = [_block(table[key], kind, reference[key], key) for key, kind in keys.items()]

@@ -117,7 +117,9 @@ def _classes(table: Table, config: Mapping[str, Any], where: str) -> list[str]:
 
     A class needs three groups, one for each part; among classes of equal size the name decides.
     """
-    groups, sizes, wanted = defaultdict(set), Counter(), config["classes"]
+    groups: dict[str, set[str]] = defaultdict(set)
+    sizes: Counter[str] = Counter()
+    wanted = config["classes"]
     for label, group in zip(table[config["label"]], table[config["group"]], strict=True):
         if label:
             groups[label].add(group)
@@ -133,11 +135,13 @@ def _classes(table: Table, config: Mapping[str, Any], where: str) -> list[str]:
         )
     for name in wanted:
         if name not in sizes:
-            raise UserError(f"{where}: key 'classes': no record of class {name!r}; correct the name")
+            raise UserError(
+                f"{where}: key 'classes': no record of class {name!r}; correct the name"
+            )
         if name not in fit:
             raise UserError(
-                f"{where}: key 'classes': class {name!r} has {len(groups[name])} groups, too few for "
-                "three parts that no group crosses; leave it out"
+                f"{where}: key 'classes': class {name!r} has {len(groups[name])} groups, too "
+                "few for three parts that no group crosses; leave it out"
             )
     return list(wanted)
 

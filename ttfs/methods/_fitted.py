@@ -1,4 +1,4 @@
-"""Classifiers that scikit-learn fits, kept as tensors: a file of tensors runs no code when it is read."""
+"""Classifiers that scikit-learn fits, kept as tensors: reading tensors runs no code."""
 
 import warnings
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def inputs(split: Split) -> tuple[Any, np.ndarray]:
 
 
 def fit(estimator: Any, job: Job) -> Any:
-    """Return the estimator, fitted on the training split; raise UserError where it did not converge."""
+    """Return the estimator, fitted on the training split; UserError where it did not converge."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.utils import get_tags
 
@@ -80,7 +80,7 @@ class Fitted(nn.Module):
 
 
 class Linear(Fitted):
-    """Logits x W^T + b; `weight` [classes, F], `bias` [classes]. Two classes have 0 and one logit."""
+    """Logits x W^T + b; `weight` [classes, F], `bias` [classes]. Of two classes the first has 0."""
 
     weight: Tensor
     bias: Tensor
@@ -99,7 +99,7 @@ class Linear(Fitted):
 
 
 class Kernel(Fitted):
-    """Support vectors with a Gaussian kernel exp(−γ |x − s|²), one classifier for each pair of classes.
+    """Support vectors with a Gaussian kernel exp(−γ |x − s|²), one classifier a pair of classes.
 
     `vectors` [S, F], sorted by class; `dual` [classes − 1, S], `bias` [pairs], `counts` [classes]
     vectors of each class, `gamma`. Pair (i, j) votes for i where Σ dual · kernel + bias > 0.
@@ -125,7 +125,7 @@ class Kernel(Fitted):
         return cls(doubles | {"counts": machine.n_support_.astype(np.int64), "gamma": gamma})
 
     def decide(self, items: Tensor) -> Tensor:
-        """Return the votes [N, classes]; sums of decisions, squashed below 1/3, part equal votes."""
+        """Return the votes [N, classes]; sums of decisions, below 1/3, part equal votes."""
         kernel = torch.exp(-self.gamma * torch.cdist(items, self.vectors).square())
         parts = kernel.split(self.counts.tolist(), dim=1)
         duals = self.dual.split(self.counts.tolist(), dim=1)
@@ -142,7 +142,7 @@ class Kernel(Fitted):
 
 
 class Trees(Fitted):
-    """Sums of regression trees: from a node on to `left` where feature <= threshold, else to `right`.
+    """Sums of regression trees: from a node to `left` where feature <= threshold, else to `right`.
 
     All nodes of all trees are in one list; a leaf is its own left and right. `roots` [rounds, trees
     a round], `depth` steps reach a leaf, `start` holds the first logits.
@@ -166,8 +166,9 @@ class Trees(Fitted):
         nodes = np.concatenate(trees)
         own, base = np.arange(len(nodes)), np.repeat(first, ends - first)
         leaf = nodes["is_leaf"].astype(bool)
+        feature = np.where(leaf, 0, nodes["feature_idx"]).astype(np.int64)
         arrays = {
-            "feature": nodes["feature_idx"].astype(np.int64),
+            "feature": feature,
             "threshold": nodes["num_threshold"].astype(np.float64),
             "left": np.where(leaf, own, base + nodes["left"]),
             "right": np.where(leaf, own, base + nodes["right"]),
@@ -176,7 +177,6 @@ class Trees(Fitted):
             "depth": np.int64(nodes["depth"].max()),
             "start": np.asarray(boosted._baseline_prediction, dtype=np.float64).reshape(-1),
         }
-        arrays["feature"][leaf] = 0
         return cls(arrays)
 
     def decide(self, items: Tensor) -> Tensor:

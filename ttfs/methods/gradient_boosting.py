@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
+from ttfs.methods import _options
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Options
 
 
 class GradientBoosting(Kind):
@@ -13,7 +13,7 @@ class GradientBoosting(Kind):
     title = "Gradient-boosted trees"
     uses_model = False
 
-    class Options(Options):
+    class Options(_options.Options):
         """Number, size and weight of the trees."""
 
         rounds: int = Field(100, ge=1, le=100_000, description="Each adds a tree a class")

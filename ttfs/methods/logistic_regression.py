@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
+from ttfs.methods import _options
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Options
 
 
 class LogisticRegression(Kind):
@@ -13,11 +13,14 @@ class LogisticRegression(Kind):
     title = "Logistic regression"
     uses_model = False
 
-    class Options(Options):
+    class Options(_options.Options):
         """The penalty."""
 
         inverse_penalty: float = Field(
-            1.0, gt=0, le=1e9, description="C of scikit-learn: losses count so much more than |W|²/2"
+            1.0,
+            gt=0,
+            le=1e9,
+            description="C of scikit-learn: losses count so much more than |W|²/2",
         )
         iterations: int = Field(2000, ge=1, le=1_000_000, description="Of L-BFGS, at most")
 

@@ -25,9 +25,7 @@ class SpikePattern(Kind):
         beta: float = Field(
             0.9, ge=0, le=1, description="Share of the potential that stays from step to step"
         )
-        alpha: float = Field(
-            2.0, gt=0, description="Of the surrogate 1 / (1 + alpha |V - 1|)^2"
-        )
+        alpha: float = Field(2.0, gt=0, description="Of the surrogate 1 / (1 + alpha |V - 1|)^2")
         train: Train
 
     def make(self, job: Job) -> None:

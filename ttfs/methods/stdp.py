@@ -1,12 +1,12 @@
-"""Unsupervised spike-timing-dependent plasticity with winner-take-all; labels are assigned afterwards."""
+"""Unsupervised spike-timing-dependent plasticity; labels are assigned afterwards."""
 
 from math import prod
 
 from pydantic import Field
 
+from ttfs.methods import _options
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Options
 
 
 class STDP(Kind):
@@ -15,7 +15,7 @@ class STDP(Kind):
     title = "Winner-take-all with STDP, unsupervised"
     uses_model = False
 
-    class Options(Options):
+    class Options(_options.Options):
         """Size, and what learning does; times in units of the input window."""
 
         neurons: int = Field(256, ge=2, le=100_000, description="Of the layer")
@@ -23,9 +23,9 @@ class STDP(Kind):
         membrane: float = Field(1.0, gt=0, description="Time constant of the potential")
         before: float = Field(1.0, gt=0, description="Of the trace that an input spike leaves")
         after: float = Field(0.3, gt=0, description="Of the trace that the neuron's spike leaves")
-        rate: float = Field(0.02, gt=0, le=1, description="Of learning")
-        depression: float = Field(0.5, ge=0, description="Of later inputs, against earlier ones")
-        offset: float = Field(0.3, ge=0, le=1, description="What each weight loses at a spike")
+        rate: float = Field(0.1, gt=0, le=1, description="Of learning")
+        depression: float = Field(1.0, ge=0, description="Of later inputs, against earlier ones")
+        offset: float = Field(0.2, ge=0, le=1, description="What each weight loses at a spike")
         rise: float = Field(0.02, ge=0, lt=1, description="Of the winner's threshold, as a share")
 
     def make(self, job: Job) -> None:
@@ -49,12 +49,12 @@ class STDP(Kind):
         job.save({name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def load(self, job: Job):
-        """Return a function of items [N, ...] that gives winners [N], -1 for none, and logits [N, classes]."""
+        """Return a function of items [N, ...]: winners [N], -1 for none, and logits."""
         from ttfs.timed.stdp import Winners
 
         saved = job.saved()
-        arrays = (saved[name].numpy() for name in ("weights", "thresholds"))
-        layer = Winners(*arrays, _constants(job))
+        weights, thresholds = (saved[name].numpy() for name in ("weights", "thresholds"))
+        layer = Winners(weights, thresholds, _constants(job))
 
         def answer(items):
             import torch

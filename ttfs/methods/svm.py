@@ -4,28 +4,33 @@ from typing import Literal
 
 from pydantic import Field
 
+from ttfs.methods import _options
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Options
 
 
 class SupportVectorMachine(Kind):
-    """Linear: one class against the rest, squared hinge loss. Gaussian kernel: each pair of classes."""
+    """Linear: a class against the rest, squared hinge loss. Gaussian kernel: pairs of classes."""
 
     title = "Support vector machine"
     uses_model = False
 
-    class Options(Options):
+    class Options(_options.Options):
         """Kernel and penalty."""
 
         kernel: Literal["linear", "rbf"] = Field(
             "linear",
-            description="rbf: exp(-gamma |x - x'|²), gamma = 1 / (features x variance of the inputs)",
+            description="rbf: exp(-gamma |x - x'|²), gamma = 1 / (features x variance)",
         )
         inverse_penalty: float = Field(
-            1.0, gt=0, le=1e9, description="C of scikit-learn: losses count so much more than |w|²/2"
+            1.0,
+            gt=0,
+            le=1e9,
+            description="C of scikit-learn: losses count so much more than |w|²/2",
         )
-        iterations: int = Field(10_000, ge=1, le=1_000_000, description="Of the linear fit, at most")
+        iterations: int = Field(
+            10_000, ge=1, le=1_000_000, description="Of the linear fit, at most"
+        )
 
     def make(self, job: Job) -> None:
         """Fit on the training split."""
@@ -36,11 +41,10 @@ class SupportVectorMachine(Kind):
         options, state = job.options, random_state(job)
         penalty = options["inverse_penalty"]
         if options["kernel"] == "rbf":
-            made = Kernel.of(fit(SVC(C=penalty), job))
+            job.save(dict(Kernel.of(fit(SVC(C=penalty), job)).state_dict()))
         else:
             machine = LinearSVC(C=penalty, max_iter=options["iterations"], random_state=state)
-            made = Linear.of(fit(machine, job))
-        job.save(dict(made.state_dict()))
+            job.save(dict(Linear.of(fit(machine, job)).state_dict()))
 
     def load(self, job: Job):
         """Return a module: items [N, ...] to logits [N, classes], votes for a Gaussian kernel."""

@@ -17,7 +17,7 @@ METRICS = (
 
 
 def balanced_accuracy(confusion: "Tensor") -> float:
-    """Return the mean recall in percent: 100 / K * sum over classes of n[c, c] / (items of class c).
+    """Return the mean recall in percent: 100 / K * sum over classes of n[c, c] / (items of c).
 
     `confusion` [classes, classes] counts items by class and answer. Classes without items do not
     count (Brodersen et al. 2010).
@@ -32,7 +32,7 @@ def balanced_accuracy(confusion: "Tensor") -> float:
 
 
 def macro_f1(confusion: "Tensor") -> float:
-    """Return the mean F1 in percent: 100 / K * sum over classes of 2 n[c, c] / (items of c + answers c).
+    """Return the mean F1 in percent: 100 / K * sum of 2 n[c, c] / (items of c + answers c).
 
     `confusion` [classes, classes] counts items by class and answer. Classes that are neither asked
     for nor answered do not count.

@@ -20,15 +20,15 @@ class Constants:
     membrane, before, after: time constants of the potential, and of the traces that a spike of an
     input, and one of the neuron, leaves. rate: of learning. depression: how much a spike of an
     input after that of the neuron counts against one before. offset: what a weight loses whenever
-    its neuron spikes, so that inputs which are silent or late fade. rise: of the winner's threshold.
+    its neuron spikes, so that inputs which are silent or late fade. rise: of a winner's threshold.
     """
 
     membrane: float = 1.0
     before: float = 1.0
     after: float = 0.3
-    rate: float = 0.02
-    depression: float = 0.5
-    offset: float = 0.3
+    rate: float = 0.1
+    depression: float = 1.0
+    offset: float = 0.2
     rise: float = 0.02
 
 
@@ -54,7 +54,7 @@ class Winners:
         return made
 
     def potentials(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the inputs that spike, in order of time, and the potential [events, neurons] after each.
+        """Return the inputs that spike, in order, and the potential [events, neurons] after each.
 
         V(t) = Σ over spikes t_i <= t of w_i exp(−(t − t_i) / membrane): between spikes it only
         falls, so a threshold is reached at one of them.
@@ -65,10 +65,10 @@ class Winners:
         return order, np.cumsum(self.weights[order] * grown, axis=0) / grown
 
     def winner(self, times: np.ndarray) -> tuple[int, float]:
-        """Return the neuron that spikes first for spike times [inputs], and when; SILENT and inf without."""
+        """Return the neuron that spikes first for times [inputs], and when; or SILENT, inf."""
         order, potentials = self.potentials(times)
         crossed = potentials >= self.thresholds
-        events = crossed.any(axis=1).nonzero()[0]
+        events = np.flatnonzero(crossed.any(axis=1))
         if not len(events):
             return SILENT, np.inf
         over = np.where(crossed[events[0]], potentials[events[0]] - self.thresholds, -np.inf)
@@ -79,7 +79,7 @@ class Winners:
 
         Δw = rate · (exp(−(t − t_i) / before) − offset) for an input that spiked at t_i <= t, the
         spike of the winner; −rate · (depression · exp(−(t_i − t) / after) + offset) for a later
-        one; −rate · offset for a silent one. Positive changes are scaled by 1 − w, negative ones by w.
+        one; −rate · offset for a silent one. Positive changes are times 1 − w, negative ones w.
 
         Thresholds: the winner's rises by the share `rise` of itself, all fall so that their mean
         stays; where nobody spikes, all fall by that share.
@@ -107,7 +107,7 @@ class Winners:
 
 
 def assign(winners: np.ndarray, labels: np.ndarray, neurons: int, classes: int) -> np.ndarray:
-    """Return what each neuron says of the class, [neurons + 1, classes]; the last row is of silence.
+    """Return what each neuron says of the class, [neurons + 1, classes]; the last row is silence.
 
     It is the share of each class among the labeled patterns that the neuron wins, with one pattern
     of the average mix added, so that a neuron that never wins says what is known without it.

@@ -1,4 +1,4 @@
-"""Supervised learning of spike patterns: the van Rossum distance, and a target pattern for each class.
+"""Supervised learning of spike patterns: van Rossum distance, and a target pattern a class.
 
 After the successor of Stanojevic et al. 2020: leaky neurons, backpropagation through time to one
 target pattern a class, decision for the nearest. Its constants are not known; these are ours.
@@ -59,7 +59,7 @@ def target_patterns(
 def _distances(patterns: Tensor, tau: float) -> Tensor:
     """Return the distances of all pairs of patterns [T, classes, neurons]."""
     whole = van_rossum(patterns[:, :, None], patterns[:, None], tau)
-    first, second = torch.triu_indices(*whole.shape, offset=1)
+    first, second = torch.triu_indices(len(whole), len(whole), offset=1)
     return whole[first, second]
 
 

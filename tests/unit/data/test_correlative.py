@@ -87,7 +87,9 @@ def test_the_reference_ranks():
 
 def test_seeds_differ():
     column, kinds = {"a": ["x"]}, {"a": "categorical"}
-    assert share(encode_metadata(column, kinds, seed=0), encode_metadata(column, kinds, seed=1)) == 0
+    assert (
+        share(encode_metadata(column, kinds, seed=0), encode_metadata(column, kinds, seed=1)) == 0
+    )
 
 
 def test_neurons_follow_information():

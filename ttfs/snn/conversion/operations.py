@@ -87,12 +87,7 @@ class Unsupported(nn.Module):
         self.name, self.reason = name, reason or self.reason
 
 
-REARRANGED = """
-    flatten reshape view reshape_as view_as unflatten squeeze unsqueeze transpose permute swapaxes swapdims movedim
-    moveaxis contiguous clone detach to float double half bfloat16 chunk split split_with_sizes tensor_split unbind
-    narrow select getitem getattr flip roll pad stack pixel_shuffle pixel_unshuffle channel_shuffle t
-    index_select expand expand_as repeat tile repeat_interleave
-""".split()  # fmt: skip
+REARRANGED = ["flatten", "reshape", "view", "reshape_as", "view_as", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "swapaxes", "swapdims", "movedim", "moveaxis", "contiguous", "clone", "detach", "to", "float", "double", "half", "bfloat16", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "narrow", "select", "getitem", "getattr", "flip", "roll", "pad", "stack", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "t", "index_select", "type_as", "expand", "expand_as", "repeat", "tile", "repeat_interleave"]  # fmt: skip
 REARRANGING = (
     nn.Flatten, nn.Unflatten, nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d,
     nn.ReplicationPad2d, nn.CircularPad1d, nn.CircularPad2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
@@ -187,7 +182,9 @@ def _named(module: Any) -> Any:
 
 def _hint(name: str) -> str:
     if name in ("Softmax", "LogSoftmax"):
-        return "there is no exact TTFS counterpart; if it comes last, leave it out: the argmax stays"
+        return (
+            "there is no exact TTFS counterpart; if it comes last, leave it out: the argmax stays"
+        )
     return ""
 
 
@@ -215,22 +212,21 @@ def _signature(function: Any) -> list[str]:
 
 _POOL = ["input", "kernel_size", "stride", "padding"]
 _SIGNATURES = {
-    **dict.fromkeys(["max_pool1d", "max_pool2d"], [*_POOL, "dilation", "ceil_mode", "return_indices"]),
-    **dict.fromkeys(["avg_pool1d", "avg_pool2d"], [*_POOL, "ceil_mode", "count_include_pad", "divisor_override"]),
-    **dict.fromkeys(["adaptive_avg_pool1d", "adaptive_avg_pool2d"], ["input", "output_size"]),
-    **dict.fromkeys(["adaptive_max_pool1d", "adaptive_max_pool2d"], ["input", "output_size", "return_indices"]),
-    **dict.fromkeys(["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"],
-                    ["input", "p", "training", "inplace"]),
+    **{name: [*_POOL, "dilation", "ceil_mode", "return_indices"] for name in ["max_pool1d", "max_pool2d"]},
+    **{name: [*_POOL, "ceil_mode", "count_include_pad", "divisor_override"] for name in ["avg_pool1d", "avg_pool2d"]},
+    **{name: ["input", "output_size"] for name in ["adaptive_avg_pool1d", "adaptive_avg_pool2d"]},
+    **{name: ["input", "output_size", "return_indices"] for name in ["adaptive_max_pool1d", "adaptive_max_pool2d"]},
+    **{name: ["input", "p", "training", "inplace"] for name in ["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"]},
     "stochastic_depth": ["input", "p", "mode", "training"],
     "linear": ["input", "weight", "bias"],
-    **dict.fromkeys(["conv1d", "conv2d"], ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]),
+    **{name: ["input", "weight", "bias", "stride", "padding", "dilation", "groups"] for name in ["conv1d", "conv2d"]},
     "batch_norm": ["input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"],
-    **dict.fromkeys(["clamp", "clip"], ["input", "min", "max"]),
+    **{name: ["input", "min", "max"] for name in ["clamp", "clip"]},
     "clamp_min": ["input", "min"], "clamp_max": ["input", "max"],
     "hardtanh": ["input", "min_val", "max_val"], "relu6": ["input"],
     "threshold": ["input", "threshold", "value"],
     "leaky_relu": ["input", "negative_slope", "inplace"], "prelu": ["input", "weight"],
-    **dict.fromkeys(["mean", "sum", "amax"], ["input", "dim", "keepdim"]),
+    **{name: ["input", "dim", "keepdim"] for name in ["mean", "sum", "amax"]},
     "relu": ["input", "inplace"],
 }  # fmt: skip
 
@@ -263,7 +259,8 @@ def _convolution(node: fx.Node) -> Any:
     if not isinstance(weight, Tensor):
         return Unsupported("convolution with weights that the input decides")
     groups = given.get("groups", 1)
-    layer = (nn.Conv1d if weight.dim() == 3 else nn.Conv2d)(
+    kind: Any = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
+    layer = kind(
         weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), given.get("stride", 1),
         given.get("padding", 0), given.get("dilation", 1), groups, bias is not None, device="meta",
     )  # fmt: skip
@@ -283,7 +280,8 @@ def _batch_norm(node: fx.Node) -> Any:
     norm: Any = nn.BatchNorm2d(len(given["running_mean"]), given.get("eps", 1e-5), device="meta")
     norm.running_mean, norm.running_var = given["running_mean"], given["running_var"]
     norm.weight, norm.bias = (
-        None if given.get(key) is None else nn.Parameter(given[key].detach()) for key in ("weight", "bias")
+        None if given.get(key) is None else nn.Parameter(given[key].detach())
+        for key in ("weight", "bias")
     )
     return norm.eval()
 
@@ -319,7 +317,9 @@ def _over_positions(node: fx.Node) -> Any:
     if not places or places[0] < 2:
         return Unsupported(f"{name} over dimensions {dims}")
     if name == "amax":
-        return GlobalMax(keep) if places == tuple(range(2, ndim)) else Unsupported(f"amax over {dims}")
+        return (
+            GlobalMax(keep) if places == tuple(range(2, ndim)) else Unsupported(f"amax over {dims}")
+        )
     return ChannelMean(torch.mean if name == "mean" else torch.sum, places, keep)
 
 

@@ -1,0 +1,63 @@
+"""Winner-take-all with STDP: the winner, the change of its weights, and that it learns."""
+
+import numpy as np
+import pytest
+
+from ttfs.timed.stdp import SILENT, Constants, Winners, assign
+
+NONE = np.inf
+
+
+def layer(weights, thresholds, **constants) -> Winners:
+    arrays = (np.array(values, dtype=np.float32) for values in (weights, thresholds))
+    return Winners(*arrays, Constants(**constants))
+
+
+def test_potentials_leak_between_spikes():
+    found = layer([[1.0], [0.5], [9.0]], [1.0], membrane=2.0).potentials(np.array([0.6, 0.2, NONE]))
+    assert found[0].tolist() == [1, 0]
+    assert found[1][:, 0] == pytest.approx([0.5, 1.0 + 0.5 * np.exp(-0.2)])
+
+
+def test_the_first_to_reach_its_threshold_wins():
+    one = layer([[0.2, 0.6], [0.9, 0.1]], [1.0, 0.5])
+    assert one.winner(np.array([0.1, 0.3])) == (1, 0.1)
+    assert one.winner(np.array([0.7, 0.3])) == (1, 0.7)
+    assert layer([[0.2], [0.1]], [1.0]).winner(np.array([0.1, 0.3])) == (SILENT, np.inf)
+
+
+def test_only_the_winner_learns():
+    one = layer(
+        [[0.5, 0.1], [0.6, 0.1], [0.4, 0.1], [0.2, 0.1]], [1.0, 1.0],
+        rate=0.1, offset=0.2, depression=1.0, after=0.3, before=1.0,
+    )  # fmt: skip
+    assert one.learn(np.array([0.1, 0.2, 0.5, NONE])) == 0
+    changes = [
+        0.1 * (np.exp(-0.1) - 0.2) * (1 - 0.5),
+        0.1 * (1.0 - 0.2) * (1 - 0.6),
+        -0.1 * (np.exp(-1.0) + 0.2) * 0.4,
+        -0.1 * 0.2 * 0.2,
+    ]
+    assert one.weights[:, 0] - [0.5, 0.6, 0.4, 0.2] == pytest.approx(changes, abs=1e-6)
+    assert (one.weights[:, 1] == np.float32(0.1)).all()
+    assert one.thresholds[0] > 1 > one.thresholds[1]
+    assert one.thresholds.mean() == pytest.approx(1.0)
+
+
+def test_silence_lowers_all_thresholds():
+    one = layer([[0.1, 0.1]], [1.0, 2.0], rise=0.1)
+    assert one.learn(np.array([0.5])) == SILENT
+    assert one.thresholds == pytest.approx([0.9, 1.8])
+
+
+def test_it_tells_patterns_apart_without_labels():
+    rng = np.random.default_rng(0)
+    classes = rng.random((3, 60))
+    labels = rng.integers(0, 3, 400)
+    patterns = np.where(rng.random((400, 60)) < 0.8, classes[labels], rng.random((400, 60)))
+    one = Winners.drawn(patterns[:50], 12, Constants(), rng)
+    for times in patterns[:300]:
+        one.learn(times)
+    says = assign(one.winners(patterns[:300]), labels[:300], 12, 3)
+    right = says[one.winners(patterns[300:])].argmax(1) == labels[300:]
+    assert right.mean() > 0.7  # a third by chance

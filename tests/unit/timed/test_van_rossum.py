@@ -1,0 +1,71 @@
+"""The van Rossum distance, the target patterns, and a network that learns them."""
+
+import numpy as np
+import pytest
+import torch
+
+from ttfs.timed.van_rossum import SpikePatterns, filtered, target_patterns, van_rossum
+
+
+def train(*times: int, steps: int = 200) -> torch.Tensor:
+    spikes = torch.zeros(steps, 1, dtype=torch.float64)
+    spikes[list(times)] = 1
+    return spikes
+
+
+def test_the_filter_is_an_exponential():
+    assert filtered(train(1, steps=4), 2.0)[:, 0].tolist() == pytest.approx(
+        [0, 1, np.exp(-0.5), np.exp(-1)]
+    )
+
+
+@pytest.mark.parametrize("apart", [0, 1, 5, 20])
+def test_two_spikes_have_the_closed_distance(apart):
+    """D² = (2 / τ) (1 − exp(−Δ / τ)) Σ exp(−2t / τ), which tends to 1 − exp(−Δ / τ)."""
+    tau = 5.0
+    whole = 1 / (1 - np.exp(-2 / tau))
+    expected = 2 / tau * (1 - np.exp(-apart / tau)) * whole
+    assert van_rossum(train(3), train(3 + apart), tau).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_targets_spike_once_and_lie_apart():
+    targets = target_patterns(10, 50, 16, 4.0, torch.Generator().manual_seed(0))
+    assert targets.shape == (16, 10, 50)
+    assert (targets.sum(0) == 1).all()
+    assert targets[:8].sum() == 0
+    distances = van_rossum(targets[:, :, None], targets[:, None], 4.0)
+    others = distances[~torch.eye(10, dtype=torch.bool)]
+    assert others.min() > 0.7 * others.mean()
+
+
+def test_too_few_neurons_are_refused():
+    with pytest.raises(ValueError, match="give more neurons"):
+        target_patterns(20, 1, 4, 4.0, torch.Generator().manual_seed(0))
+
+
+def test_silent_inputs_leave_no_current():
+    torch.manual_seed(0)
+    targets = target_patterns(3, 20, 8, 4.0, torch.Generator().manual_seed(0))
+    network = SpikePatterns(5, 7, targets, 4.0, 0.9, 2.0)
+    items = torch.rand(4, 5)
+    items[:, 2] = 0
+    before = network(items)
+    with torch.no_grad():
+        network.hidden.weight[:, 2] = 100.0
+    assert torch.equal(network(items), before)
+
+
+def test_it_learns_targets():
+    torch.manual_seed(0)
+    targets = target_patterns(3, 20, 12, 4.0, torch.Generator().manual_seed(0))
+    network = SpikePatterns(30, 40, targets, 4.0, 0.9, 2.0)
+    labels = torch.arange(60) % 3
+    items = (torch.rand(3, 30)[labels] + 0.05 * torch.rand(60, 30)).clamp(0, 1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(80):
+        optimizer.zero_grad()
+        network.loss(network(items), labels).backward()
+        optimizer.step()
+    logits = network(items).detach()
+    assert (logits.argmax(1) == labels).double().mean() > 0.9
+    assert network.loss(logits, labels) == pytest.approx(-logits[range(60), labels].mean().item())
