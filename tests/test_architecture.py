@@ -59,7 +59,7 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
     "jsonschema": {"config"},
     "yaml": {"config"},
     "scipy": {"methods", "snn"},
-    "numpy": {"data", "methods", "metrics", "snn", "timed"},
+    "numpy": {"data", "hardware", "methods", "metrics", "snn", "timed"},
     "torch": {"data", "hardware", "methods", "metrics", "models", "snn", "stages", "studies", "timed", "training"},
 }
 

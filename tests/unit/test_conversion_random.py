@@ -14,6 +14,19 @@ RECTIFIERS: list[Operation] = [F.relu, torch.relu, nn.ReLU(), lambda x: x.relu()
 INPLACE_RECTIFIERS: list[Operation] = [torch.relu_, nn.ReLU(inplace=True), lambda x: x.relu_()]
 
 
+NAMES = "relu relu norm dropout max conv conv conv mean add add cat".split()
+REACH: dict[str, list[Operation]] = {
+    "clipped": [F.relu6, lambda x: x.clamp(-0.2, 0.7), lambda x: x.clamp(max=0.4), nn.Hardtanh(-1, 0.3)],
+    "leaky": [lambda x: F.leaky_relu(x, 0.3), nn.LeakyReLU(-0.5), lambda x: x.abs()],
+    "scaled": [lambda x: 1 - 2 * x, lambda x: x / 4 + 0.5, lambda x: -x],
+    "moved": [
+        lambda x: x.flip(1), lambda x: x[:, :, 1:].clone(), lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
+        lambda x: F.pad(x, (1, 0, 0, 1)), nn.ReflectionPad2d(1), lambda x: x.transpose(2, 3).contiguous(),
+    ],
+    "summed": [lambda x: x.sum(2, keepdim=True).repeat(1, 1, x.shape[2], 1), lambda x: F.adaptive_max_pool2d(x, 3)],
+}  # fmt: skip
+
+
 class RandomNetwork(nn.Module):
     """A random graph: each step applies an operation to one or two of the last values, inplace or not."""
 
@@ -36,24 +49,18 @@ class RandomNetwork(nn.Module):
                 self.learned.append(operation)
             values.append(value)
             self.kinds.append(kind)
-        if self.kinds[-1] == "pooled":
-            self.plan.append((F.relu, [len(values) - 1]))
         self.mean = random.random() < 0.5
         self.head = nn.Linear(values[-1].shape[1] if self.mean else values[-1].numel(), 5)
 
     def _draw(self, shapes: list[torch.Size]) -> tuple[Operation, list[int], str]:
-        """Return an operation, the values it takes, and what comes out: "spikes", "potential" or "pooled".
-
-        A potential that was max-pooled has to meet its ReLU before anything else but a batch norm.
-        """
+        """Return an operation, the values it takes, and what comes out: "spikes" or "potential"."""
         source = random.randrange(max(0, len(shapes) - 4), len(shapes))
         kind, channels = self.kinds[source], shapes[source][1]
-        others = [i for i, shape in enumerate(shapes) if shape[2:] == shapes[source][2:] and self.kinds[i] != "pooled"]
+        others = [i for i, shape in enumerate(shapes) if shape[2:] == shapes[source][2:]]
         alike = [i for i in others if shapes[i] == shapes[source]]
-        names = ["relu", "relu", "norm", "dropout", "max"]
-        name = random.choice(
-            names if kind == "pooled" else [*names, "conv", "conv", "conv", "mean", "add", "add", "cat"]
-        )
+        name = random.choice([*NAMES, *NAMES, *REACH])
+        if name in REACH:
+            return random.choice(REACH[name]), [source], "potential"
         if name == "relu":
             inplace = [] if self.aliased[source] else INPLACE_RECTIFIERS
             return random.choice([*RECTIFIERS, *inplace]), [source], "spikes"
@@ -65,7 +72,7 @@ class RandomNetwork(nn.Module):
             pool = nn.MaxPool2d(
                 *random.choice([(2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 1, 0)]), ceil_mode=random.random() < 0.3
             )
-            return pool, [source], "spikes" if kind == "spikes" else "pooled"
+            return pool, [source], kind
         if name == "mean":
             counts = random.random() < 0.5
             return nn.AvgPool2d(3, random.choice([1, 2]), 1, count_include_pad=counts), [source], "potential"

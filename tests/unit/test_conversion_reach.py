@@ -17,7 +17,9 @@ from ttfs.snn import reference_network, simulate
 pytestmark = pytest.mark.usefixtures("seed")
 
 
-def between(function: Callable[[Tensor], Tensor], channels: int = 4, spikes: bool = True) -> nn.Module:
+def between(
+    function: Callable[[Tensor], Tensor], channels: int = 4, spikes: bool = True
+) -> nn.Module:
     """Convolution, ReLU if asked for, the function, a convolution, ReLU, and a mean."""
 
     def forward(net: Net, x: Tensor) -> Tensor:
@@ -64,7 +66,9 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 @pytest.mark.parametrize(("function", "channels"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
 @pytest.mark.parametrize("spikes", [True, False], ids=["spikes", "potential"])
 @pytest.mark.parametrize("span", [(0, 1), (-2, 3)], ids=["unit", "other"])
-def test_function(function: Callable, channels: int, spikes: bool, span: tuple[float, float]) -> None:
+def test_function(
+    function: Callable, channels: int, spikes: bool, span: tuple[float, float]
+) -> None:
     network = randomise(between(function, channels, spikes)).double()
     images = draw(IMAGE, *span).double()
     with _Double():
@@ -79,7 +83,9 @@ def test_function(function: Callable, channels: int, spikes: bool, span: tuple[f
     for name, closed in times.items():
         spiking = closed.isfinite()
         assert torch.equal(spiking, oracle.spike_times[name].isfinite()), name
-        assert torch.allclose(oracle.spike_times[name][spiking], closed[spiking], rtol=0, atol=1e-9), name
+        assert torch.allclose(
+            oracle.spike_times[name][spiking], closed[spiking], rtol=0, atol=1e-9
+        ), name
     counts = fan_out(snn)
     assert counts.keys() >= set(snn.layers)
 
@@ -120,7 +126,9 @@ def test_modules(stack: Callable[[], list[nn.Module]], span: tuple[float, float]
 
 
 def test_a_clipped_neuron_fires_as_its_window_opens() -> None:
-    ann = nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU6(), nn.Linear(1, 1, bias=False)).double()
+    ann = nn.Sequential(
+        nn.Linear(1, 1, bias=False), nn.ReLU6(), nn.Linear(1, 1, bias=False)
+    ).double()
     ann[0].weight.data.fill_(10.0)
     ann[2].weight.data.fill_(1.0)
     images = torch.tensor([[0.5], [0.9], [0.0]]).double()
@@ -134,7 +142,9 @@ def test_two_neurons_of_a_leaky_one_are_both_counted() -> None:
     ann = nn.Sequential(nn.Linear(1, 2, bias=False), nn.LeakyReLU(), nn.Linear(2, 2)).double()
     ann[0].weight.data.copy_(torch.tensor([[1.0], [-1.0]]))
     snn = ttfs.convert(ann, torch.ones(1, 1).double())
-    assert ttfs.spikes_per_neuron(snn, torch.tensor([[0.5], [0.0]]).double()) == 0.25  # 2 of 4, 0 of 4
+    assert (
+        ttfs.spikes_per_neuron(snn, torch.tensor([[0.5], [0.0]]).double()) == 0.25
+    )  # 2 of 4, 0 of 4
 
 
 @pytest.mark.parametrize("watched", [False, True], ids=["fresh", "evaluated before"])

@@ -62,17 +62,28 @@ class Hardware:
     def __post_init__(self) -> None:
         for name in ("jitter", "threshold_mismatch"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"hardware: {name} is {getattr(self, name)}; it is a share of the window, 0 or more")
+                raise UserError(
+                    f"hardware: {name} is {getattr(self, name)}; it is a share of the window, 0 or more"
+                )
         for name in ("dead_neurons", "lost_spikes"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"hardware: {name} is {getattr(self, name)}; it is a share, from 0 to 1")
+                raise UserError(
+                    f"hardware: {name} is {getattr(self, name)}; it is a share, from 0 to 1"
+                )
         self._check_bits("time_bits", 1, "continuous time")
         self._check_bits("weight_bits", 2, "float weights")
-        for name, known in {"time_rounding": ("next", "nearest"), "weight_scale": ("layer", "channel")}.items():
+        for name, known in {
+            "time_rounding": ("next", "nearest"),
+            "weight_scale": ("layer", "channel"),
+        }.items():
             if getattr(self, name) not in known:
-                raise UserError(f"hardware: {name} is {getattr(self, name)!r}; choose {known[0]!r} or {known[1]!r}")
+                raise UserError(
+                    f"hardware: {name} is {getattr(self, name)!r}; choose {known[0]!r} or {known[1]!r}"
+                )
         if self.window_quantile is not None and not 0 < self.window_quantile <= 1:
-            raise UserError(f"hardware: window_quantile is {self.window_quantile}; it is a share above 0, at most 1")
+            raise UserError(
+                f"hardware: window_quantile is {self.window_quantile}; it is a share above 0, at most 1"
+            )
 
     def _check_bits(self, name: str, least: int, without: str) -> None:
         """Take any whole number from the least to 16, or None, as a plain int."""
@@ -85,7 +96,9 @@ class Hardware:
                 f"hardware: {name} is {bits!r}; give a whole number, {least} to 16, or None for {without}"
             )
         if not least <= operator.index(bits) <= 16:
-            raise UserError(f"hardware: {name} is {bits}; choose {least} to 16, or None for {without}")
+            raise UserError(
+                f"hardware: {name} is {bits}; choose {least} to 16, or None for {without}"
+            )
         object.__setattr__(self, name, operator.index(bits))
 
 
@@ -108,10 +121,16 @@ def deploy(
         UserError: if `window_quantile` has no calibration images, if the network is deployed already or of α1 neurons.
     """
     if not isinstance(snn, SpikingNetwork):
-        raise UserError(f"deploy: takes a SpikingNetwork, not {type(snn).__name__}; call ttfs.convert first")
+        raise UserError(
+            f"deploy: takes a SpikingNetwork, not {type(snn).__name__}; call ttfs.convert first"
+        )
     for name, module in snn.named_modules():
-        if any(isinstance(hook, prune.BasePruningMethod) for hook in module._forward_pre_hooks.values()):
-            raise UserError(f"deploy: {name} is pruned by a hook; make it permanent with prune.remove")
+        if any(
+            isinstance(hook, prune.BasePruningMethod) for hook in module._forward_pre_hooks.values()
+        ):
+            raise UserError(
+                f"deploy: {name} is pruned by a hook; make it permanent with prune.remove"
+            )
     if snn.neuron != "b1":
         raise UserError(f"deploy: the network has {snn.neuron} neurons; deploy one of b1 neurons")
     if not snn.ideal:
@@ -122,7 +141,11 @@ def deploy(
             raise UserError("deploy: window_quantile needs calibration images; pass calibration=")
         _shorten_windows(chip, hardware.window_quantile, calibration)
 
-    lead = 0.5 / 2**hardware.time_bits if hardware.time_bits and hardware.time_rounding == "nearest" else 0.0
+    lead = (
+        0.5 / 2**hardware.time_bits
+        if hardware.time_bits and hardware.time_rounding == "nearest"
+        else 0.0
+    )
 
     def emission(layer: str) -> Emission:
         own = seed("hardware", hardware.seed, layer)
@@ -135,13 +158,17 @@ def deploy(
         fire.imperfections = NeuronsOnChip(defects, emission(name))
     if hardware.weight_bits is not None:
         for synapses in [module for module in chip.modules() if isinstance(module, Synapses)]:
-            few = FewBits(hardware.weight_bits, synapses.weights.weight, hardware.weight_scale == "channel")
+            few = FewBits(
+                hardware.weight_bits, synapses.weights.weight, hardware.weight_scale == "channel"
+            )
             parametrize.register_parametrization(synapses.weights, "weight", few)
     return chip.train(snn.training)
 
 
 @torch.no_grad()
-def _shorten_windows(chip: SpikingNetwork, quantile: float, calibration: Tensor | Iterable[Tensor]) -> None:
+def _shorten_windows(
+    chip: SpikingNetwork, quantile: float, calibration: Tensor | Iterable[Tensor]
+) -> None:
     """Close each window at the quantile of its emitted charges, read off a histogram of 2^16 bins over the window."""
     counts = {name: torch.zeros(BINS, dtype=torch.float64) for name in chip.layers}
     seen = 0

@@ -16,16 +16,26 @@ class Defects:
     """
 
     def __init__(self, threshold_mismatch: float, dead_neurons: float, seed: int):
-        self.threshold_mismatch, self.dead_neurons, self.seed = threshold_mismatch, dead_neurons, seed
+        self.threshold_mismatch, self.dead_neurons, self.seed = (
+            threshold_mismatch,
+            dead_neurons,
+            seed,
+        )
         self._drawn: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def shift(self, like: Tensor) -> Tensor | None:
         """Shifts of the thresholds [...] of neurons [N, ...] as a share of the window; None without mismatch."""
-        return self.threshold_mismatch * self._draw("mismatch", torch.randn, like) if self.threshold_mismatch else None
+        return (
+            self.threshold_mismatch * self._draw("mismatch", torch.randn, like)
+            if self.threshold_mismatch
+            else None
+        )
 
     def dead(self, like: Tensor) -> Tensor | None:
         """Which of the neurons [N, ...] are dead [...]; None where all live."""
-        return self._draw("dead", torch.rand, like) < self.dead_neurons if self.dead_neurons else None
+        return (
+            self._draw("dead", torch.rand, like) < self.dead_neurons if self.dead_neurons else None
+        )
 
     def _draw(self, name: str, kind: Callable[..., Tensor], like: Tensor) -> Tensor:
         """Draw in float64 on the CPU, so that the chip is the same in every precision and on every device."""

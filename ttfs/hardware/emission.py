@@ -25,15 +25,25 @@ class Emission:
     Chance is a stream of its own: each call draws on, and a chip deployed anew with the same seed begins it again.
     """
 
-    def __init__(self, jitter: float, time_bits: int | None, lead: float, lost_spikes: float, seed: int):
-        self.jitter, self.time_bits, self.lead, self.lost_spikes, self.seed = jitter, time_bits, lead, lost_spikes, seed
+    def __init__(
+        self, jitter: float, time_bits: int | None, lead: float, lost_spikes: float, seed: int
+    ):
+        self.jitter, self.time_bits, self.lead, self.lost_spikes, self.seed = (
+            jitter,
+            time_bits,
+            lead,
+            lost_spikes,
+            seed,
+        )
         self._stream: torch.Generator | None = None
 
     def __call__(self, charges: Tensor, width: float) -> Tensor:
         """Map emitted charges [N, ...] to those that reach the synapses."""
         draws = self.draw(charges)
         if draws.shift is not None:
-            moved = F.hardtanh(torch.add(charges, draws.shift, alpha=width), 0.0, width, inplace=True)
+            moved = F.hardtanh(
+                torch.add(charges, draws.shift, alpha=width), 0.0, width, inplace=True
+            )
             charges = moved * charges.sign()  # silence does not move; a mask would be far slower
         if self.time_bits is not None:
             charges = _Wait.apply(charges, width / 2**self.time_bits, 2**self.time_bits)
@@ -43,7 +53,11 @@ class Emission:
         """Draw for neurons of the tensor's shape, dtype and device; None for what the chip does not do."""
         if self._stream is None or self._stream.device != like.device:
             self._stream = torch.Generator(like.device).manual_seed(self.seed)
-        look: dict[str, Any] = {"generator": self._stream, "dtype": like.dtype, "device": like.device}
+        look: dict[str, Any] = {
+            "generator": self._stream,
+            "dtype": like.dtype,
+            "device": like.device,
+        }
         shift = torch.randn(like.shape, **look).mul_(self.jitter) if self.jitter > 0 else None
         lost = torch.rand(like.shape, **look) < self.lost_spikes if self.lost_spikes > 0 else None
         return Draws(shift, lost)

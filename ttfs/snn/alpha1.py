@@ -36,7 +36,9 @@ class Slope(nn.Module):
         """Return the currents J = α W / (1 - Σ W)."""
         left = 1.0 - weights.flatten(1).sum(1)
         if not (left > 0).all():
-            raise ValueError(f"a neuron's weights sum to {1.0 - left.min().item():.3g}; α1 needs sums below 1")
+            raise ValueError(
+                f"a neuron's weights sum to {1.0 - left.min().item():.3g}; α1 needs sums below 1"
+            )
         return ALPHA * weights / left.reshape(-1, *[1] * (weights.dim() - 1))
 
 

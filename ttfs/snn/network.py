@@ -31,7 +31,9 @@ class SpikingNetwork(Numbers):
 
     neuron_kind: Tensor
 
-    def __init__(self, body: fx.GraphModule, input_range: tuple[float, float], input_shape: tuple[int, ...]):
+    def __init__(
+        self, body: fx.GraphModule, input_range: tuple[float, float], input_shape: tuple[int, ...]
+    ):
         super().__init__()
         self.register_number("neuron_kind", float(NEURONS.index("b1")))
         self.encode = Encode(*input_range)
@@ -111,13 +113,21 @@ class SpikingNetwork(Numbers):
         """
         self._check(images)
         windows = self.windows
-        left = {name: windows[name][1] - time for name in self._sources[OUTPUT] if windows[name][1] > time}
+        left = {
+            name: windows[name][1] - time
+            for name in self._sources[OUTPUT]
+            if windows[name][1] > time
+        }
 
         def cut(name: str, charges: Tensor) -> Tensor:
             return (charges - left[name]).clamp(min=0.0) if name in left else charges
 
         def watch(node: fx.Node, value: Tensor) -> Tensor:
-            return cut(str(node.target), value) if isinstance(module_of(self.body, node), Fire) else value
+            return (
+                cut(str(node.target), value)
+                if isinstance(module_of(self.body, node), Fire)
+                else value
+            )
 
         return run(self.body, cut(INPUT, self.encode(images)), watch)
 
@@ -126,7 +136,9 @@ class SpikingNetwork(Numbers):
         _, charges = self.charges(images)
         windows = self.windows
         times = {name: windows[name][1] - s.double() for name, s in charges.items()}
-        return {name: torch.where(self.fired(charges[name]), t, torch.inf) for name, t in times.items()}
+        return {
+            name: torch.where(self.fired(charges[name]), t, torch.inf) for name, t in times.items()
+        }
 
     def neurons(self) -> list[Fire]:
         """Return the hidden layers, whose outputs a penalty on activity is about."""
@@ -136,7 +148,9 @@ class SpikingNetwork(Numbers):
         """Return which neurons spiked, given their charges: those that left one, and all in an α1 network."""
         return charges > 0 if self.neuron == "b1" else torch.ones_like(charges, dtype=torch.bool)
 
-    def _observe(self, spikes: Tensor, kinds: tuple[type[nn.Module], ...]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _observe(
+        self, spikes: Tensor, kinds: tuple[type[nn.Module], ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the logits and the values of all modules of the kinds, by name and in order."""
         seen: dict[str, Tensor] = {}
 
@@ -147,7 +161,9 @@ class SpikingNetwork(Numbers):
 
         return run(self.body, spikes, watch), seen
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *others: Any
+    ) -> None:
         """Refuse the checkpoint of another neuron model, whose weights would mean something else."""
         stored = state_dict.get(f"{prefix}neuron_kind", self.neuron_kind)
         if (model := _model(stored)) != self.neuron:
@@ -160,7 +176,11 @@ class SpikingNetwork(Numbers):
     def _check(self, images: Tensor) -> None:
         if tuple(images.shape[1:]) != self.input_shape:
             expected = ["N", *self.input_shape]
-            raise ValueError(f"images have shape {list(images.shape)}, this network takes {expected}".replace("'", ""))
+            raise ValueError(
+                f"images have shape {list(images.shape)}, this network takes {expected}".replace(
+                    "'", ""
+                )
+            )
         if not (self._said_range or torch.compiler.is_compiling()):
             self._look_at_range(images)
 

@@ -25,7 +25,9 @@ def calibrate_(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) 
         for name, charges in snn.charges(images)[1].items():
             strongest = charges.max().item()
             if not math.isfinite(strongest):
-                raise ConversionError(f"layer {name}: an activation is {strongest} over the calibration images")
+                raise ConversionError(
+                    f"layer {name}: an activation is {strongest} over the calibration images"
+                )
             if name != INPUT:
                 largest[name] = max(largest[name], strongest)
     for name, layer in snn.layers.items():

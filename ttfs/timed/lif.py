@@ -20,7 +20,8 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError, UserError
 from ttfs.snn import SpikingNetwork, convert
-from ttfs.snn.conversion.tracing import DROPOUTS, Concatenate, operation, trace
+from ttfs.snn.conversion.operations import DROPOUTS, Concatenate, operation
+from ttfs.snn.conversion.tracing import trace
 from ttfs.timed.network import Clock, Hold, Neurons, TimedNetwork, check_steps, replace_modules
 
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
@@ -114,7 +115,9 @@ def to_leaky(
         raise UserError(f"beta is {beta}; the share that stays from step to step is 0 to 1")
     if not alpha > 0:
         raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0")
-    graph, clock = trace(ann, example), Clock(steps)
+    precision = next((p.dtype for p in ann.parameters()), example.dtype)
+    graph = trace(ann, torch.cat([example, example]))  # in float64
+    clock = Clock(steps)
     calls = [n for n in graph.graph.nodes if n.op.startswith("call_")]
     modules = {node: operation(node, graph) for node in calls}
     populations: list[str] = []
@@ -131,7 +134,8 @@ def to_leaky(
     graph.delete_all_unused_submodules()
     graph.recompile()
     shape = tuple(example.shape[1:])
-    return LeakyNetwork(graph, nn.Identity(), shape, clock, populations).train()
+    network = LeakyNetwork(graph, nn.Identity(), shape, clock, populations)
+    return network.to(precision).train()
 
 
 def _put_neurons(

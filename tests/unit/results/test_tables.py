@@ -27,7 +27,7 @@ PAPER = {
 }
 FILES = [
     "cells.csv", "classes.csv", "hardware.csv", "hardware.md", "layers.csv", "published.csv", "published.md",
-    "sparsity.csv", "summary.csv", "summary.md",
+    "sparsity.csv", "steps.csv", "summary.csv", "summary.md",
 ]  # fmt: skip
 
 
@@ -212,7 +212,7 @@ def test_figures_are_written_and_the_same_each_time(tmp_path: Path, monkeypatch)
     for folder in ("one", "two"):
         figures.write(results(), tmp_path / folder)
     names = sorted(path.stem for path in (tmp_path / "one").iterdir())
-    assert names == ["accuracy-by-spikes", "hardware", "pareto", "sparsity", "spikes-by-layer", "training-curves"]
+    assert names == ["accuracy-by-spikes", "cost", "hardware", "pareto", "sparsity", "spikes-by-layer", "training-curves"]
     for name in names:
         one, two = ((tmp_path / folder / f"{name}.svg").read_bytes() for folder in ("one", "two"))
         assert one == two

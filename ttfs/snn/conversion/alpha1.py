@@ -20,6 +20,7 @@ LOWEST_SUM, HIGHEST_SUM = -10.0, 0.99
 """Bounds on a neuron's sum of ReLU weights in the mapping (Stanojevic et al. 2023); above 1 there is no slope left."""
 
 
+@torch.inference_mode(False)
 def convert_to_alpha1(
     ann: nn.Module,
     calibration: Tensor | Iterable[Tensor],

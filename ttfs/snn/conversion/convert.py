@@ -20,6 +20,7 @@ EXACT = 1e-6
 """How far, as a share of the largest, logits in float64 may be from the ANN's."""
 
 
+@torch.inference_mode(False)
 def convert_to_b1(
     ann: nn.Module,
     calibration: Tensor | Iterable[Tensor],
@@ -33,7 +34,10 @@ def convert_to_b1(
 
 
 def map_network(
-    ann: nn.Module, calibration: Tensor | Iterable[Tensor], headroom: float, input_range: tuple[float, float]
+    ann: nn.Module,
+    calibration: Tensor | Iterable[Tensor],
+    headroom: float,
+    input_range: tuple[float, float],
 ) -> tuple[SpikingNetwork, Iterator[Tensor]]:
     """Return the network of B1 neurons, compared with the ANN, and the batches that its windows are to be measured on."""
     ann = unwrapped(ann)
@@ -44,8 +48,7 @@ def map_network(
         raise ConversionError("calibration holds no image; give at least one")
     check_range(first, low, high)
     parameter = next(ann.parameters(), torch.empty(0))
-    with torch.inference_mode(False):
-        snn = _mapped(ann, first, parameter, low, high)
+    snn = _mapped(ann, first, parameter, low, high)
     snn.to(parameter.dtype).to(first.device).train(ann.training)
     return snn, itertools.chain([first], batches)
 
@@ -57,8 +60,12 @@ def images_of(calibration: Any) -> Iterator[Tensor]:
         return
     for batch in calibration:
         if isinstance(batch, Mapping):
-            keys = [key for key in ("image", "images", "pixel_values", "x", "input") if key in batch]
-            tensors = [batch[key] for key in keys] or [v for v in batch.values() if isinstance(v, Tensor)]
+            keys = [
+                key for key in ("image", "images", "pixel_values", "x", "input") if key in batch
+            ]
+            tensors = [batch[key] for key in keys] or [
+                v for v in batch.values() if isinstance(v, Tensor)
+            ]
         else:
             tensors = list(batch) if isinstance(batch, tuple | list) else [batch]
         if not tensors or not isinstance(tensors[0], Tensor):
@@ -78,12 +85,12 @@ def _checked(ann: nn.Module, headroom: float, span: Any) -> tuple[float, float]:
         raise ConversionError(f"input_range is {span}; give (low, high), such as (0.0, 1.0)")
     low, high = span
     if not -math.inf < low < high < math.inf:
-        raise ConversionError(f"input_range is {span}; the first must be below the second, both finite")
-    for name, tensor in ann.state_dict().items():
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        raise ConversionError(
+            f"input_range is {span}; the first must be below the second, both finite"
+        )
+    for name, tensor in ann.named_parameters():
+        if isinstance(tensor, nn.parameter.UninitializedParameter):
             raise ConversionError(f"{name} of the network has no shape yet; run it once on images")
-        if isinstance(tensor, Tensor) and not tensor.is_quantized and not tensor.isfinite().all():
-            raise ConversionError(f"{name} of the network holds NaN or infinity")
     return low, high
 
 
@@ -104,6 +111,9 @@ def _mapped(
     except ConversionError as error:
         raise ConversionError(str(error).replace("torch.float64", str(images.dtype))) from error
     snn = Walk(graph, low, high).run().eval()
+    for name, tensor in ann.state_dict().items():
+        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+            raise ConversionError(f"{name} of the network holds NaN or infinity")
     try:
         with Float64():
             expected = reference(few.clone())
@@ -124,7 +134,11 @@ def _name_difference(ann: nn.Module, snn: SpikingNetwork, images: Tensor, off: f
                 f"layer {name}: its activations differ from the ANN's by {value:.1%} of the largest one"
             )
     hooks = ", ".join(hooked(ann))
-    cause = f"hooks of {hooks} change values" if hooks else "a redefined __call__, or a state that changes"
+    cause = (
+        f"hooks of {hooks} change values"
+        if hooks
+        else "a redefined __call__, or a state that changes"
+    )
     raise ConversionError(
         f"{type(ann).__name__}: its outputs differ by {off:.1%} from those of its graph ({cause}); "
         "write in forward all that it does"

@@ -34,7 +34,9 @@ def unwrapped(ann: Any) -> nn.Module:
         ann = ann._orig_mod if hasattr(ann, "_orig_mod") else ann.module
     kind = type(ann).__name__
     if isinstance(ann, torch.jit.ScriptModule | torch.export.ExportedProgram):
-        raise ConversionError(f"{kind}: convert the nn.Module that it was scripted or exported from")
+        raise ConversionError(
+            f"{kind}: convert the nn.Module that it was scripted or exported from"
+        )
     if not isinstance(ann, nn.Module):
         raise ConversionError(f"{kind}: is no nn.Module; convert takes a network")
     for name, module in ann.named_modules():

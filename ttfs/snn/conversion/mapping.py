@@ -63,7 +63,9 @@ class _Value:
     moved: bool = False  # raw is charges of spikes in another shape, which pooling can race as well
     scale: Tensor | None = None  # broadcasts to shape; None, as shift then is: 1
     shift: Tensor | None = None  # broadcasts to shape; None, as scale then is: 0
-    owned: bool = False  # raw comes from synapses nobody else reads: scale and shift may be folded into them
+    owned: bool = (
+        False  # raw comes from synapses nobody else reads: scale and shift may be folded into them
+    )
     pending: list[EarliestSpike] = field(default_factory=list)  # max pools that wait for their ReLU
 
 
@@ -89,7 +91,9 @@ class Walk:
             elif node.op == "output":
                 (logits,) = node.args
                 if not isinstance(logits, fx.Node) or logits not in self.values:
-                    raise ConversionError("the network returns something else than one tensor of logits")
+                    raise ConversionError(
+                        "the network returns something else than one tensor of logits"
+                    )
                 self.graph.output(self._settled(self.values[logits], logits).raw)
             elif node.op != "get_attr":
                 self._call(node)
@@ -112,8 +116,10 @@ class Walk:
         if isinstance(module, (Rearrange, *REARRANGING)) or self._joins_positions(node, module):
             return self._rearrange(node, sources)
         first = node.all_input_nodes[0]
-        if isinstance(module, Add | Concatenate):
-            result = (self._add if isinstance(module, Add) else self._concatenate)(node, module)
+        if isinstance(module, Add):
+            result = self._add(node, module)
+        elif isinstance(module, Concatenate):
+            result = self._concatenate(node, module)
         elif isinstance(module, Scale):
             result = self._scale(node, module, sources)
         else:
@@ -127,7 +133,9 @@ class Walk:
         for rank, kinds in RANKS.items():
             if isinstance(module, kinds) and len(value.shape) != rank:
                 takes = ["a vector", "channels x length", "channels x height x width"][rank - 1]
-                self._refuse(node, module, f"it takes {takes} an image, not shape {list(value.shape)}")
+                self._refuse(
+                    node, module, f"it takes {takes} an image, not shape {list(value.shape)}"
+                )
         if isinstance(module, Unsupported):
             self._refuse(node, module, module.reason)
         if isinstance(module, nn.ReLU):
@@ -159,7 +167,9 @@ class Walk:
         if value.spikes and value.scale is None and not always:
             return value  # the ReLU of what is already >= 0
         value = self._settled(value, node, pooled=True)
-        raw = self._emit(node, Fire(ceiling=ceiling), value.raw, suffix="_relu" if node.name == OUTPUT else "")
+        raw = self._emit(
+            node, Fire(ceiling=ceiling), value.raw, suffix="_relu" if node.name == OUTPUT else ""
+        )
         for pool in value.pending:
             raw = self._emit(node, pool, raw, suffix="_pool")
         return _Value(raw, value.shape, spikes=True)
@@ -196,7 +206,12 @@ class Walk:
         return halves[0], halves[1]
 
     def _difference(
-        self, node: fx.Node, positive: fx.Node, negative: fx.Node, slope: Tensor, after: tuple[int, ...]
+        self,
+        node: fx.Node,
+        positive: fx.Node,
+        negative: fx.Node,
+        slope: Tensor,
+        after: tuple[int, ...],
     ) -> _Value:
         scaled = self._emit(node, OneToOne(-slope, 0 * slope), negative, suffix="_scale")
         name = self._name(node, "_sum")
@@ -213,8 +228,7 @@ class Walk:
     def _max_pool(self, node: fx.Node, module: Any, value: _Value) -> _Value:
         if getattr(module, "return_indices", False):
             self._refuse(node, module, "return_indices=True has no meaning for spikes")
-        if not self._per_channel(value):
-            self._refuse(node, module, "scale and shift before it differ within a channel")
+        value = self._on_channels(node, value)
         pool, after = copy.deepcopy(module), shape(node) or ()
         if isinstance(pool, GlobalMax) and not pool.keep:
             kept = (*after, *[1] * (len(value.shape) - 1))
@@ -229,7 +243,9 @@ class Walk:
             sign = None if value.scale is None else self._sign(value.scale)
             raw = self._emit(node, EarliestSpike(pool, sign), value.raw, suffix)
             return dataclasses.replace(value, raw=raw, shape=after)
-        return dataclasses.replace(value, shape=after, pending=[*value.pending, EarliestSpike(pool)])
+        return dataclasses.replace(
+            value, shape=after, pending=[*value.pending, EarliestSpike(pool)]
+        )
 
     def _sign(self, scale: Tensor) -> Tensor:
         return torch.where(scale < 0, -1.0, 1.0).double()
@@ -238,7 +254,11 @@ class Walk:
 
     def _batch_norm(self, node: fx.Node, module: Any, value: _Value) -> _Value:
         if module.running_mean is None:
-            self._refuse(node, module, "it normalises with the statistics of each batch (track_running_stats=False)")
+            self._refuse(
+                node,
+                module,
+                "it normalises with the statistics of each batch (track_running_stats=False)",
+            )
         column = [-1] + [1] * (len(value.shape) - 1)
         scale = (module.running_var.double() + module.eps).rsqrt()
         scale = scale if module.weight is None else scale * module.weight.double()
@@ -280,7 +300,8 @@ class Walk:
             value = self._settled(value, node)  # the mean of a constant is not that constant
         raw, after = self._emit(node, copy.deepcopy(module), value.raw), shape(node) or ()
         scale, shift = (
-            None if part is None else part.reshape(-1, *[1] * (len(after) - 1)) for part in (value.scale, value.shift)
+            None if part is None else part.reshape(-1, *[1] * (len(after) - 1))
+            for part in (value.scale, value.shift)
         )
         return _Value(raw, after, scale=scale, shift=shift)
 
@@ -288,25 +309,32 @@ class Walk:
         """Whether it concatenates along another dimension than the channels."""
         if not isinstance(module, Concatenate):
             return False
-        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
+        dim = (
+            node.args[1]
+            if len(node.args) > 1
+            else node.kwargs.get("dim", node.kwargs.get("axis", 0))
+        )
         return dim not in (1, -len(shape(node) or ()))
 
     def _rearrange(self, node: fx.Node, sources: list[fx.Node]) -> None:
         """Find out where each value goes by sending numbers through instead, for two images."""
         if node.args and node.args[0] in self.parts:
             which: Any = node.args[1]
-            if isinstance(which, slice):
-                self.parts[node] = self.parts[node.args[0]][which]  # type: ignore[index]
-                return
             numbers, sources = self.parts[node.args[0]][which]  # type: ignore[index]
             self.values[node] = self._moved(node, numbers, sources)
             return
         first, total = {}, 0
+        if node.op == "call_method" and str(node.target).endswith("_as"):
+            sources = sources[:1]  # the other gives its shape or type
         for source in sources:
             size = math.prod(self.values[source].shape)
-            places = torch.arange(total + 1, total + size + 1, dtype=torch.float64, device=self.device)
+            places = torch.arange(
+                total + 1, total + size + 1, dtype=torch.float64, device=self.device
+            )
             first[source], total = places.reshape(self.values[source].shape), total + size
-        images = {source: torch.stack([numbers, numbers + total]) for source, numbers in first.items()}
+        images = {
+            source: torch.stack([numbers, numbers + total]) for source, numbers in first.items()
+        }
         args, kwargs = fx.node.map_arg(
             (node.args, node.kwargs), lambda source: images.get(source, source.meta["value"])
         )
@@ -335,7 +363,9 @@ class Walk:
         if torch.equal(index, torch.arange(math.prod(value.shape), device=index.device)):
             return self._reshape(node, value, after)
         scale, shift = (
-            None if part is None else _moved_constant(part.expand(value.shape), index, neutral, after)
+            None
+            if part is None
+            else _moved_constant(part.expand(value.shape), index, neutral, after)
             for part, neutral in ((value.scale, 1.0), (value.shift, 0.0))
         )
         raw = self._emit(node, Gather(index, after), value.raw)
@@ -353,7 +383,8 @@ class Walk:
 
     def _reshape(self, node: fx.Node, value: _Value, after: tuple[int, ...]) -> _Value:
         scale, shift = (
-            None if part is None else part.expand(value.shape).reshape(after) for part in (value.scale, value.shift)
+            None if part is None else part.expand(value.shape).reshape(after)
+            for part in (value.scale, value.shift)
         )
         if after == value.shape:
             return _Value(value.raw, after, value.spikes, value.moved, scale, shift)
@@ -368,10 +399,11 @@ class Walk:
             self._refuse(node, module, "only the product with a constant can be mapped")
         if module.divide and not self._is_branch(node.args[0]):
             self._refuse(node, module, "the input comes below the line")
-        factor = constants[0] if constants else -1.0
         value = self._reader(sources[0])
-        factor = self._like(node, factor, value)
-        return self._affine(value, 1.0 / factor if module.divide else factor, 0 * factor)
+        factor: Tensor = self._like(node, constants[0] if constants else -1.0, value)
+        if module.divide:
+            factor = factor.reciprocal()
+        return self._affine(value, factor, torch.zeros_like(factor))
 
     def _is_branch(self, term: Any) -> bool:
         return isinstance(term, fx.Node) and term in self.values
@@ -393,7 +425,9 @@ class Walk:
     def _affine(self, value: _Value, scale: Tensor, shift: Tensor) -> _Value:
         """scale * value + shift."""
         if value.pending and not all(math.prod(part.shape[1:]) == 1 for part in (scale, shift)):
-            raise ConversionError("a constant that differs within a channel meets a max pool without ReLU")
+            raise ConversionError(
+                "a constant that differs within a channel meets a max pool without ReLU"
+            )
         return dataclasses.replace(
             value,
             scale=_compact(scale if value.scale is None else scale * value.scale),
@@ -402,8 +436,12 @@ class Walk:
         )
 
     def _add(self, node: fx.Node, module: Add) -> _Value:
-        terms: list[Any] = [*node.args, *(term for key, term in node.kwargs.items() if key != "alpha")]
-        factor = module.sign * node.kwargs.get("alpha", 1)  # type: ignore[operator]
+        terms: list[Any] = [
+            *node.args,
+            *(term for key, term in node.kwargs.items() if key != "alpha"),
+        ]
+        alpha: Any = node.kwargs.get("alpha", 1)
+        factor = module.sign * alpha
         if len(terms) != 2:
             self._refuse(node, module, f"it has {len(terms)} terms")
         one, other = terms
@@ -417,13 +455,15 @@ class Walk:
         values = {term: self._reader(term) for term in dict.fromkeys(terms)}
         shapes = [values[term].shape for term in terms]
         if shapes[0] != shapes[1]:
-            self._refuse(node, module, f"its terms have shapes {list(shapes[0])} and {list(shapes[1])}")
+            self._refuse(
+                node, module, f"its terms have shapes {list(shapes[0])} and {list(shapes[1])}"
+            )
         if factor == 1:
             raws = {term: self._settled(value, node).raw for term, value in values.items()}
             return _Value(self._join(node, torch.add, raws[one], raws[other]), shapes[0])
         second = _times(dataclasses.replace(values[other], owned=False), float(factor))
-        raws = [self._settled(value, node).raw for value in (values[one], second)]
-        return _Value(self._join(node, torch.add, *raws), shapes[0])
+        both = [self._settled(value, node).raw for value in (values[one], second)]
+        return _Value(self._join(node, torch.add, *both), shapes[0])
 
     def _concatenate(self, node: fx.Node, module: Any) -> _Value:
         tensors: Any = node.args[0] if node.args else node.kwargs["tensors"]
@@ -518,7 +558,9 @@ def _compact(part: Tensor | None) -> Tensor | None:
     return first if torch.equal(first.expand_as(part), part) else part
 
 
-def _moved_constant(part: Tensor, index: Tensor, neutral: float, after: tuple[int, ...]) -> Tensor | None:
+def _moved_constant(
+    part: Tensor, index: Tensor, neutral: float, after: tuple[int, ...]
+) -> Tensor | None:
     """A scale or shift [...] at the places of the index; neutral where it is -1."""
     taken = part.reshape(-1)[index.clamp(min=0)]
     return _compact(torch.where(index < 0, neutral, taken).reshape(after))
@@ -541,10 +583,18 @@ def _fold(synapses: Synapses, scale: Tensor, shift: Tensor) -> None:
 def _join_channels(columns: list[tuple[Tensor | None, tuple[int, ...]]], neutral: float) -> Tensor:
     """Concatenate the scales or shifts of branches of the given shapes along the channels."""
     device = next(column.device for column, _ in columns if column is not None)
-    neutrals = [torch.full([1] * len(after), neutral, dtype=torch.float64, device=device) for _, after in columns]
-    tensors = [other if column is None else column for (column, _), other in zip(columns, neutrals, strict=True)]
+    neutrals = [
+        torch.full([1] * len(after), neutral, dtype=torch.float64, device=device)
+        for _, after in columns
+    ]
+    tensors = [
+        other if column is None else column
+        for (column, _), other in zip(columns, neutrals, strict=True)
+    ]
     rest = torch.broadcast_shapes(*(tensor.shape[1:] for tensor in tensors))
-    return torch.cat([t.expand(after[0], *rest) for t, (_, after) in zip(tensors, columns, strict=True)])
+    return torch.cat(
+        [t.expand(after[0], *rest) for t, (_, after) in zip(tensors, columns, strict=True)]
+    )
 
 
 def _padding(convolution: Any) -> tuple[int, ...]:
@@ -552,5 +602,7 @@ def _padding(convolution: Any) -> tuple[int, ...]:
     if convolution.padding_mode != "zeros" or convolution.padding == "valid":
         return (0,)
     if convolution.padding == "same":
-        return tuple(d * (k - 1) for d, k in zip(convolution.dilation, convolution.kernel_size, strict=True))
+        return tuple(
+            d * (k - 1) for d, k in zip(convolution.dilation, convolution.kernel_size, strict=True)
+        )
     return tuple(convolution.padding)

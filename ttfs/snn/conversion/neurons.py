@@ -43,5 +43,7 @@ def convert(
         ConversionError: naming the module and the reason, where there is no exact counterpart or calibration fails.
     """
     if neuron not in _MAPPINGS:
-        raise ConversionError(f"neuron {neuron!r} is not known; choose from: {', '.join(_MAPPINGS)}")
+        raise ConversionError(
+            f"neuron {neuron!r} is not known; choose from: {', '.join(_MAPPINGS)}"
+        )
     return _MAPPINGS[neuron](ann, calibration, headroom, input_range)

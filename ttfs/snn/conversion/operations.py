@@ -91,7 +91,7 @@ REARRANGED = """
     flatten reshape view reshape_as view_as unflatten squeeze unsqueeze transpose permute swapaxes swapdims movedim
     moveaxis contiguous clone detach to float double half bfloat16 chunk split split_with_sizes tensor_split unbind
     narrow select getitem getattr flip roll pad stack pixel_shuffle pixel_unshuffle channel_shuffle t
-    index_select expand expand_as repeat tile repeat_interleave
+    index_select type_as expand expand_as repeat tile repeat_interleave
 """.split()  # fmt: skip
 REARRANGING = (
     nn.Flatten, nn.Unflatten, nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d,
@@ -187,7 +187,9 @@ def _named(module: Any) -> Any:
 
 def _hint(name: str) -> str:
     if name in ("Softmax", "LogSoftmax"):
-        return "there is no exact TTFS counterpart; if it comes last, leave it out: the argmax stays"
+        return (
+            "there is no exact TTFS counterpart; if it comes last, leave it out: the argmax stays"
+        )
     return ""
 
 
@@ -263,7 +265,8 @@ def _convolution(node: fx.Node) -> Any:
     if not isinstance(weight, Tensor):
         return Unsupported("convolution with weights that the input decides")
     groups = given.get("groups", 1)
-    layer = (nn.Conv1d if weight.dim() == 3 else nn.Conv2d)(
+    kind: Any = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
+    layer = kind(
         weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), given.get("stride", 1),
         given.get("padding", 0), given.get("dilation", 1), groups, bias is not None, device="meta",
     )  # fmt: skip
@@ -283,7 +286,8 @@ def _batch_norm(node: fx.Node) -> Any:
     norm: Any = nn.BatchNorm2d(len(given["running_mean"]), given.get("eps", 1e-5), device="meta")
     norm.running_mean, norm.running_var = given["running_mean"], given["running_var"]
     norm.weight, norm.bias = (
-        None if given.get(key) is None else nn.Parameter(given[key].detach()) for key in ("weight", "bias")
+        None if given.get(key) is None else nn.Parameter(given[key].detach())
+        for key in ("weight", "bias")
     )
     return norm.eval()
 
@@ -319,7 +323,9 @@ def _over_positions(node: fx.Node) -> Any:
     if not places or places[0] < 2:
         return Unsupported(f"{name} over dimensions {dims}")
     if name == "amax":
-        return GlobalMax(keep) if places == tuple(range(2, ndim)) else Unsupported(f"amax over {dims}")
+        return (
+            GlobalMax(keep) if places == tuple(range(2, ndim)) else Unsupported(f"amax over {dims}")
+        )
     return ChannelMean(torch.mean if name == "mean" else torch.sum, places, keep)
 
 

@@ -1,6 +1,7 @@
 """Read a ReLU network as a graph, by running it on images: shapes and flags are plain numbers."""
 
 import inspect
+import operator
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,7 +50,9 @@ def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
             graph = fx.GraphModule(root, tracer.trace(root))
     except _Fails as error:
         shape = list(images.shape[1:])
-        raise ConversionError(f"{kind}: fails on {images.dtype} images of shape {shape}: {error}") from error
+        raise ConversionError(
+            f"{kind}: fails on {images.dtype} images of shape {shape}: {error}"
+        ) from error
     except ConversionError:
         raise
     except Exception as error:
@@ -82,7 +85,9 @@ class _Known(fx.Proxy):
         return len(self.node.meta[_LIVE])
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([self[index] for index in range(len(self))])
+        take = self.tracer.create_proxy
+        parts = [take("call_function", operator.getitem, (self, i), {}) for i in range(len(self))]
+        return iter(parts)
 
 
 class _Tracer(fx.Tracer):
@@ -91,7 +96,8 @@ class _Tracer(fx.Tracer):
     def __init__(self, images: Tensor):
         super().__init__()
         self.images = images.clone()
-        self.computing = False  # `torch.fx` catches the calls of modules then, too
+        self.computing = False  # `torch.fx` catches the calls of modules then, too,
+        self.thread = threading.get_ident()  # and those of other threads
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Known(node, self)
@@ -113,7 +119,7 @@ class _Tracer(fx.Tracer):
         return root_fn, [self.root, self.create_proxy("placeholder", needed[0].name, (), {})]
 
     def call_module(self, m: nn.Module, forward: Callable, args: Any, kwargs: Any) -> Any:
-        if self.computing:
+        if self.computing or threading.get_ident() != self.thread:
             return forward(*args, **kwargs)
         if not any(m is module for module in self.root.modules()):  # made inside of a forward
             self.root.add_module(f"{type(m).__name__.lower()}_{len(self.root._modules)}", m)
@@ -130,7 +136,7 @@ class _Tracer(fx.Tracer):
             self.graph.erase_node(node)
             return value
         node.meta[_LIVE], node.meta["value"] = value, _snapshot(value)
-        return proxy
+        return tuple(proxy) if isinstance(value, tuple | list) else proxy  # parts, one by one
 
     def _value(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._live)

@@ -76,12 +76,18 @@ class _Linear:
     matrices: dict[str, sparse.csr_matrix]
     slope: np.ndarray | None = None
 
-    def map(self, matrix: sparse.csr_matrix, constant: np.ndarray | float, shape: tuple[int, ...]) -> "_Linear":
+    def map(
+        self, matrix: sparse.csr_matrix, constant: np.ndarray | float, shape: tuple[int, ...]
+    ) -> "_Linear":
         matrices = {name: matrix @ inner for name, inner in self.matrices.items()}
         return _Linear(shape, matrix @ self.constant + constant, matrices)
 
     def projection(self) -> Projection:
-        return Projection(self.constant, {name: matrix.tocsc() for name, matrix in self.matrices.items()}, self.slope)
+        return Projection(
+            self.constant,
+            {name: matrix.tocsc() for name, matrix in self.matrices.items()},
+            self.slope,
+        )
 
 
 def _sources(node: fx.Node) -> Sequence[fx.Node]:
@@ -95,12 +101,17 @@ def _value(node: fx.Node, inputs: list, snn: SpikingNetwork) -> Population | _Li
     if node.op == "call_function" and node.target is torch.cat:
         shape = (sum(value.shape[0] for value in inputs), *inputs[0].shape[1:])
         if all(isinstance(value, Population) for value in inputs):
-            return Population(node.name, "concatenation", shape, tuple(value.name for value in inputs))
+            return Population(
+                node.name, "concatenation", shape, tuple(value.name for value in inputs)
+            )
         return _stack([_linear(value) for value in inputs], shape)
     if node.op == "call_function":  # torch.add
         first, second = (_linear(value) for value in inputs)
         names = [*first.matrices, *(name for name in second.matrices if name not in first.matrices)]
-        matrices = {name: sum(t.matrices[name] for t in (first, second) if name in t.matrices) for name in names}
+        matrices = {
+            name: sum(t.matrices[name] for t in (first, second) if name in t.matrices)
+            for name in names
+        }
         return _Linear(first.shape, first.constant + second.constant, matrices)
     module, (value,) = snn.body.get_submodule(str(node.target)), inputs
     if isinstance(module, Fire):
@@ -140,7 +151,10 @@ def _stack(parts: list[_Linear], shape: tuple[int, ...]) -> _Linear:
     columns = {name: matrix.shape[1] for part in parts for name, matrix in part.matrices.items()}
     matrices = {
         name: sparse.vstack(
-            [p.matrices.get(name, sparse.csr_matrix((r, size))) for p, r in zip(parts, rows, strict=True)],
+            [
+                p.matrices.get(name, sparse.csr_matrix((r, size)))
+                for p, r in zip(parts, rows, strict=True)
+            ],
             format="csr",
         )
         for name, size in columns.items()
@@ -148,7 +162,9 @@ def _stack(parts: list[_Linear], shape: tuple[int, ...]) -> _Linear:
     return _Linear(shape, np.concatenate([part.constant for part in parts]), matrices)
 
 
-def _matrix(module: Any, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, np.ndarray | float, tuple[int, ...]]:
+def _matrix(
+    module: Any, shape: tuple[int, ...]
+) -> tuple[sparse.csr_matrix, np.ndarray | float, tuple[int, ...]]:
     """Return the matrix, the constant and the output shape of one affine module for inputs of the shape."""
     if isinstance(module, OneToOne):
         weight, bias = (_numpy(part.expand(shape)) for part in (module.weight, module.bias))
@@ -172,10 +188,14 @@ def _dense(weight: np.ndarray) -> sparse.csr_matrix:
     """Sparse matrix of the weights that are not zero; scipy's own way takes three times the memory."""
     present = weight != 0
     columns = np.concatenate([np.flatnonzero(row).astype(np.int32) for row in present])
-    return sparse.csr_matrix((weight[present], columns, np.append(0, present.sum(1).cumsum())), shape=weight.shape)
+    return sparse.csr_matrix(
+        (weight[present], columns, np.append(0, present.sum(1).cumsum())), shape=weight.shape
+    )
 
 
-def _convolution(conv: Any, values: Tensor, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, tuple[int, ...]]:
+def _convolution(
+    conv: Any, values: Tensor, shape: tuple[int, ...]
+) -> tuple[sparse.csr_matrix, tuple[int, ...]]:
     """Write a convolution as a matrix: row (o, position) holds values[o, c, tap] at the input that the tap reads."""
     two_d = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
     kernel, stride, dilation = (
@@ -185,18 +205,28 @@ def _convolution(conv: Any, values: Tensor, shape: tuple[int, ...]) -> tuple[spa
         total = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
         border = [(t // 2, t - t // 2) for t in total]
     else:
-        border = [(0, 0)] * len(conv.kernel_size) if conv.padding == "valid" else [(p, p) for p in conv.padding]
+        border = (
+            [(0, 0)] * len(conv.kernel_size)
+            if conv.padding == "valid"
+            else [(p, p) for p in conv.padding]
+        )
     border = [(0, 0), *border] if len(border) == 1 else border
-    number = torch.arange(1, int(np.prod(shape)) + 1, dtype=torch.float64).reshape(1, *two_d)  # 0 is the padding
+    number = torch.arange(1, int(np.prod(shape)) + 1, dtype=torch.float64).reshape(
+        1, *two_d
+    )  # 0 is the padding
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
     pad = [p for pair in reversed(border) for p in pair]
     padded = F.pad(number, pad, mode=mode) if any(pad) else number
     after = [
         (padded.shape[2 + i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(2)
     ]  # fmt: skip
-    taps = F.unfold(padded, kernel, dilation=dilation, stride=stride)[0].int().numpy() - 1  # [C * K, positions]
+    taps = (
+        F.unfold(padded, kernel, dilation=dilation, stride=stride)[0].int().numpy() - 1
+    )  # [C * K, positions]
     groups, positions = conv.groups, taps.shape[1]
-    taps = taps.reshape(groups, 1, -1, positions).transpose(0, 1, 3, 2)  # [G, 1, positions, C/G * K]
+    taps = taps.reshape(groups, 1, -1, positions).transpose(
+        0, 1, 3, 2
+    )  # [G, 1, positions, C/G * K]
     weight = _numpy(values).reshape(groups, conv.out_channels // groups, 1, -1)
     full = (groups, conv.out_channels // groups, positions, weight.shape[-1])
     columns, data = np.broadcast_to(taps, full), np.broadcast_to(weight, full)
@@ -208,7 +238,9 @@ def _convolution(conv: Any, values: Tensor, shape: tuple[int, ...]) -> tuple[spa
     return matrix, (conv.out_channels, *(after if len(shape) == 3 else after[1:]))
 
 
-def _channelwise(module: Any, shape: tuple[int, ...]) -> tuple[sparse.csr_matrix, float, tuple[int, ...]]:
+def _channelwise(
+    module: Any, shape: tuple[int, ...]
+) -> tuple[sparse.csr_matrix, float, tuple[int, ...]]:
     """Read the matrix of a map that treats each channel alike off its answers to single spikes."""
     size = int(np.prod(shape[1:]))
     answers = module(torch.eye(size, dtype=torch.float64).reshape(size, 1, *shape[1:]))

@@ -65,7 +65,12 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
                 fired = _Spikes(encoded[index], np.full(encoded[index].size, windows[INPUT][1]))
             elif population.kind == "concatenation":
                 parts = [known[source] for source in population.sources]
-                fired = _Spikes(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("times", "deadlines")))
+                fired = _Spikes(
+                    *(
+                        np.concatenate([getattr(p, f) for p in parts])
+                        for f in ("times", "deadlines")
+                    )
+                )
             elif population.kind == "pool":
                 fired = _race(population, known)
             elif population.name == OUTPUT:
@@ -100,7 +105,9 @@ def _check(snn: SpikingNetwork, images: Tensor) -> None:
         raise ValueError("simulate: no images; give at least one")
     if tuple(images.shape[1:]) != snn.input_shape:
         wanted, shape = list(snn.input_shape), list(images.shape)
-        raise ValueError(f"simulate: images have shape {shape}; the network takes [N, ...] of {wanted}")
+        raise ValueError(
+            f"simulate: images have shape {shape}; the network takes [N, ...] of {wanted}"
+        )
     if not images.isfinite().all():
         raise ValueError("simulate: the images hold NaN or infinity")
 
