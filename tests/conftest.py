@@ -22,7 +22,9 @@ def data_at_hand() -> Callable[[str], Path]:
         folder = os.environ.get("TTFS_DATA")
         if folder and (Path(folder) / name).exists():
             return Path(folder)
-        reason = f"needs {name} in the folder that TTFS_DATA names; TTFS_DATA is {folder or 'unset'}"
+        reason = (
+            f"needs {name} in the folder that TTFS_DATA names; TTFS_DATA is {folder or 'unset'}"
+        )
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)

@@ -60,7 +60,18 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
     "yaml": {"config"},
     "scipy": {"methods", "snn"},
     "numpy": {"data", "hardware", "methods", "metrics", "snn", "timed"},
-    "torch": {"data", "hardware", "methods", "metrics", "models", "snn", "stages", "studies", "timed", "training"},
+    "torch": {
+        "data",
+        "hardware",
+        "methods",
+        "metrics",
+        "models",
+        "snn",
+        "stages",
+        "studies",
+        "timed",
+        "training",
+    },
 }
 
 
@@ -98,7 +109,9 @@ def test_the_arrows_run_one_way(path: Path):
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_libraries_stay_in_their_rooms(path: Path):
     name = name_of(path)
-    outside = {imported.split(".")[0] for imported in imports(path)} - sys.stdlib_module_names - {"ttfs"}
+    outside = (
+        {imported.split(".")[0] for imported in imports(path)} - sys.stdlib_module_names - {"ttfs"}
+    )
     assert outside <= set(LIBRARIES), "a new library: say in LIBRARIES where it may be imported"
     for library in outside:
         places = LIBRARIES[library]
@@ -116,7 +129,9 @@ def test_rooms_do_not_reach_into_each_other(path: Path):
 
 
 def test_public_names_can_be_had():
-    assert {"convert", "simulate", "spikes_per_neuron", "load"} <= set(ttfs.__all__) <= set(dir(ttfs))
+    assert (
+        {"convert", "simulate", "spikes_per_neuron", "load"} <= set(ttfs.__all__) <= set(dir(ttfs))
+    )
     assert all(callable(getattr(ttfs, name)) for name in ttfs.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = ttfs.nothing
@@ -125,12 +140,26 @@ def test_public_names_can_be_had():
 def test_type_checkers_see_each_public_name():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     guarded = [node for node in tree.body if isinstance(node, ast.If)]
-    seen = {alias.asname for node in ast.walk(guarded[0]) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    seen = {
+        alias.asname
+        for node in ast.walk(guarded[0])
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     assert seen == set(ttfs.__all__)
     assert (PACKAGE / "py.typed").is_file()
 
 
-HEAVY = ("torch", "numpy", "pandas", "matplotlib", "mlflow", "pytorch_lightning", "torchvision", "sklearn")
+HEAVY = (
+    "torch",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "mlflow",
+    "pytorch_lightning",
+    "torchvision",
+    "sklearn",
+)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,10 @@ def test_a_network_is_mapped_exactly(network: tuple[nn.Module, tuple[int, ...]])
 
 @pytest.fixture
 def at_hand(
-    request: pytest.FixtureRequest, data_at_hand: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    data_at_hand: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> dict:
     """The config of the data set, where its data are here; MNIST, Fashion-MNIST and the JPEGs must be in CI."""
     settings = read_named("dataset", request.param, "a test")
@@ -82,7 +85,10 @@ def at_hand(
     elif name == "cifar10-jpeg":
         data_at_hand(f"{name}.tar.xz")
         monkeypatch.chdir(tmp_path)  # it is unpacked below the working directory
-    elif source not in ("bundled", "generated") and not Path(os.environ.get("TTFS_DATA", "data"), name).exists():
+    elif (
+        source not in ("bundled", "generated")
+        and not Path(os.environ.get("TTFS_DATA", "data"), name).exists()
+    ):
         pytest.skip(f"no {name} in the folder that TTFS_DATA names")
     return settings
 
@@ -90,7 +96,8 @@ def at_hand(
 @pytest.mark.parametrize("at_hand", known("dataset"), indirect=True)
 def test_a_data_set_is_what_its_file_says(at_hand: dict):
     data = load(at_hand)
-    assert data.shape == tuple(at_hand.get("shape", data.shape))  # encoding gives that of records
+    if "shape" in at_hand:  # a table's follows from its keys
+        assert data.shape == tuple(at_hand["shape"])
     assert data.classes == at_hand["classes"]
     low, high = data.input_range
     for split in (data.train, data.validation, data.test):
@@ -108,7 +115,8 @@ def test_a_data_set_is_what_its_file_says(at_hand: dict):
     assert again.digest == data.digest
     assert torch.equal(again.validation.labels, data.validation.labels)
     first, second = (
-        next(iter(d.train.batches(16, generator=torch.Generator().manual_seed(5), augment=True))) for d in (data, again)
+        next(iter(d.train.batches(16, generator=torch.Generator().manual_seed(5), augment=True)))
+        for d in (data, again)
     )
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
@@ -134,9 +142,15 @@ def test_a_kind_has_a_sound_schema_with_documented_options(name: str):
     assert own.name == name
     assert own.title
     assert own.uses_model or not own.deployable
-    missing = [key for key, rule in keys(schema) if not ("description" in rule or "properties" in rule)]
+    missing = [
+        key for key, rule in keys(schema) if not ("description" in rule or "properties" in rule)
+    ]
     assert missing == []
-    assert all(rule.get("additionalProperties") is False for _, rule in keys(schema) if "properties" in rule)
+    assert all(
+        rule.get("additionalProperties") is False
+        for _, rule in keys(schema)
+        if "properties" in rule
+    )
 
 
 def keys(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -158,7 +172,9 @@ def test_a_kind_is_listed_without_heavy_packages(name: str):
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
-@pytest.mark.parametrize("options", [TorchOptions, Train, Check], ids=lambda options: options.__name__)
+@pytest.mark.parametrize(
+    "options", [TorchOptions, Train, Check], ids=lambda options: options.__name__
+)
 def test_options_are_described(options: type[Options]):
     assert options.__doc__
     assert [name for name, field in options.model_fields.items() if not field.description] == []
@@ -179,13 +195,17 @@ def lineage(method: str) -> list[str]:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_loads_in_a_grid_of_its_lineage_and_of_no_less(method: str, tmp_path: Path):
     def grid_of(methods: list[str]):
-        (tmp_path / "one.yaml").write_text(f"datasets: [digits]\nmodels: [fc2]\nmethods: {methods}\nseeds: [0]\n")
+        (tmp_path / "one.yaml").write_text(
+            f"datasets: [digits]\nmodels: [fc2]\nmethods: {methods}\nseeds: [0]\n"
+        )
         return load_grid(tmp_path / "one.yaml")
 
     names = lineage(method)
     assert list(grid_of(names).methods) == names
     for missing in names[:-1]:
-        with pytest.raises(UserError, match=f"starts from '{missing}', which the grid does not list"):
+        with pytest.raises(
+            UserError, match=f"starts from '{missing}', which the grid does not list"
+        ):
             grid_of([name for name in names if name != missing])
 
 
@@ -194,7 +214,9 @@ TINY = "configs/contract.yaml"
 
 def write_grid(methods: list[str], hardware: str = "") -> None:
     """Write a grid of the methods on the little network of the kit, with a tiny budget."""
-    Path("configs/models/little.yaml").write_text("title: L\nlayers: 4C3-P2-6\nbatch_norm: before\n")
+    Path("configs/models/little.yaml").write_text(
+        "title: L\nlayers: 4C3-P2-6\nbatch_norm: before\n"
+    )
     stages.edit("configs/datasets/made.yaml", "epochs: 6", "epochs: 1")
     Path("configs/methods/ann.yaml").unlink()
     for name in {name for method in methods for name in lineage(method)}:
@@ -236,22 +258,35 @@ def sound(record: Record) -> None:
     assert len(set(keys)) == len(keys), "two rows of one metric and the same dimensions"
 
 
-DEPLOYABLE = [name for name in METHODS if kind(read_named("method", name, "a test")["kind"]).deployable]
-TRAINABLE = [name for name in DEPLOYABLE if any(read_named("method", m, "a test").get("train") for m in lineage(name))]
+DEPLOYABLE = [
+    name for name in METHODS if kind(read_named("method", name, "a test")["kind"]).deployable
+]
+TRAINABLE = [
+    name
+    for name in DEPLOYABLE
+    if any(read_named("method", m, "a test").get("train") for m in lineage(name))
+]
 
 
 @pytest.mark.xdist_group("training")
 @pytest.mark.parametrize("method", TRAINABLE)
 @pytest.mark.parametrize("sparse", [False, True], ids=["plain", "sparse"])
-def test_a_method_goes_onto_each_chip_as_mapped_and_fine_tuned(method: str, sparse: bool, fresh: Path):
+def test_a_method_goes_onto_each_chip_as_mapped_and_fine_tuned(
+    method: str, sparse: bool, fresh: Path
+):
     """A sparse method too: what listens to neurons must find them on a chip with a clock."""
     chips = ", ".join(
-        f"{{hardware: {name}, over: {{draws: 1, tuning: [none, {{epochs: 1}}]}}}}" for name in (*CHIPS, "clocked")
+        f"{{hardware: {name}, over: {{draws: 1, tuning: [none, {{epochs: 1}}]}}}}"
+        for name in (*CHIPS, "clocked")
     )
-    clock = "{hardware: clocked, over: {time_bits: 3, weight_bits: 4, draws: 1, tuning: {epochs: 1}}}"
+    clock = (
+        "{hardware: clocked, over: {time_bits: 3, weight_bits: 4, draws: 1, tuning: {epochs: 1}}}"
+    )
     write_grid(lineage(method), f"hardware: [{chips}, {clock}]\ndeployed: [{method}]\n")
     if sparse:
-        trained = next(m for m in reversed(lineage(method)) if read_named("method", m, "a test").get("train"))
+        trained = next(
+            m for m in reversed(lineage(method)) if read_named("method", m, "a test").get("train")
+        )
         path = Path("configs/methods", f"{trained}.yaml")
         path.write_text(path.read_text().replace("train:\n", "train:\n  activity_l1: 1.0e-3\n"))
     statuses = stages.run_due(TINY)
@@ -298,7 +333,9 @@ def test_the_words_of_a_hardware_file_are_those_of_the_chip():
 
 @pytest.mark.parametrize("name", known("study"))
 def test_a_study_can_be_planned(name: str, tmp_path: Path):
-    (tmp_path / "one.yaml").write_text(f"datasets: [digits]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\nstudies: [{name}]\n")
+    (tmp_path / "one.yaml").write_text(
+        f"datasets: [digits]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\nstudies: [{name}]\n"
+    )
     grid = load_grid(tmp_path / "one.yaml")
     [study] = grid.study_cells
     assert set(grid.study_slice(study)) == {name.rpartition("-")[0] or name, "threads"}

@@ -25,7 +25,11 @@ TRAIN = {"epochs": 3, "optimizer": "adam", "activity_l1": 0.0, "activity_l0": 0.
 
 
 def made_up(
-    method: str = "ann", seed: int = 0, error: str | None = None, config: dict | None = None, **ids: str
+    method: str = "ann",
+    seed: int = 0,
+    error: str | None = None,
+    config: dict | None = None,
+    **ids: str,
 ) -> Record:
     """Return a record whose numbers depend on seed and method alone: accuracy 98, 97, 96 for seeds 0, 1, 2."""
     cell = Cell(**{"dataset": "digits", "model": "fc2", "method": method, "seed": seed, **ids})
@@ -51,18 +55,27 @@ def _rows(method: str, seed: int) -> list[dict[str, Any]]:
     }  # fmt: skip
     layers = {
         "layers.10": {"neurons": 20, "spikes_per_neuron": 0.2, "t_min": 3.0, "t_max": 7.0},
-        "layers.2": {"neurons": 30, "spikes_per_neuron": 0.4 + 0.1 * seed, "t_min": 1.0, "t_max": 3.0},
+        "layers.2": {
+            "neurons": 30,
+            "spikes_per_neuron": 0.4 + 0.1 * seed,
+            "t_min": 1.0,
+            "t_max": 3.0,
+        },
     }
     rows += [{"metric": name, "value": value} for name, value in plain.items()]
     return rows + [
-        {"metric": name, "value": value, "layer": layer} for layer, values in layers.items() for name, value in values.items()
+        {"metric": name, "value": value, "layer": layer}
+        for layer, values in layers.items()
+        for name, value in values.items()
     ]
 
 
 def with_values(record: Record, config: dict | None = None, **values: float | None) -> Record:
     """Return a record with other values of metrics without dimensions; None leaves a metric out."""
     rows = [row for row in record.rows if len(row) > 2 or row["metric"] not in values]
-    rows += [{"metric": name, "value": value} for name, value in values.items() if value is not None]
+    rows += [
+        {"metric": name, "value": value} for name, value in values.items() if value is not None
+    ]
     config = record.config if config is None else config
     return Record(record.ids, record.provenance, tuple(rows), record.error, config, record.digests)
 
@@ -77,7 +90,12 @@ def grid(
         return {name: Variant(name, {"id": name.split("+")[0], **_kind(name)}) for name in names}
 
     return Grid(
-        "tiny", defaults | settings, points("digits"), points("fc2"), points(*methods), hardware or {}
+        "tiny",
+        defaults | settings,
+        points("digits"),
+        points("fc2"),
+        points(*methods),
+        hardware or {},
     )
 
 

@@ -74,17 +74,17 @@ class Sandbox:
         """Return "stage cell" of all that a run would make now."""
         status, said = self.ttfs("why", grid)
         assert status == 0, said
-        return {" ".join(line.split(":")[0].split()) for line in said.splitlines() if ": " in line} - {
-            Path(grid).stem
-        }
+        return {
+            " ".join(line.split(":")[0].split()) for line in said.splitlines() if ": " in line
+        } - {Path(grid).stem}
 
     def jobs(self, **words: str | None) -> dict[str, int]:
         """Return the jobs {rule: count} that a run would have now, but for `all`."""
         status, said = self.run("--dry-run", "--quiet", "rules", **words)
         assert status == 0, said
-        if "Nothing to be done" in said:
-            return {}
         found = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
+        if not found:
+            return {}
         del found["all"], found["total"]
         return {rule: int(count) for rule, count in found.items()}
 
@@ -124,7 +124,9 @@ class Sandbox:
         folder = self.folder / "results" / grid / "tables"
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def call(self, arguments: list[str], environment: dict[str, str] | None = None) -> tuple[int, str]:
+    def call(
+        self, arguments: list[str], environment: dict[str, str] | None = None
+    ) -> tuple[int, str]:
         """Run Python in the folder; return the exit status and the output."""
         done = subprocess.run(
             [sys.executable, *arguments], cwd=self.folder, env=environment or self.environment,

@@ -1,6 +1,5 @@
 """A little grid on made-up data, whose stages run in the process of the test."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -118,7 +117,7 @@ def edit(path: str | Path, old: str, new: str) -> None:
 def times(folder: str | Path = "results/cells") -> dict[str, int]:
     """Return when each file of the store was written, in ns since the epoch."""
     paths = (path for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock")
-    return {path.relative_to(folder).as_posix(): os.stat(path).st_mtime_ns for path in paths}
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in paths}
 
 
 def _split(words: str, path: str):

@@ -65,7 +65,10 @@ def test_usage(capsys):
 
 def test_why_says_what_is_due_and_why(little: Path, capsys):
     assert main(["why", GRID]) == 0
-    assert capsys.readouterr().out == "little: all records are those of today's configuration, code and data\n"
+    assert (
+        capsys.readouterr().out
+        == "little: all records are those of today's configuration, code and data\n"
+    )
     (cell("ann") / "record.json").unlink()
     assert main(["why", GRID]) == 0
     assert capsys.readouterr().out == f"evaluate {ANN}: it has no record\n"
@@ -92,7 +95,10 @@ def test_what_names_nothing(little: Path, fails):
     assert done.stderr == (
         "error: grid little has no cell 'made/little/ann/seed1'; `python -m ttfs check` lists them\n"
     )
-    assert fails("tables", "configs/litle.yaml") == "configs/litle.yaml: no such file; did you mean 'little.yaml'?"
+    assert (
+        fails("tables", "configs/litle.yaml")
+        == "configs/litle.yaml: no such file; did you mean 'little.yaml'?"
+    )
 
 
 def test_evaluation_loads_no_trainer_no_store_and_no_torchvision(little: Path):
@@ -108,7 +114,9 @@ heavy = {{"mlflow", "pytorch_lightning", "torchvision", "pandas", "matplotlib", 
 print("HEAVY:", sorted(heavy & set(sys.modules)))
 """
     environment = os.environ | {"PYTHONPATH": PACKAGE}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "HEAVY: []\n"
 
@@ -117,7 +125,12 @@ def test_tables_and_figures(little: Path):
     for verb in ("tables", "figures"):
         assert main([verb, GRID]) == 0
     summary = rows(Path("results/little/tables/summary.csv"))
-    assert [row["method"] for row in summary] == ["ann", "alpha1-converted", "b1-converted", "b1-finetuned"]
+    assert [row["method"] for row in summary] == [
+        "ann",
+        "alpha1-converted",
+        "b1-converted",
+        "b1-finetuned",
+    ]
     assert len(rows(Path("results/little/tables/hardware.csv"))) == 2
     figures = {path.name for path in Path("results/little/figures").iterdir()}
     assert {"accuracy-by-spikes.svg", "study-short.svg", "training-curves.svg"} <= figures
@@ -132,7 +145,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_tables_of_a_grid_that_never_ran(fresh: Path, fails):
     for verb in ("tables", "figures", "publish", "archive"):
-        assert fails(verb, GRID).startswith("grid little: no records of its cells; run the workflow first")
+        assert fails(verb, GRID).startswith(
+            "grid little: no records of its cells; run the workflow first"
+        )
 
 
 def test_show_prints_the_summary(little: Path, fails, capsys):
@@ -151,7 +166,9 @@ def test_show_prints_the_summary(little: Path, fails, capsys):
     assert "alpha1" not in capsys.readouterr().out
     assert main(["show", GRID, "--format", "latex"]) == 0
     assert capsys.readouterr().out.startswith(r"\begin{tabular}{lll")
-    assert "no metric 'acuracy'; did you mean 'accuracy'?" in fails("show", GRID, "--metric", "acuracy")
+    assert "no metric 'acuracy'; did you mean 'accuracy'?" in fails(
+        "show", GRID, "--metric", "acuracy"
+    )
     assert "write metric=value" in fails("show", GRID, "--under", "accuracy")
 
 
@@ -185,7 +202,9 @@ def test_archive_copies_records_and_tables_for_git(little: Path, fails, capsys):
     published = Path("results/published")
     names = {words.split()[1] for words in EVERYTHING if not words.startswith("make")}
     for name in names:
-        assert read(published / "cells" / name / "record.json") == read(Path("results/cells", name, "record.json"))
+        assert read(published / "cells" / name / "record.json") == read(
+            Path("results/cells", name, "record.json")
+        )
     assert len(list(published.rglob("record.json"))) == len(names)
     assert (published / "cells/studies/short/table.csv").exists()
     assert not list(published.rglob("weights.pt"))
@@ -208,25 +227,37 @@ def test_archive_asks_for_a_commit_and_for_one_version_of_the_code(little: Path,
         other = Path(str(path).replace("seed0", "seed1"))
         write_clean(read(path), path, 0)
         write_clean(read(path), other, 1)
-    found = Results(load_grid(GRID), [read(path) for path in Path("results/cells/made").rglob("record.json")])
+    found = Results(
+        load_grid(GRID), [read(path) for path in Path("results/cells/made").rglob("record.json")]
+    )
     _check_versions(found)
     one = next(record for record in found.records if record.name == ANN)
     rest = [record for record in found.records if record.name != ANN]
     dirty = replace(one.provenance["evaluate"], git_dirty=True)
     for part, said in (
-        (dirty, "evaluate ran with files that differ from their commit; commit and run again, or archive --mixed"),
+        (
+            dirty,
+            "evaluate ran with files that differ from their commit; commit and run again, or archive --mixed",
+        ),
         (replace(dirty, git_commit=None, git_dirty=None), "evaluate ran with code outside git"),
     ):
         with pytest.raises(UserError, match=said):
-            _check_versions(Results(found.grid, [*rest, replace(one, provenance={"evaluate": part})]))
-    with pytest.raises(UserError, match="its seeds come from 2 versions of the code; run them with one"):
-        other = replace(one, digests={**one.digests, "code": "another"})
+            _check_versions(
+                Results(found.grid, [*rest, replace(one, provenance={"evaluate": part})])
+            )
+    other = replace(one, digests={**one.digests, "code": "another"})
+    with pytest.raises(
+        UserError, match="its seeds come from 2 versions of the code; run them with one"
+    ):
         _check_versions(Results(found.grid, [*rest, other]))
 
 
 def write_clean(record: Record, path: Path, seed: int) -> None:
     """Write a record of a seed, made by a commit."""
-    clean = {stage: replace(part, git_commit="c", git_dirty=False) for stage, part in record.provenance.items()}
+    clean = {
+        stage: replace(part, git_commit="c", git_dirty=False)
+        for stage, part in record.provenance.items()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     own = replace(record, ids={**record.ids, "seed": seed}, provenance=clean)
     path.write_text(own.to_json(), encoding="utf-8")

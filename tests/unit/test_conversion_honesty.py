@@ -219,10 +219,10 @@ def test_what_is_no_network_is_refused() -> None:
         scripted = torch.jit.trace(net(), x())
     for other in (scripted, torch.export.export(net(), (x(),))):
         with pytest.raises(
-            ConversionError, match="convert the nn.Module that it was scripted or exported from"
+            ConversionError, match=r"convert the nn.Module that it was scripted or exported from"
         ):
             ttfs.convert(other, x())
-    with pytest.raises(ConversionError, match="function: is no nn.Module"):
+    with pytest.raises(ConversionError, match=r"function: is no nn.Module"):
         ttfs.convert(F.relu, x())
     with pytest.raises(ConversionError, match="no shape yet; run it once"):
         ttfs.convert(nn.Sequential(nn.LazyLinear(4)), x())
@@ -256,7 +256,7 @@ def test_a_network_made_in_inference_mode_learns() -> None:
 
 def test_deploy_says_what_it_needs() -> None:
     with pytest.raises(
-        UserError, match="takes a SpikingNetwork, not Sequential; call ttfs.convert"
+        UserError, match=r"takes a SpikingNetwork, not Sequential; call ttfs.convert"
     ):
         ttfs.deploy(net(), ttfs.Hardware())  # type: ignore[arg-type]
     snn = ttfs.convert(net(), x())

@@ -14,7 +14,7 @@ RECTIFIERS: list[Operation] = [F.relu, torch.relu, nn.ReLU(), lambda x: x.relu()
 INPLACE_RECTIFIERS: list[Operation] = [torch.relu_, nn.ReLU(inplace=True), lambda x: x.relu_()]
 
 
-NAMES = "relu relu norm dropout max conv conv conv mean add add cat".split()
+NAMES = ["relu", "relu", "norm", "dropout", "max", "conv", "conv", "conv", "mean", "add", "add", "cat"]
 REACH: dict[str, list[Operation]] = {
     "clipped": [F.relu6, lambda x: x.clamp(-0.2, 0.7), lambda x: x.clamp(max=0.4), nn.Hardtanh(-1, 0.3)],
     "leaky": [lambda x: F.leaky_relu(x, 0.3), nn.LeakyReLU(-0.5), lambda x: x.abs()],

@@ -17,7 +17,7 @@ hardware: [{over: {time_bits: [4, 3], tuning: [none, {epochs: 2}]}}]
 deployed: [b1-converted, b1-finetuned]
 studies: [trajectory-digits]
 """
-NEAREST = '''\
+NEAREST = """\
 from ttfs.methods import Kind, Options
 
 
@@ -26,7 +26,7 @@ class Nearest(Kind):
 
     class Options(Options):
         power: float = 1.0
-'''
+"""
 
 
 @pytest.fixture
@@ -45,7 +45,16 @@ def plan(configs: Path):
 
 
 def cell(method: str, seed: int = 1, hardware: str = "", **ids: str) -> Cell:
-    return Cell(**{"dataset": "digits", "model": "fc2", "method": method, "seed": seed, "hardware": hardware, **ids})
+    return Cell(
+        **{
+            "dataset": "digits",
+            "model": "fc2",
+            "method": method,
+            "seed": seed,
+            "hardware": hardware,
+            **ids,
+        }
+    )
 
 
 def refusal(plan, changes: dict[str, str] | None = None) -> str:
@@ -58,7 +67,11 @@ def refusal(plan, changes: dict[str, str] | None = None) -> str:
 def test_cells_come_in_the_order_of_the_grid_and_know_their_source(plan):
     grid = plan()
     names = [one.name for one in grid.cells]
-    assert names[:3] == ["digits/fc2/ann/seed0", "digits/fc2/b1-converted/seed0", "digits/fc2/b1-finetuned/seed0"]
+    assert names[:3] == [
+        "digits/fc2/ann/seed0",
+        "digits/fc2/b1-converted/seed0",
+        "digits/fc2/b1-finetuned/seed0",
+    ]
     assert len(names) == len(set(names)) == 5 * 2
     assert cell("ann").folder == Path("results/cells/digits/fc2/ann/seed1")
     assert grid.folder == Path("results/mine")
@@ -67,20 +80,31 @@ def test_cells_come_in_the_order_of_the_grid_and_know_their_source(plan):
     assert grid.source(cell("b1-scratch")) is grid.source(cell("ann")) is None
     assert grid.find("digits/fc2/ann/seed1") == cell("ann")
     assert grid.find("studies/trajectory-digits") == Study("trajectory-digits")
-    with pytest.raises(UserError, match="grid mine has no cell 'digits/fc2/ann/seed2'; .* lists them"):
+    with pytest.raises(
+        UserError, match=r"grid mine has no cell 'digits/fc2/ann/seed2'; .* lists them"
+    ):
         grid.find("digits/fc2/ann/seed2")
 
 
 def test_deployments_are_the_product_of_networks_and_chips(plan):
     grid = plan()
-    chips = {"time_bits=4", "time_bits=3", "time_bits=4+tuning.epochs=2", "time_bits=3+tuning.epochs=2"}
+    chips = {
+        "time_bits=4",
+        "time_bits=3",
+        "time_bits=4+tuning.epochs=2",
+        "time_bits=3+tuning.epochs=2",
+    }
     assert set(grid.hardware) == chips
     assert {one.hardware for one in grid.deployments} == chips
     assert len(grid.deployments) == 2 * 2 * 4
     assert {one.method for one in grid.deployments} == {"b1-converted", "b1-finetuned"}
     assert grid.every == (*grid.cells, *grid.deployments, Study("trajectory-digits"))
     all_of_b1 = plan({"deployed: [b1-converted, b1-finetuned]\n": ""})
-    assert {one.method for one in all_of_b1.deployments} == {"b1-converted", "b1-finetuned", "b1-scratch"}
+    assert {one.method for one in all_of_b1.deployments} == {
+        "b1-converted",
+        "b1-finetuned",
+        "b1-scratch",
+    }
 
 
 def test_equal_points_are_one_cell(plan):
@@ -92,13 +116,18 @@ def test_equal_points_are_one_cell(plan):
 
 
 def test_a_data_set_may_have_models_and_methods_of_its_choice(plan):
-    grid = plan({"[digits]": "[digits, {dataset: yin-yang, models: [fc-30], methods: [ann, b1-scratch]}]"})
+    grid = plan(
+        {"[digits]": "[digits, {dataset: yin-yang, models: [fc-30], methods: [ann, b1-scratch]}]"}
+    )
     mine = {(one.model, one.method) for one in grid.cells if one.dataset == "yin-yang"}
     assert mine == {("fc-30", "ann"), ("fc-30", "b1-scratch")}
     assert {one.model for one in grid.cells if one.dataset == "digits"} == {"fc2"}
     assert not [one for one in grid.deployments if one.dataset == "yin-yang"]
     said = refusal(plan, {"[digits]": "[digits, {dataset: yin-yang, methods: [b1-converted]}]"})
-    assert "'datasets.methods': on yin-yang, 'b1-converted' starts from 'ann', which is not listed there" in said
+    assert (
+        "'datasets.methods': on yin-yang, 'b1-converted' starts from 'ann', which is not listed there"
+        in said
+    )
 
 
 def test_a_kind_without_a_model_is_made_once_a_seed(configs: Path, monkeypatch: pytest.MonkeyPatch):
@@ -107,7 +136,9 @@ def test_a_kind_without_a_model_is_made_once_a_seed(configs: Path, monkeypatch: 
     Path("methods").mkdir()
     Path("methods/nearest.py").write_text(NEAREST)
     (configs / "methods" / "nearest.yaml").write_text("title: N\nkind: nearest\n")
-    (configs / "mine.yaml").write_text("datasets: [digits]\nmodels: [fc2, cnn]\nmethods: [ann, nearest]\nseeds: [0, 1]\n")
+    (configs / "mine.yaml").write_text(
+        "datasets: [digits]\nmodels: [fc2, cnn]\nmethods: [ann, nearest]\nseeds: [0, 1]\n"
+    )
     monkeypatch.setattr(methods, "__path__", [*methods.__path__])
     methods.register(Path("methods"))
     grid = load_grid("configs/mine.yaml")
@@ -141,15 +172,21 @@ def test_a_grid_at_fault_is_one_line(plan, old: str, new: str, said: str):
 
 
 def test_hardware_without_a_network_for_it(configs: Path):
-    (configs / "mine.yaml").write_text("datasets: [digits]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\nhardware: [ideal]\n")
-    with pytest.raises(UserError, match="key 'hardware': no method here has networks that go onto hardware"):
+    (configs / "mine.yaml").write_text(
+        "datasets: [digits]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\nhardware: [ideal]\n"
+    )
+    with pytest.raises(
+        UserError, match="key 'hardware': no method here has networks that go onto hardware"
+    ):
         load_grid("configs/mine.yaml")
 
 
 @pytest.mark.parametrize("name", ["cells", "published"])
 def test_names_of_folders_that_are_no_grid(configs: Path, name: str):
     (configs / f"{name}.yaml").write_text(GRID)
-    with pytest.raises(UserError, match=f"results/{name}/ is not for a grid; give the grid another name"):
+    with pytest.raises(
+        UserError, match=f"results/{name}/ is not for a grid; give the grid another name"
+    ):
         load_grid(f"configs/{name}.yaml")
 
 
@@ -180,7 +217,9 @@ TRAIN = "train: {optimizer: adam, learning_rate: 1.0e-3}"
         ),
     ],
 )  # fmt: skip
-def test_a_source_that_cannot_be_one_is_refused(configs: Path, plan, methods: dict[str, str], said: str):
+def test_a_source_that_cannot_be_one_is_refused(
+    configs: Path, plan, methods: dict[str, str], said: str
+):
     for name, text in methods.items():
         (configs / "methods" / f"{name}.yaml").write_text(f"title: T\n{text}\n{TRAIN}\n")
     found = refusal(plan, {"alpha1-converted]": f"alpha1-converted, {', '.join(methods)}]"})
@@ -191,9 +230,18 @@ def test_a_source_that_cannot_be_one_is_refused(configs: Path, plan, methods: di
     ("text", "said"),
     [
         ("kind: b1\n", "give source, train, or both"),
-        ("kind: b1\nsource: ann\ncheck: {agreement: 101}\n", "key 'check.agreement': 101 is greater than the maximum"),
-        (f"kind: alpha1\nsource: ann\ninitialization: drawn\n{TRAIN}\n", "key 'initialization' is 'drawn', but source 'ann'"),
-        ("kind: relu\ntrain: {optimizer: adam, learning_rate: 0.1, window_growth: 3}\n", "unknown key 'train.window_growth'"),
+        (
+            "kind: b1\nsource: ann\ncheck: {agreement: 101}\n",
+            "key 'check.agreement': 101 is greater than the maximum",
+        ),
+        (
+            f"kind: alpha1\nsource: ann\ninitialization: drawn\n{TRAIN}\n",
+            "key 'initialization' is 'drawn', but source 'ann'",
+        ),
+        (
+            "kind: relu\ntrain: {optimizer: adam, learning_rate: 0.1, window_growth: 3}\n",
+            "unknown key 'train.window_growth'",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(configs: Path, plan, text: str, said: str):
@@ -221,8 +269,12 @@ def test_the_budget_is_the_data_set_s_unless_the_method_says_so(
     configs: Path, dataset: str, method: str, expected: dict
 ):
     path = configs / "methods" / "ann.yaml"
-    path.write_text(f"title: A\nkind: relu\ntrain:\n  optimizer: adam\n  learning_rate: 1.0e-3\n  {method}\n")
-    (configs / "mine.yaml").write_text(f"datasets: [{dataset}]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\n")
+    path.write_text(
+        f"title: A\nkind: relu\ntrain:\n  optimizer: adam\n  learning_rate: 1.0e-3\n  {method}\n"
+    )
+    (configs / "mine.yaml").write_text(
+        f"datasets: [{dataset}]\nmodels: [fc2]\nmethods: [ann]\nseeds: [0]\n"
+    )
     grid = load_grid("configs/mine.yaml")
     slice = grid.make_slice(grid.cells[0])
     assert {key: slice["method"]["train"][key] for key in expected} == expected
@@ -231,7 +283,9 @@ def test_the_budget_is_the_data_set_s_unless_the_method_says_so(
 
 def test_a_slice_holds_what_its_stage_depends_on_and_nothing_else(plan):
     grid = plan()
-    ann, b1, tuned = (grid.make_slice(cell(name)) for name in ("ann", "b1-converted", "b1-finetuned"))
+    ann, b1, tuned = (
+        grid.make_slice(cell(name)) for name in ("ann", "b1-converted", "b1-finetuned")
+    )
     assert ann["seed"] == 1
     assert ann["model"]["layers"] == 340
     assert set(ann["method"]) == {"kind", "threads", "device", "train"}
@@ -243,7 +297,9 @@ def test_a_slice_holds_what_its_stage_depends_on_and_nothing_else(plan):
     assert "check" not in b1["method"]
     assert grid.evaluate_slice(cell("b1-converted"))["method"]["check"]["agreement"] == 99.9
     for slice in (ann, b1, tuned):
-        assert not {"title", "note", "citation"} & (set(slice["dataset"]) | set(slice["model"]) | set(slice["method"]))
+        assert not {"title", "note", "citation"} & (
+            set(slice["dataset"]) | set(slice["model"]) | set(slice["method"])
+        )
         assert yaml.safe_load(yaml.safe_dump(slice)) == slice
 
 
@@ -255,9 +311,17 @@ def test_the_slice_of_a_chip_holds_a_training_where_there_is_one(plan):
     assert "tuning" not in mapped["hardware"]
     assert {"headroom", "source", "method", "check"}.isdisjoint(mapped)
     tuned = grid.deploy_slice(cell("b1-converted", hardware="time_bits=4+tuning.epochs=2"))
-    own = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 128, "optimizer": "adam", "select": "last"}
+    own = {
+        "epochs": 2,
+        "learning_rate": 1e-3,
+        "batch_size": 128,
+        "optimizer": "adam",
+        "select": "last",
+    }
     assert own.items() <= tuned["train"].items()
-    trained = grid.make_slice(cell("ann"))["method"]["train"]  # the mapped network was trained as the method ann
+    trained = grid.make_slice(cell("ann"))["method"][
+        "train"
+    ]  # the mapped network was trained as the method ann
     for key in ("augment", "weight_decay", "activity_l1"):
         assert tuned["train"][key] == trained[key]
 
@@ -265,7 +329,10 @@ def test_the_slice_of_a_chip_holds_a_training_where_there_is_one(plan):
 def test_a_study_depends_on_its_files_and_no_budget(plan):
     slice = plan().study_slice(Study("trajectory-digits"))
     assert set(slice) == {"trajectory", "threads"}
-    assert [model["layers"] for model in slice["trajectory"]["models"]] == [340, "340-340-340-340-340-340-340"]
+    assert [model["layers"] for model in slice["trajectory"]["models"]] == [
+        340,
+        "340-340-340-340-340-340-340",
+    ]
     assert "epochs" not in slice["trajectory"]["dataset"]
     assert "title" not in slice["trajectory"]["dataset"]
 

@@ -45,7 +45,11 @@ def spiking() -> nn.Module:
 
 
 def train(
-    net: nn.Module, data: DataSet, config: dict[str, Any], checkpoint: Path | None = None, kill_at: int = 0
+    net: nn.Module,
+    data: DataSet,
+    config: dict[str, Any],
+    checkpoint: Path | None = None,
+    kill_at: int = 0,
 ) -> list[dict[str, float]]:
     """Train; with a number, die as the epoch of that number has been told and before it is saved."""
     growth = [GrowingWindows(net, 2.0)] if isinstance(net, ttfs.SpikingNetwork) else []
@@ -69,7 +73,9 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kills", [(4,), (2, 3, 6)], ids=["once", "three times"])
-def test_an_interrupted_training_ends_in_the_same_bits(data: DataSet, tmp_path: Path, case: str, kills: tuple):
+def test_an_interrupted_training_ends_in_the_same_bits(
+    data: DataSet, tmp_path: Path, case: str, kills: tuple
+):
     make, config = CASES[case]
     whole, parts = make(), make()
     start = {name: value.clone() for name, value in whole.state_dict().items()}
@@ -94,7 +100,9 @@ def test_windows_grew_in_the_training_that_was_interrupted(data: DataSet):
     snn = spiking()
     before = [layer.width for layer in snn.layers.values()]
     train(snn, data, {"epochs": 2})
-    assert all(layer.width > width for layer, width in zip(snn.layers.values(), before, strict=True))
+    assert all(
+        layer.width > width for layer, width in zip(snn.layers.values(), before, strict=True)
+    )
 
 
 def test_patience_ended_the_training_that_was_interrupted(data: DataSet):
@@ -115,9 +123,10 @@ def test_a_checkpoint_is_whole_or_not_there(data: DataSet, tmp_path: Path, monke
             raise Killed
         return replace(path, target)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
-        train(relu(), data, {"epochs": 6}, checkpoint)
+        with pytest.raises(Killed):
+            train(relu(), data, {"epochs": 6}, checkpoint)
     assert checkpoint.read_bytes() == before
     whole, parts = relu(), relu()
     assert train(parts, data, {"epochs": 6}, checkpoint) == train(whole, data, {"epochs": 6})

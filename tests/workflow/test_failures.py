@@ -74,7 +74,9 @@ def test_a_file_where_results_go(sandbox: Sandbox):
 
 
 def test_a_second_run_at_once_is_refused_and_harms_nothing(copy: Sandbox, finished: Sandbox):
-    copy.edit("configs/tiny.yaml", "seeds: [0]", "seeds: [0, 1]")  # so that there is something to do
+    copy.edit(
+        "configs/tiny.yaml", "seeds: [0]", "seeds: [0, 1]"
+    )  # so that there is something to do
     with (copy.folder / "results/tiny/.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         status, said = copy.run()

@@ -25,7 +25,9 @@ def wait_for(happened: Callable[[], bool], run: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def test_a_run_killed_at_several_moments_ends_in_the_same_tables(sandbox: Sandbox, finished: Sandbox):
+def test_a_run_killed_at_several_moments_ends_in_the_same_tables(
+    sandbox: Sandbox, finished: Sandbox
+):
     ann, b1 = sandbox.cell("ann/seed0"), sandbox.cell("b1-converted/seed0")
     results = sandbox.folder / "results" / "tiny"
 
@@ -54,7 +56,9 @@ def test_a_run_killed_at_several_moments_ends_in_the_same_tables(sandbox: Sandbo
     assert sandbox.tables() == finished.tables()
     assert sandbox.due() == set()
     leftovers = [path for path in sandbox.folder.rglob("*.tmp") if ".snakemake" not in path.parts]
-    assert len(leftovers) <= len(moments)  # at most one file a kill, and none has the name of a result
+    assert len(leftovers) <= len(
+        moments
+    )  # at most one file a kill, and none has the name of a result
     assert not list((sandbox.folder / "results").rglob("*.ckpt"))
 
 
@@ -64,7 +68,7 @@ def processes_in(folder: Path) -> list[int]:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                if Path(os.readlink(process / "cwd")) == folder and b"Z" not in _state(process):
+                if (process / "cwd").readlink() == folder and b"Z" not in _state(process):
                     found.append(int(process.name))
             except OSError:
                 continue
@@ -79,8 +83,13 @@ def _state(process: Path) -> bytes:
 
 
 def test_two_grids_at_the_same_time_compute_each_cell_once(sandbox: Sandbox, finished: Sandbox):
-    sandbox.write("configs/other.yaml", GRID.replace("b1-converted]", "b1-converted, alpha1-converted]"))
-    with sandbox.started(target="tables") as one, sandbox.started(grid="configs/other.yaml", target="tables") as other:
+    sandbox.write(
+        "configs/other.yaml", GRID.replace("b1-converted]", "b1-converted, alpha1-converted]")
+    )
+    with (
+        sandbox.started(target="tables") as one,
+        sandbox.started(grid="configs/other.yaml", target="tables") as other,
+    ):
         assert (one.wait(PATIENCE), other.wait(PATIENCE)) == (0, 0)
     assert sandbox.tables() == finished.tables()
     stages = Counter(

@@ -64,7 +64,9 @@ CELL = "digits/none/nearest/seed0"
 
 def test_a_new_kind_of_classifier_is_two_files(copy: Sandbox, finished: Sandbox):
     copy.write("methods/nearest_class_mean.py", KIND)
-    copy.write("configs/methods/nearest.yaml", "title: Nearest class mean\nkind: nearest-class-mean\n")
+    copy.write(
+        "configs/methods/nearest.yaml", "title: Nearest class mean\nkind: nearest-class-mean\n"
+    )
     copy.edit("configs/tiny.yaml", "b1-converted]", "b1-converted, nearest]")
     assert copy.due() == {f"make {CELL}", f"evaluate {CELL}"}
     status, said = copy.run()
@@ -94,7 +96,9 @@ def test_a_new_kind_of_classifier_is_two_files(copy: Sandbox, finished: Sandbox)
 
 
 def test_a_kind_at_fault_is_one_line(copy: Sandbox):
-    copy.write("configs/methods/nearest.yaml", "title: Nearest class mean\nkind: nearest-class-mean\n")
+    copy.write(
+        "configs/methods/nearest.yaml", "title: Nearest class mean\nkind: nearest-class-mean\n"
+    )
     copy.edit("configs/tiny.yaml", "b1-converted]", "b1-converted, nearest]")
     for text, wanted in (
         (None, "key 'kind' is 'nearest-class-mean'"),

@@ -127,13 +127,16 @@ def this_run() -> str:
 
 
 def alive(process: int) -> bool:
-    """Return whether a process exists."""
+    """Return whether a process runs; one that ended and whose parent has not asked how does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
     return True
 
 

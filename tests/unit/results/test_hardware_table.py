@@ -14,7 +14,13 @@ from ttfs.results.record import Record
 
 CLOCK = [f"clocked+time_bits={bits}{tuned}" for bits in (4, 2) for tuned in ("", "+tuning")]
 FIXED = "combined"
-SPENT = {"spikes_per_neuron": 0.3, "latency": 5.0, "time_steps": 32, "energy": 7.0, "synaptic_operations": 9.0}
+SPENT = {
+    "spikes_per_neuron": 0.3,
+    "latency": 5.0,
+    "time_steps": 32,
+    "energy": 7.0,
+    "synaptic_operations": 9.0,
+}
 
 
 def on(hardware: str, seed: int) -> Record:
@@ -24,7 +30,10 @@ def on(hardware: str, seed: int) -> Record:
 
     def add(network: str, draw: int, accuracy: float, **spent: float) -> None:
         place = {"network": network, "draw": draw}
-        rows.extend({"metric": name, "value": value, **place} for name, value in {"accuracy": accuracy, **spent}.items())
+        rows.extend(
+            {"metric": name, "value": value, **place}
+            for name, value in {"accuracy": accuracy, **spent}.items()
+        )
 
     if hardware == FIXED:
         add("ttfs", 0, top - 0.25, **SPENT)
@@ -43,8 +52,12 @@ def chips() -> dict[str, Variant]:
     for name in (*CLOCK, "ideal+broken"):
         config = read_named("hardware", "clocked", "a test")
         bits = name.partition("time_bits=")[2][:1]
-        tuning = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 128} if "tuning" in name else None
-        found[name] = Variant(name, config | {"time_bits": int(bits or 3), "tuning": tuning}, ("time_bits", "tuning"))
+        tuning = (
+            {"epochs": 3, "learning_rate": 1e-3, "batch_size": 128} if "tuning" in name else None
+        )
+        found[name] = Variant(
+            name, config | {"time_bits": int(bits or 3), "tuning": tuning}, ("time_bits", "tuning")
+        )
     return found
 
 
@@ -54,12 +67,17 @@ def found() -> Results:
     networks = [made_up("b1-converted", seed) for seed in range(3)]
     records = [on(name, seed) for seed in range(3) for name in (*CLOCK, FIXED)]
     broken = made_up("b1-converted", error="boom", hardware="ideal+broken")
-    return Results(grid(["b1-converted"], chips(), deployed=["b1-converted"]), [*networks, *records, broken])
+    return Results(
+        grid(["b1-converted"], chips(), deployed=["b1-converted"]), [*networks, *records, broken]
+    )
 
 
 def test_a_row_for_each_chip_network_and_moment(found: Results):
     table = on_hardware(found)
-    rows = [tuple(row) for row in table[["chip", "tuned", "network", "time_bits"]].itertuples(index=False)]
+    rows = [
+        tuple(row)
+        for row in table[["chip", "tuned", "network", "time_bits"]].itertuples(index=False)
+    ]
     assert sorted(rows) == sorted([
         ("clocked+time_bits=4", False, "ttfs", "4"), ("clocked+time_bits=4", True, "ttfs", "4"),
         ("clocked+time_bits=4", False, "relu", "4"), ("clocked+time_bits=2", False, "ttfs", "2"),
@@ -69,7 +87,9 @@ def test_a_row_for_each_chip_network_and_moment(found: Results):
 
 def test_a_seed_is_the_mean_of_its_draws(found: Results):
     table = on_hardware(found)
-    [first] = table[(table["hardware"] == CLOCK[0]) & (table["network"] == "ttfs")].to_dict("records")
+    [first] = table[(table["hardware"] == CLOCK[0]) & (table["network"] == "ttfs")].to_dict(
+        "records"
+    )
     accuracies = [98.0 - seed - 4 - 0.5 for seed in range(3)]
     assert first["accuracy_mean"] == pytest.approx(statistics.fmean(accuracies))
     assert first["accuracy_std"] == pytest.approx(statistics.stdev(accuracies))

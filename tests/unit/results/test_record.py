@@ -13,10 +13,20 @@ from ttfs.files import atomic_write, locked
 from ttfs.metrics import METRICS, studies
 from ttfs.results import record
 from ttfs.results.provenance import Provenance, git_state
-from ttfs.results.record import CURVE_COLUMNS, Made, Record, damaged, file_entry, read_curve, read_made
+from ttfs.results.record import (
+    CURVE_COLUMNS,
+    Made,
+    Record,
+    damaged,
+    file_entry,
+    read_curve,
+    read_made,
+)
 
 
-@pytest.mark.parametrize("one", [made_up("b1-converted"), made_up(seed=1, error="no memory")], ids=["ok", "failed"])
+@pytest.mark.parametrize(
+    "one", [made_up("b1-converted"), made_up(seed=1, error="no memory")], ids=["ok", "failed"]
+)
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, one: Record):
     path = record.write(one, tmp_path)
     assert record.read(path, one.name) == one
@@ -45,7 +55,12 @@ def test_values_are_found_by_their_dimensions():
 
 def test_a_record_lies_in_one_file_whatever_happened_before(tmp_path: Path):
     good, bad = made_up(), made_up(error="")
-    for one, name in ((bad, "failure.json"), (good, "record.json"), (bad, "failure.json"), (good, "record.json")):
+    for one, name in (
+        (bad, "failure.json"),
+        (good, "record.json"),
+        (bad, "failure.json"),
+        (good, "record.json"),
+    ):
         assert record.write(one, tmp_path).name == name
         assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [name]
 
@@ -57,7 +72,9 @@ def test_what_a_record_takes_the_place_of_is_kept(tmp_path: Path):
     record.write(made_up(error="late"), tmp_path)
     kept = sorted(path.read_text() for path in (tmp_path / "history").iterdir())
     assert kept == sorted([first.to_json(), second.to_json()])
-    assert all(path.name.startswith("20260102T030405-") for path in (tmp_path / "history").iterdir())
+    assert all(
+        path.name.startswith("20260102T030405-") for path in (tmp_path / "history").iterdir()
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,8 +114,14 @@ def sealed(change) -> bytes:
         (b"", "not a readable record"),
         (b"[]", "not a readable record"),
         (b"\xff\xfe", "not a readable record"),
-        (made_up().to_json().replace("98.0", "99.0").encode(), "it was changed since it was written"),
-        (sealed(lambda c: c.update(schema=7)), "schema 7 where this version of ttfs reads schema 2"),
+        (
+            made_up().to_json().replace("98.0", "99.0").encode(),
+            "it was changed since it was written",
+        ),
+        (
+            sealed(lambda c: c.update(schema=7)),
+            "schema 7 where this version of ttfs reads schema 2",
+        ),
         (sealed(lambda c: c.pop("rows")), "missing key 'rows'"),
         (sealed(lambda c: c.update(eror=None)), "eror"),
         (sealed(lambda c: c["rows"][0].update(metric="acuracy")), "unknown metric 'acuracy'"),
@@ -174,7 +197,10 @@ def test_an_unwritable_place_is_one_line(tmp_path: Path):
     (tmp_path / "results").write_text("a file where a folder belongs")
     with pytest.raises(UserError, match="cannot be written"):
         atomic_write(tmp_path / "results" / "record.json", "{}")
-    with pytest.raises(UserError, match="make the folder writable"), locked(tmp_path / "results" / ".lock"):
+    with (
+        pytest.raises(UserError, match="make the folder writable"),
+        locked(tmp_path / "results" / ".lock"),
+    ):
         pytest.fail("there is no such lock")
 
 
@@ -193,7 +219,9 @@ def test_git_state(tmp_path: Path, monkeypatch):
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
 
     def git(*words: str) -> None:
-        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True
+        )
 
     git("init")
     (tmp_path / "file").write_text("1")

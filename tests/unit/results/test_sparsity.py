@@ -20,8 +20,12 @@ METHODS = ["ann", STRONG, WEAK, "b1-scratch", COUNTED, "b1-converted"]
 def trained(method: str, seed: int, validation: float, **penalty: float) -> Record:
     values: dict[str, float] = {"best_validation_accuracy": validation}
     if method != "ann":
-        values["spikes_per_neuron"] = (0.4 + 0.01 * seed) / (1 + 1e4 * penalty.get("activity_l1", 0.0))
-    return with_values(made_up(method, seed), config={"method": {"train": TRAIN | penalty}}, **values)
+        values["spikes_per_neuron"] = (0.4 + 0.01 * seed) / (
+            1 + 1e4 * penalty.get("activity_l1", 0.0)
+        )
+    return with_values(
+        made_up(method, seed), config={"method": {"train": TRAIN | penalty}}, **values
+    )
 
 
 @pytest.fixture
@@ -52,19 +56,27 @@ def test_a_row_for_each_trained_ttfs_method_by_strength(records: list[Record]):
     assert table["spikes_per_neuron_std"][1] == pytest.approx(statistics.stdev(spikes))
 
 
-@pytest.mark.parametrize(("tolerance", "chosen"), [(0.0, "b1-scratch"), (0.0125, WEAK), (0.125, STRONG)])
-def test_the_operating_point_has_the_fewest_spikes_that_validation_allows(records, tolerance: float, chosen: str):
+@pytest.mark.parametrize(
+    ("tolerance", "chosen"), [(0.0, "b1-scratch"), (0.0125, WEAK), (0.125, STRONG)]
+)
+def test_the_operating_point_has_the_fewest_spikes_that_validation_allows(
+    records, tolerance: float, chosen: str
+):
     table = curve(records, tolerance)
     assert table.loc[table["operating_point"], "method"].tolist() == [chosen]
 
 
 def test_test_accuracy_has_no_say_in_the_operating_point(records: list[Record]):
-    worse = [with_values(one, accuracy=10.0) if one.ids["method"] == WEAK else one for one in records]
+    worse = [
+        with_values(one, accuracy=10.0) if one.ids["method"] == WEAK else one for one in records
+    ]
     assert curve(worse)["accuracy_mean"].tolist() != curve(records)["accuracy_mean"].tolist()
     assert curve(worse)["operating_point"].tolist() == curve(records)["operating_point"].tolist()
 
 
-def test_a_count_of_spikes_comes_after_l1_and_can_be_the_operating_point(records, tmp_path: Path, monkeypatch):
+def test_a_count_of_spikes_comes_after_l1_and_can_be_the_operating_point(
+    records, tmp_path: Path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     few = [
         with_values(trained(COUNTED, seed, validation, activity_l0=1e-5), spikes_per_neuron=0.01)

@@ -20,7 +20,13 @@ PAPER = {
         {"datasets": ["digits"], "metric": "accuracy", "value": 97.0},
         {"datasets": ["digits"], "model": "fc8", "metric": "accuracy", "value": 99.0},
         {"datasets": ["mnist"], "metric": "accuracy", "value": 99.5},
-        {"datasets": ["digits"], "model": "fc2", "method": "ann", "metric": "accuracy", "value": 98.5},
+        {
+            "datasets": ["digits"],
+            "model": "fc2",
+            "method": "ann",
+            "metric": "accuracy",
+            "value": 98.5,
+        },
         {"datasets": ["digits"], "metric": "spikes_per_neuron", "value": 0.3, "relation": "below"},
         {"datasets": ["digits"], "metric": "early_fire_rate", "value": 0.0},
     ],
@@ -70,7 +76,10 @@ def test_summary_by_hand(written: Path):
     assert (snn["accuracy_mean"], snn["accuracy_std"]) == ("97.5", "0.7071067812")  # of 98, 97
     assert snn["logit_difference_max"] == "2e-06"
     assert (snn["energy_mean"], snn["energy_std"]) == ("0.1", "0")
-    assert (snn["accuracy_minus_reference_mean"], snn["accuracy_minus_reference_std"]) == ("0", "0")  # seed by seed
+    assert (snn["accuracy_minus_reference_mean"], snn["accuracy_minus_reference_std"]) == (
+        "0",
+        "0",
+    )  # seed by seed
     assert ann["accuracy_minus_reference_mean"] == ""
 
 
@@ -79,11 +88,21 @@ def test_summary_shows_reference_spread_and_failure(written: Path):
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[:4]]
     ann, snn = (dict(zip(lines[0], line, strict=True)) for line in lines[2:])
     assert list(ann.values())[:6] == ["digits", "fc2", "ann", "3", "97.00 ± 1.00", "–"]
-    assert list(snn.values())[:6] == ["digits", "fc2", "b1-converted", "2 of 3", "97.50 ± 0.71", "+0.00 ± 0.00"]
+    assert list(snn.values())[:6] == [
+        "digits",
+        "fc2",
+        "b1-converted",
+        "2 of 3",
+        "97.50 ± 0.71",
+        "+0.00 ± 0.00",
+    ]
     assert "Difference to ann [points]" in ann
     assert snn["Largest relative logit difference ↓"] == "2.0e-06"
     assert snn["Spikes per neuron ↓"] == "0.450 ± 0.071"
-    assert "Failed:\n\n- digits/fc2/b1-converted/seed2: evaluate: layer layers.2: off by 0.1 Tolerance 1e-4\n" in text
+    assert (
+        "Failed:\n\n- digits/fc2/b1-converted/seed2: evaluate: layer layers.2: off by 0.1 Tolerance 1e-4\n"
+        in text
+    )
     assert "Versions of the code, with the records of each: 0123456 (6)." in text
 
 
@@ -91,7 +110,10 @@ def test_stale_records_are_named_with_the_reason(tmp_path: Path):
     stale = {"digits/fc2/ann/seed1": "its code changed"}
     write(Results(grid(), records(), stale), tmp_path)
     text = (tmp_path / "summary.md").read_text()
-    assert "Not of today's configuration, code or data:\n\n- digits/fc2/ann/seed1: its code changed\n" in text
+    assert (
+        "Not of today's configuration, code or data:\n\n- digits/fc2/ann/seed1: its code changed\n"
+        in text
+    )
 
 
 def test_one_seed_has_no_spread(tmp_path: Path):
@@ -101,7 +123,9 @@ def test_one_seed_has_no_spread(tmp_path: Path):
 
 
 def test_a_metric_that_some_cells_lack_is_not_averaged():
-    found = results([made_up("b1-converted"), with_values(made_up("b1-converted", seed=1), energy=None)])
+    found = results(
+        [made_up("b1-converted"), with_values(made_up("b1-converted", seed=1), energy=None)]
+    )
     summary = frame.summary(found, frame.cells(found))
     assert summary["energy_mean"].isna().all()
     assert summary["accuracy_mean"].tolist() == [97.5]
@@ -125,7 +149,10 @@ def test_layers_come_in_order_of_depth(written: Path):
 
 
 def test_classes_have_their_own_accuracy(written: Path):
-    found = {(row["method"], row["class"]): (row["n"], row["accuracy_mean"]) for row in rows(written / "classes.csv")}
+    found = {
+        (row["method"], row["class"]): (row["n"], row["accuracy_mean"])
+        for row in rows(written / "classes.csv")
+    }
     assert found == {
         ("ann", "0"): ("3", "99"), ("ann", "1"): ("3", "95"),
         ("b1-converted", "0"): ("2", "99.5"), ("b1-converted", "1"): ("2", "95.5"),
@@ -148,7 +175,10 @@ def test_what_varies_is_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_published_values_stand_beside_the_rows_they_are_for(written: Path):
     found = rows(written / "published.csv")
-    assert [(row["metric"], row["method"], row["published"], row["ours_mean"], row["n"]) for row in found] == [
+    assert [
+        (row["metric"], row["method"], row["published"], row["ours_mean"], row["n"])
+        for row in found
+    ] == [
         ("accuracy", "b1-converted", "97", "97.5", "2"),
         ("accuracy", "ann", "98.5", "97", "3"),
         ("spikes_per_neuron", "b1-converted", "0.3", "0.45", "2"),
@@ -203,7 +233,9 @@ def test_collect_refuses_the_record_of_another_cell(stored: Path):
 
 
 def test_nothing_to_collect_says_what_to_run(stored: Path):
-    with pytest.raises(UserError, match="grid tiny: no records of its cells; run the workflow first"):
+    with pytest.raises(
+        UserError, match="grid tiny: no records of its cells; run the workflow first"
+    ):
         collect(grid(), Path("nowhere"))
 
 
@@ -229,7 +261,9 @@ def test_figures_without_a_successful_cell_say_so(tmp_path: Path, monkeypatch):
 
 def test_accuracy_figure_draws_each_seed_mean_and_reference():
     (axes,) = figures.accuracy_by_spikes(frame.cells(results()), "ann").axes
-    data = [sorted(zip(*line.get_data(), strict=True)) for line in axes.lines if len(line.get_xdata())]
+    data = [
+        sorted(zip(*line.get_data(), strict=True)) for line in axes.lines if len(line.get_xdata())
+    ]
     assert [(0.4, 98.0), (0.5, 97.0)] in data
     assert [pytest.approx((0.45, 97.5))] in data
     heights = [{y for _, y in line} for line in data]

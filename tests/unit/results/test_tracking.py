@@ -61,7 +61,10 @@ def runs() -> dict[str, list]:
 
 
 def history(run, metric: str) -> list[tuple[int, float]]:
-    return [(point.step, point.value) for point in tracking._client().get_metric_history(run.info.run_id, metric)]
+    return [
+        (point.step, point.value)
+        for point in tracking._client().get_metric_history(run.info.run_id, metric)
+    ]
 
 
 def test_default_store_is_in_the_results_folder(tmp_path, monkeypatch):
@@ -76,7 +79,9 @@ def test_publish_writes_each_cell_once(store: Path, found: list[Record]):
     assert publish(found) == (6, 6, 0)
     assert publish(found) == (6, 0, 0)
     written = runs()
-    assert {cell: len(several) for cell, several in written.items()} == {one.name: 1 for one in found}
+    assert {cell: len(several) for cell, several in written.items()} == {
+        one.name: 1 for one in found
+    }
     (ann,) = written[ANN]
     assert ann.info.status == "FINISHED"
     assert ann.info.run_name == ANN
@@ -102,10 +107,15 @@ def test_publish_replaces_only_what_changed(store: Path, found: list[Record]):
     curve.write_text(curve.read_text().replace("90,1.1,91", "90,1.1,92"))
     assert publish([*found[:-1], made_up("b1-converted", seed=2)]) == (6, 2, 2)
     after = {cell: several[0].info.run_id for cell, several in runs().items()}
-    assert {cell for cell in before if before[cell] != after[cell]} == {B1.format(2), "digits/fc2/ann/seed1"}
+    assert {cell for cell in before if before[cell] != after[cell]} == {
+        B1.format(2),
+        "digits/fc2/ann/seed1",
+    }
 
 
-def test_publish_replaces_live_killed_and_stale_runs_and_spares_others(store: Path, found: list[Record]):
+def test_publish_replaces_live_killed_and_stale_runs_and_spares_others(
+    store: Path, found: list[Record]
+):
     with live() as run:
         run.log(0, {"validation_accuracy": 50.0})
     killed = live().__enter__()
@@ -234,7 +244,12 @@ def test_four_first_writers_at_once_lose_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
     environment = os.environ | {"PYTHONPATH": str(Path(tracking.__file__).parents[2])}
     jobs = [
-        subprocess.Popen([sys.executable, "-c", JOB, str(seed)], env=environment, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", JOB, str(seed)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for seed in range(4)
     ]
     assert [job.communicate()[1] for job in jobs] == [""] * 4
@@ -244,16 +259,21 @@ def test_four_first_writers_at_once_lose_nothing(tmp_path, monkeypatch):
     for several in found.values():
         (run,) = several
         assert run.info.status == "FINISHED"
-        assert history(run, "validation_accuracy") == [(epoch, 90.0 + epoch / 10) for epoch in range(30)]
+        assert history(run, "validation_accuracy") == [
+            (epoch, 90.0 + epoch / 10) for epoch in range(30)
+        ]
         assert len(history(run, "train_loss")) == 30
 
 
 def test_a_network_on_hardware_is_a_run_with_means_over_draws(store: Path, found: list[Record]):
     base = made_up("b1-converted", hardware="jitter=0.1")
     rows = tuple(
-        {"metric": "accuracy", "value": 90.0 + draw, "network": "ttfs", "draw": draw} for draw in range(3)
+        {"metric": "accuracy", "value": 90.0 + draw, "network": "ttfs", "draw": draw}
+        for draw in range(3)
     )
-    chip = Record(base.ids, base.provenance, rows, None, {"hardware": {"jitter": 0.1}}, base.digests)
+    chip = Record(
+        base.ids, base.provenance, rows, None, {"hardware": {"jitter": 0.1}}, base.digests
+    )
     assert publish([*found, chip]) == (7, 7, 0)
     assert publish([*found, chip]) == (7, 0, 0)
     (run,) = runs()[f"{B1.format(0)}/hardware/jitter=0.1"]

@@ -122,7 +122,10 @@ def test_weights_of_the_same_size_are_caught_before_they_are_measured(little: Pa
     (cell("ann") / "record.json").unlink()
     assert set(due()) == {f"evaluate {ANN}"}
     assert run_due() == {f"evaluate {ANN}": 2}
-    assert "weights.pt was changed since it was made; run the workflow again" in capsys.readouterr().err
+    assert (
+        "weights.pt was changed since it was made; run the workflow again"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,9 @@ def reworded(text: str) -> str:
         ("metrics/agreement.py", {"results.tables", "results.figures"}),  # labels and digits
     ],
 )
-def test_the_code_of_a_view_is_its_module_and_what_that_imports(after_edit, file: str, moved: set[str]):
+def test_the_code_of_a_view_is_its_module_and_what_that_imports(
+    after_edit, file: str, moved: set[str]
+):
     names = ("results.tables", "results.figures", "results.tracking", "studies.figures")
     before = {name: code_digest(f"ttfs.{name}") for name in names}
     after_edit(file)
@@ -156,7 +158,10 @@ def test_the_code_of_a_view_is_its_module_and_what_that_imports(after_edit, file
 def test_a_module_imported_inside_a_function_counts(after_edit, package: Path):
     late = package / "late.py"
     late.write_text("FACTOR = 2\n", encoding="utf-8")
-    after_edit("snn/encode.py", new="\n\ndef late():\n    from ttfs.late import FACTOR\n\n    return FACTOR\n")
+    after_edit(
+        "snn/encode.py",
+        new="\n\ndef late():\n    from ttfs.late import FACTOR\n\n    return FACTOR\n",
+    )
     before = kind_digest("make", "b1")
     late.write_text("FACTOR = 3\n", encoding="utf-8")
     digest.forget()

@@ -53,9 +53,13 @@ def test_records_hold_what_their_stages_measure(at: Path):
     for method, metrics in expected.items():
         found = record(method)
         assert set(found.metrics) == metrics <= set(METRICS), method
-        classes = [row["value"] for row in found.rows if row["metric"] == "accuracy" and "class" in row]
+        classes = [
+            row["value"] for row in found.rows if row["metric"] == "accuracy" and "class" in row
+        ]
         assert len(classes) == 3
-        assert found.metrics["accuracy"] == pytest.approx(sum(classes) / 3)  # as many items of each class
+        assert found.metrics["accuracy"] == pytest.approx(
+            sum(classes) / 3
+        )  # as many items of each class
         assert sum(row["value"] for row in found.rows if row["metric"] == "confusion") == 30
         assert set(found.provenance) == {"make", "evaluate"}
         assert found.config == json.loads(json.dumps(found.config))
@@ -96,24 +100,35 @@ def test_fine_tuning_starts_where_its_source_ended(at: Path):
     moved = max((tuned[name] - value).abs().max().item() for name, value in source.items())
     assert 0 < moved < 2 * 5e-5 * 6 * 3  # six steps an epoch, of about the learning rate each
     assert len((cell("b1-finetuned") / "curve.csv").read_text().splitlines()) == 1 + 3
-    assert read_made(cell("b1-finetuned")).source == read_made(cell("b1-converted")).files["weights.pt"]["sha256"]
+    assert (
+        read_made(cell("b1-finetuned")).source
+        == read_made(cell("b1-converted")).files["weights.pt"]["sha256"]
+    )
 
 
 def test_b1_from_scratch_is_the_relu_network_to_the_last_byte_of_the_curve(little: Path):
     edit(GRID, "[ann, b1-converted", "[ann, b1-scratch, b1-converted")
     text = Path("configs/methods/ann.yaml").read_text().replace("kind: relu", "kind: b1")
     Path("configs/methods/b1-scratch.yaml").write_text(text)
-    assert run_stages([f"{stage} {CELL.format('b1-scratch')}" for stage in ("make", "evaluate")]) == dict.fromkeys(
+    assert run_stages(
+        [f"{stage} {CELL.format('b1-scratch')}" for stage in ("make", "evaluate")]
+    ) == dict.fromkeys(
         [f"make {CELL.format('b1-scratch')}", f"evaluate {CELL.format('b1-scratch')}"], 0
     )
-    assert (cell("b1-scratch") / "curve.csv").read_bytes() == (cell("ann") / "curve.csv").read_bytes()
+    assert (cell("b1-scratch") / "curve.csv").read_bytes() == (
+        cell("ann") / "curve.csv"
+    ).read_bytes()
     for trained, twin in zip(weights("ann").values(), weights("b1-scratch").values(), strict=True):
         assert torch.equal(trained, twin)
     assert record("b1-scratch").metrics["accuracy"] == record("ann").metrics["accuracy"]
 
 
 def test_the_same_stages_give_the_same_bytes(little: Path):
-    names = [cell("ann") / "weights.pt", cell("ann") / "curve.csv", cell("b1-converted") / "weights.pt"]
+    names = [
+        cell("ann") / "weights.pt",
+        cell("ann") / "curve.csv",
+        cell("b1-converted") / "weights.pt",
+    ]
     names += [cell("b1-converted", "jitter=0.1+tuning.epochs=1") / "weights.pt"]
     before = [path.read_bytes() for path in names]
     rows = [record(method).rows for method in METHODS]
@@ -149,10 +164,14 @@ hardware:
 
 def test_chips_of_all_sorts(little: Path, capsys: pytest.CaptureFixture):
     path = Path(GRID)
-    text = "".join(line for line in path.read_text().splitlines(keepends=True) if "hardware:" not in line)
+    text = "".join(
+        line for line in path.read_text().splitlines(keepends=True) if "hardware:" not in line
+    )
     path.write_text(text + CHIPS)
     statuses = run_due()
-    assert [words for words, status in statuses.items() if status] == [f"deploy {B1}/hardware/latency_cut=1000"]
+    assert [words for words, status in statuses.items() if status] == [
+        f"deploy {B1}/hardware/latency_cut=1000"
+    ]
     assert "the input takes 1 of it, so cut it less" in capsys.readouterr().err
     failure = read(cell("b1-converted", "latency_cut=1000") / "failure.json")
     assert failure.error is not None
@@ -162,7 +181,9 @@ def test_chips_of_all_sorts(little: Path, capsys: pytest.CaptureFixture):
     clock = "time_bits={}+time_rounding=nearest{}"
     fine, coarse = (record("b1-converted", clock.format(bits, "")) for bits in (8, 2))
     for chip, bits in ((fine, 8), (coarse, 2)):
-        assert chip.value("time_steps", network="ttfs", draw=0) == 3 * 2**bits  # the input's window and two of neurons
+        assert (
+            chip.value("time_steps", network="ttfs", draw=0) == 3 * 2**bits
+        )  # the input's window and two of neurons
         assert chip.value("latency", network="ttfs", draw=0) == pytest.approx(ideal["latency"])
         assert chip.value("accuracy", network="relu", draw=0) is not None  # the control
     assert fine.value("accuracy", network="ttfs", draw=0) == pytest.approx(ideal["accuracy"], abs=4)
@@ -191,12 +212,18 @@ def test_a_network_is_loaded_in_one_line(at: Path):
     for method in METHODS:
         run = ttfs.load(cell(method))
         right = sum(
-            int((run.network(items).argmax(1) == labels).sum()) for items, labels in run.data.test.batches(7)
+            int((run.network(items).argmax(1) == labels).sum())
+            for items, labels in run.data.test.batches(7)
         )
         assert 100.0 * right / 30 == run.record.metrics["accuracy"]
     chip = ttfs.load(cell("b1-converted", "weight_bits=4"))
-    right = sum(int((chip.network(items).argmax(1) == labels).sum()) for items, labels in chip.data.test.batches(7))
-    assert 100.0 * right / 30 == pytest.approx(chip.record.value("accuracy", network="ttfs", draw=0))
+    right = sum(
+        int((chip.network(items).argmax(1) == labels).sum())
+        for items, labels in chip.data.test.batches(7)
+    )
+    assert 100.0 * right / 30 == pytest.approx(
+        chip.record.value("accuracy", network="ttfs", draw=0)
+    )
     with pytest.raises(UserError, match=r"holds no record\.json; name the folder of a cell"):
         ttfs.load("results/cells")
     with pytest.raises(UserError, match="is a study; it has a table, and no network"):
@@ -206,7 +233,9 @@ def test_a_network_is_loaded_in_one_line(at: Path):
 def test_a_network_whose_files_were_changed_is_not_loaded(little: Path):
     with (cell("ann") / "weights.pt").open("ab") as file:
         file.write(b" ")
-    with pytest.raises(UserError, match=r"weights\.pt was changed since it was made; run the workflow again"):
+    with pytest.raises(
+        UserError, match=r"weights\.pt was changed since it was made; run the workflow again"
+    ):
         ttfs.load(cell("ann"))
 
 
@@ -217,7 +246,9 @@ def test_a_network_whose_files_were_changed_is_not_loaded(little: Path):
         ("spike_time_error: 1.0e-30", ": closed form and event-driven simulator differ by"),
     ],
 )
-def test_a_conversion_outside_its_tolerance_fails_with_the_layer(little: Path, capsys, limit: str, said: str):
+def test_a_conversion_outside_its_tolerance_fails_with_the_layer(
+    little: Path, capsys, limit: str, said: str
+):
     name = CELL.format("alpha1-converted")
     text = f"title: A\nkind: alpha1\nsource: ann\ncheck: {{{limit}}}\n"
     Path("configs/methods/alpha1-converted.yaml").write_text(text)
@@ -264,7 +295,9 @@ def test_a_fault_of_the_program_is_a_failure_with_a_traceback(little: Path, caps
     assert read(cell("ann") / "failure.json").error == "evaluate: ZeroDivisionError: so it goes"
 
 
-def test_a_configuration_that_changes_while_a_stage_runs_is_not_filed(little: Path, capsys, monkeypatch):
+def test_a_configuration_that_changes_while_a_stage_runs_is_not_filed(
+    little: Path, capsys, monkeypatch
+):
     own = type(kind("relu"))
     evaluate = own.evaluate
 
@@ -286,7 +319,9 @@ def test_data_that_changed_since_training_are_noticed(little: Path, capsys):
     (cell("b1-converted") / "record.json").unlink()
     grid_now = cells.load_grid(GRID)
     job = cells.task("evaluate", grid_now, grid_now.find(B1))
-    with pytest.raises(UserError, match="made with other data than there are now; run the workflow again"):
+    with pytest.raises(
+        UserError, match="made with other data than there are now; run the workflow again"
+    ):
         cells._measure(job, cells.Expected(grid_now))
 
 
@@ -310,4 +345,27 @@ def test_a_gpu_that_is_not_there(fresh: Path, capsys):
     edit("configs/methods/ann.yaml", "kind: relu", "kind: relu\ndevice: cuda")
     words = f"make {ANN}"
     assert run_stages([words]) == {words: 2}
-    assert "key 'device' is 'cuda', but there is no GPU; use 'auto' or 'cpu'" in capsys.readouterr().err
+    assert (
+        "key 'device' is 'cuda', but there is no GPU; use 'auto' or 'cpu'"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_process_that_ended_and_was_not_asked_how_is_not_alive():
+    """Who reads a run's output to its end, before asking how it ended, must not wait for the run's server."""
+    import subprocess
+    import sys
+    import time
+
+    from ttfs.stages.process import alive
+
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert alive(child.pid)
+    assert child.stdin is not None
+    child.stdin.close()
+    end = time.monotonic() + 30
+    while alive(child.pid):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert child.wait() != 0
+    assert not alive(child.pid)

@@ -41,9 +41,9 @@ from ttfs.snn.conversion.operations import (
     operation,
 )
 from ttfs.snn.conversion.tracing import shape
+from ttfs.snn.graph import compute
 from ttfs.snn.network import OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
-from ttfs.snn.graph import compute
 from ttfs.snn.synapses import Gather, OneToOne, Reshape, Synapses, scale_columns
 
 RANKS = {  # dimensions of one image's value

@@ -87,12 +87,7 @@ class Unsupported(nn.Module):
         self.name, self.reason = name, reason or self.reason
 
 
-REARRANGED = """
-    flatten reshape view reshape_as view_as unflatten squeeze unsqueeze transpose permute swapaxes swapdims movedim
-    moveaxis contiguous clone detach to float double half bfloat16 chunk split split_with_sizes tensor_split unbind
-    narrow select getitem getattr flip roll pad stack pixel_shuffle pixel_unshuffle channel_shuffle t
-    index_select type_as expand expand_as repeat tile repeat_interleave
-""".split()  # fmt: skip
+REARRANGED = ["flatten", "reshape", "view", "reshape_as", "view_as", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "swapaxes", "swapdims", "movedim", "moveaxis", "contiguous", "clone", "detach", "to", "float", "double", "half", "bfloat16", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "narrow", "select", "getitem", "getattr", "flip", "roll", "pad", "stack", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "t", "index_select", "type_as", "expand", "expand_as", "repeat", "tile", "repeat_interleave"]  # fmt: skip
 REARRANGING = (
     nn.Flatten, nn.Unflatten, nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d,
     nn.ReplicationPad2d, nn.CircularPad1d, nn.CircularPad2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
@@ -217,22 +212,21 @@ def _signature(function: Any) -> list[str]:
 
 _POOL = ["input", "kernel_size", "stride", "padding"]
 _SIGNATURES = {
-    **dict.fromkeys(["max_pool1d", "max_pool2d"], [*_POOL, "dilation", "ceil_mode", "return_indices"]),
-    **dict.fromkeys(["avg_pool1d", "avg_pool2d"], [*_POOL, "ceil_mode", "count_include_pad", "divisor_override"]),
-    **dict.fromkeys(["adaptive_avg_pool1d", "adaptive_avg_pool2d"], ["input", "output_size"]),
-    **dict.fromkeys(["adaptive_max_pool1d", "adaptive_max_pool2d"], ["input", "output_size", "return_indices"]),
-    **dict.fromkeys(["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"],
-                    ["input", "p", "training", "inplace"]),
+    **{name: [*_POOL, "dilation", "ceil_mode", "return_indices"] for name in ["max_pool1d", "max_pool2d"]},
+    **{name: [*_POOL, "ceil_mode", "count_include_pad", "divisor_override"] for name in ["avg_pool1d", "avg_pool2d"]},
+    **{name: ["input", "output_size"] for name in ["adaptive_avg_pool1d", "adaptive_avg_pool2d"]},
+    **{name: ["input", "output_size", "return_indices"] for name in ["adaptive_max_pool1d", "adaptive_max_pool2d"]},
+    **{name: ["input", "p", "training", "inplace"] for name in ["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"]},
     "stochastic_depth": ["input", "p", "mode", "training"],
     "linear": ["input", "weight", "bias"],
-    **dict.fromkeys(["conv1d", "conv2d"], ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]),
+    **{name: ["input", "weight", "bias", "stride", "padding", "dilation", "groups"] for name in ["conv1d", "conv2d"]},
     "batch_norm": ["input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"],
-    **dict.fromkeys(["clamp", "clip"], ["input", "min", "max"]),
+    **{name: ["input", "min", "max"] for name in ["clamp", "clip"]},
     "clamp_min": ["input", "min"], "clamp_max": ["input", "max"],
     "hardtanh": ["input", "min_val", "max_val"], "relu6": ["input"],
     "threshold": ["input", "threshold", "value"],
     "leaky_relu": ["input", "negative_slope", "inplace"], "prelu": ["input", "weight"],
-    **dict.fromkeys(["mean", "sum", "amax"], ["input", "dim", "keepdim"]),
+    **{name: ["input", "dim", "keepdim"] for name in ["mean", "sum", "amax"]},
     "relu": ["input", "inplace"],
 }  # fmt: skip
 
