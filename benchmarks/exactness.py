@@ -1,10 +1,12 @@
-"""How exact conversion is: each network of configs/models, with random batch-norm statistics, inputs on [-3, 3].
+"""How exact conversion is: each network of configs/models, with random batch-norm statistics,
+inputs on [-3, 3].
 
     python benchmarks/exactness.py [--models fc2 lenet5 ...] [--images 32] [--simulate 1] [--seed 0]
 
-Prints a table of the largest logit difference to the ReLU network, as a share of the largest logit, in float32 and
-float64; the largest difference in spike time between the closed form and the event-driven simulator, in tau_c; and
-the share of neurons that cross their threshold before their window opens. Exit status 1 if a bound is broken.
+Prints a table of the largest logit difference to the ReLU network, as a share of the largest logit,
+in float32 and float64; the largest difference in spike time between the closed form and the
+event-driven simulator, in tau_c; and the share of neurons that cross their threshold before their
+window opens. Exit status 1 if a bound is broken.
 """
 
 import argparse
@@ -24,7 +26,12 @@ from ttfs.snn import SpikingNetwork, convert, relative_difference, simulate
 LOW, HIGH, CLASSES = -3.0, 3.0, 10
 FLOAT32, FLOAT64, TIME = 1e-4, 1e-10, 1e-9  # bounds: share of the logit scale, and tau_c
 GREY, COLOUR, DIGIT = (1, 28, 28), (3, 32, 32), (1, 8, 8)
-SHAPES = {"fc": GREY, "lenet": GREY, "vgg16-small": GREY, "cnn": DIGIT}  # by the start of the id; others in colour
+SHAPES = {
+    "fc": GREY,
+    "lenet": GREY,
+    "vgg16-small": GREY,
+    "cnn": DIGIT,
+}  # by the start of the id; others in colour
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,16 @@ class Row:
 
     def __str__(self) -> str:
         exact = "yes" if self.exact else "NO"
-        numbers = f"{self.float32:.1e} | {self.float64:.1e} | {self.times:.1e} | {100 * self.early:.1f} %"
+        numbers = (
+            f"{self.float32:.1e} | {self.float64:.1e} | {self.times:.1e} | {100 * self.early:.1f} %"
+        )
         return f"| {self.model} | {numbers} | {self.seconds:.0f} | {exact} |"
 
 
 def network(model: str) -> tuple[nn.Module, tuple[int, int, int]]:
-    """Return the network in `eval()` with the statistics a trained one might have, half of its scales negative."""
+    """Return the network in `eval()` with the statistics a trained one might have, half of its
+    scales negative.
+    """
     shape = next((shape for start, shape in SHAPES.items() if model.startswith(start)), COLOUR)
     path = CONFIGS / "models" / f"{model}.yaml"
     ann = build(read_yaml(path, "model"), shape, CLASSES)
@@ -82,7 +93,9 @@ def measure(model: str, images: int, simulated: int) -> Row:
 
 
 def simulation_error(snn: SpikingNetwork, images: Tensor) -> tuple[float, float]:
-    """Return the largest difference in spike time and the early-fire rate; silence counts as a spike at t_max."""
+    """Return the largest difference in spike time and the early-fire rate; silence counts as a
+    spike at t_max.
+    """
     seen, closed = simulate(snn, images), snn.spike_times(images)
     errors = [
         (seen.spike_times[name].clamp(max=t_max) - closed[name].clamp(max=t_max)).abs().max().item()
@@ -102,12 +115,21 @@ def main() -> int:
     """Print the table as it grows; return 1 if a bound is broken."""
     known = sorted(path.stem for path in (CONFIGS / "models").glob("*.yaml"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=known, default=known, metavar="MODEL", help=", ".join(known))
-    parser.add_argument("--images", type=int, default=32, help="images compared with the ReLU network")
+    parser.add_argument(
+        "--models", nargs="+", choices=known, default=known, metavar="MODEL", help=", ".join(known)
+    )
+    parser.add_argument(
+        "--images", type=int, default=32, help="images compared with the ReLU network"
+    )
     parser.add_argument("--simulate", type=int, default=1, help="images simulated event by event")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, statistics and images")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, statistics and images"
+    )
     arguments = parser.parse_args()
-    print(f"| model | float32 (≤ {FLOAT32:g}) | float64 (≤ {FLOAT64:g}) | times (≤ {TIME:g} τ_c) | early | s | exact |")
+    print(
+        f"| model | float32 (≤ {FLOAT32:g}) | float64 (≤ {FLOAT64:g}) | times (≤ {TIME:g} τ_c) | "
+        "early | s | exact |"
+    )
     print("|---|---|---|---|---|---|---|")
     exact = True
     for row in rows(arguments):

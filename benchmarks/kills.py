@@ -1,10 +1,12 @@
-"""Kill runs at random moments, edit the configuration in between, and compare the tables with those of whole runs.
+"""Kill runs at random moments, edit the configuration in between, and compare the tables with those
+of whole runs.
 
     python benchmarks/kills.py --kills 20
 
-Each round starts a run of a tiny grid, kills it (the whole process group, Snakemake alone, or one stage alone) at a
-random moment, changes the number of epochs, and runs again. The tables must equal, byte for byte, those of a run from
-scratch with the same configuration, and the exit status must say whether all cells have a record.
+Each round starts a run of a tiny grid, kills it (the whole process group, Snakemake alone, or one
+stage alone) at a random moment, changes the number of epochs, and runs again. The tables must
+equal, byte for byte, those of a run from scratch with the same configuration, and the exit status
+must say whether all cells have a record.
 """
 
 import argparse
@@ -47,7 +49,10 @@ def main() -> int:
             status, _ = sandbox.run()
             same = status == 0 and sandbox.tables() == wanted[now]
             wrong += not same
-            print(f"{number + 1:3}  {how:9} after {after:4.1f} s, epochs {epochs} then {now}: ", end="")
+            print(
+                f"{number + 1:3}  {how:9} after {after:4.1f} s, epochs {epochs} then {now}: ",
+                end="",
+            )
             print("equal" if same else f"DIFFERENT (exit status {status})", flush=True)
     print(f"{options.kills - wrong} of {options.kills} rounds ended in the tables of a whole run")
     return 1 if wrong else 0
@@ -83,7 +88,10 @@ def _kill(sandbox: Sandbox, how: str, after: float) -> None:
         elif how == "snakemake":
             os.kill(run.pid, signal.SIGKILL)
         else:
-            subprocess.run(["pkill", "-9", "-f", f"ttfs (make|evaluate|deploy) .*{sandbox.folder.name}"], check=False)
+            subprocess.run(
+                ["pkill", "-9", "-f", f"ttfs (make|evaluate|deploy) .*{sandbox.folder.name}"],
+                check=False,
+            )
             victims = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True)
             for process in victims.stdout.split()[-1:]:
                 os.kill(int(process), signal.SIGKILL)

@@ -1,13 +1,16 @@
-"""What spikes and chips cost: time of a TTFS network over the time of the ReLU network it came from.
+"""What spikes and chips cost: time of a TTFS network over the time of the ReLU network it came
+from.
 
-    python benchmarks/speed.py [--models fc2 lenet5 vgg16] [--threads 1] [--device cpu] [--seconds 20]
+    python benchmarks/speed.py [--models fc2 lenet5 vgg16] [--threads 1] [--device cpu] [--seconds
+    20]
 
-On a chip, an inference is what a sweep does for each batch of test images: the forward pass on imperfect hardware.
+On a chip, an inference is what a sweep does for each batch of test images: the forward pass on
+imperfect hardware.
 
-Both run in turn, in one process, on the same images; the table gives the median time of an inference and of a train
-step (forward, backward, SGD; in the TTFS network the windows grow too), and the median over turns of the ratio TTFS /
-ReLU. Networks are built without batch norm and dropout, which a TTFS network has not either: both do the same
-multiplications.
+Both run in turn, in one process, on the same images; the table gives the median time of an
+inference and of a train step (forward, backward, SGD; in the TTFS network the windows grow too),
+and the median over turns of the ratio TTFS / ReLU. Networks are built without batch norm and
+dropout, which a TTFS network has not either: both do the same multiplications.
 """
 
 import argparse
@@ -28,7 +31,11 @@ from ttfs.models import build
 from ttfs.snn import NEURONS, SpikingNetwork, WindowGrowth, convert
 
 CLASSES = 10
-SIZES = {"fc2": ((1, 28, 28), 128), "lenet5": ((1, 28, 28), 128), "vgg16": ((3, 32, 32), 16)}  # image, batch
+SIZES = {
+    "fc2": ((1, 28, 28), 128),
+    "lenet5": ((1, 28, 28), 128),
+    "vgg16": ((3, 32, 32), 16),
+}  # image, batch
 
 SWEPT = 500  # images in a batch of a sweep
 CHIPS = {
@@ -77,8 +84,12 @@ def seconds(step: Callable[[], None], device: str) -> float:
     return time.perf_counter() - start
 
 
-def compare(relu: Callable[[], None], ttfs: Callable[[], None], device: str, budget: float) -> tuple[float, float, int]:
-    """Return the median seconds of the ReLU network, the median ratio TTFS / ReLU, and the number of turns."""
+def compare(
+    relu: Callable[[], None], ttfs: Callable[[], None], device: str, budget: float
+) -> tuple[float, float, int]:
+    """Return the median seconds of the ReLU network, the median ratio TTFS / ReLU, and the number
+    of turns.
+    """
     for step in (relu, ttfs, relu, ttfs):
         seconds(step, device)  # warm caches and allocators
     turns: list[tuple[float, float]] = []
@@ -97,22 +108,40 @@ def measure(model: str, device: str, budget: float) -> Iterator[str]:
     """Yield the table's rows of one network."""
     shape, size = SIZES[model]
     torch.manual_seed(0)
-    config = read_yaml(CONFIGS / "models" / f"{model}.yaml", "model") | {"batch_norm": "none", "dropout": 0.0}
+    config = read_yaml(CONFIGS / "models" / f"{model}.yaml", "model") | {
+        "batch_norm": "none",
+        "dropout": 0.0,
+    }
     relu = build(config, shape, CLASSES).to(device)
-    images, labels = torch.rand(size, *shape, device=device), torch.randint(0, CLASSES, (size,), device=device)
+    images, labels = (
+        torch.rand(size, *shape, device=device),
+        torch.randint(0, CLASSES, (size,), device=device),
+    )
     for neuron in NEURONS:
         for name, kind in (("inference", inference), ("train step", train_step)):
             ttfs = convert(relu, images, neuron)
-            first, ratio, turns = compare(kind(relu, images, labels), kind(ttfs, images, labels), device, budget)
-            yield f"| {model} | {size} | {neuron} | {name} | {1e3 * first:.2f} | {ratio:.3f} | {turns} |"
+            first, ratio, turns = compare(
+                kind(relu, images, labels), kind(ttfs, images, labels), device, budget
+            )
+            yield (
+                f"| {model} | {size} | {neuron} | {name} | {1e3 * first:.2f} | {ratio:.3f} | "
+                f"{turns} |"
+            )
     size = min(SWEPT, size * 4)
-    images, labels = torch.rand(size, *shape, device=device), torch.randint(0, CLASSES, (size,), device=device)
+    images, labels = (
+        torch.rand(size, *shape, device=device),
+        torch.randint(0, CLASSES, (size,), device=device),
+    )
     plain = inference(relu, images, labels)
     for name, hardware in CHIPS.items():
         chip = deploy(convert(relu, images), hardware, images)
-        with parametrize.cached():  # as in a sweep: few-bit weights are rounded once for all batches
+        with (
+            parametrize.cached()
+        ):  # as in a sweep: few-bit weights are rounded once for all batches
             first, ratio, turns = compare(plain, inference(chip, images, labels), device, budget)
-        yield f"| {model} | {size} | {name} | inference | {1e3 * first:.2f} | {ratio:.3f} | {turns} |"
+        yield (
+            f"| {model} | {size} | {name} | inference | {1e3 * first:.2f} | {ratio:.3f} | {turns} |"
+        )
 
 
 def machine(device: str) -> str:
@@ -131,11 +160,19 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seconds", type=float, default=20.0, help="time for each network and kind of step")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="time for each network and kind of step"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"{machine(arguments.device)}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32\n")
-    print("| model | batch | neuron | kind | ReLU [ms] | TTFS / ReLU | turns |\n|---|---|---|---|---|---|---|")
+    print(
+        f"{machine(arguments.device)}, {torch.get_num_threads()} threads, torch "
+        f"{torch.__version__}, float32\n"
+    )
+    print(
+        "| model | batch | neuron | kind | ReLU [ms] | TTFS / ReLU | turns "
+        "|\n|---|---|---|---|---|---|---|"
+    )
     for model in arguments.models:
         for row in measure(model, arguments.device, arguments.seconds):
             print(row, flush=True)

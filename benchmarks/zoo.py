@@ -2,8 +2,9 @@
 
     python benchmarks/zoo.py [name ...]
 
-A line a network: error of the logits in float64 as a share of the largest, spikes per neuron, seconds
-that the conversion took and seconds of one forward pass of its 2 images; or why it is refused.
+A line a network: error of the logits in float64 as a share of the largest, spikes per neuron,
+seconds that the conversion took and seconds of one forward pass of its 2 images; or why it is
+refused.
 """
 
 import sys

@@ -13,9 +13,11 @@ from kit.sandbox import Sandbox
 
 @pytest.fixture
 def data_at_hand() -> Callable[[str], Path]:
-    """Return a function that gives the folder of data at hand, once it is known to hold the set asked for.
+    """Return a function that gives the folder of data at hand, once it is known to hold the set
+    asked for.
 
-    Where TTFS_DATA is unset the test skips and says so; in CI, which sets it, missing data are a failure.
+    Where TTFS_DATA is unset the test skips and says so; in CI, which sets it, missing data are a
+    failure.
     """
 
     def find(name: str) -> Path:
@@ -40,7 +42,9 @@ def sandbox(tmp_path: Path) -> Sandbox:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    """A sandbox in which the tiny grid has finished, one for all test processes. To look at, not to change."""
+    """A sandbox in which the tiny grid has finished, one for all test processes. To look at, not to
+    change.
+    """
     root = _shared(tmp_path_factory)
     sandbox, log = Sandbox(root / "finished"), root / "finished.log"
     with FileLock(root / "finished.lock"):
@@ -60,7 +64,9 @@ def copy(finished: Sandbox, tmp_path: Path) -> Sandbox:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the little grid has finished, one for all test processes. To look at, not to change."""
+    """A folder in which the little grid has finished, one for all test processes. To look at, not
+    to change.
+    """
     root = _shared(tmp_path_factory)
     folder, done = root / "made", root / "made.done"
     with FileLock(root / "made.lock"):

@@ -1,4 +1,6 @@
-"""Who may import whom: science at the bottom, then kinds and their stages, then the command line."""
+"""Who may import whom: science at the bottom, then kinds and their stages, then the command
+line.
+"""
 
 import ast
 import os

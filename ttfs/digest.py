@@ -56,7 +56,9 @@ def kind_digest(stage: str, kind: str, *rooms: str) -> str:
 
 @cache
 def code_digest(*modules: str) -> str:
-    """Return 16 hex digits of the modules' code and of all code of this package that they import."""
+    """Return 16 hex digits of the modules' code and of all code of this package that they
+    import.
+    """
     return _digest(modules, frozenset())
 
 

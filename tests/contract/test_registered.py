@@ -1,4 +1,6 @@
-"""What everything registered must keep, so that a new file is tested before its author writes a test."""
+"""What everything registered must keep, so that a new file is tested before its author writes a
+test.
+"""
 
 import os
 import subprocess
@@ -76,7 +78,9 @@ def at_hand(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict:
-    """The config of the data set, where its data are here; MNIST, Fashion-MNIST and the JPEGs must be in CI."""
+    """The config of the data set, where its data are here; MNIST, Fashion-MNIST and the JPEGs must
+    be in CI.
+    """
     settings = read_named("dataset", request.param, "a test")
     [(source, value)] = settings["source"].items()
     name = value["name"] if source == "torchvision" else value
@@ -227,7 +231,9 @@ def write_grid(methods: list[str], hardware: str = "") -> None:
 
 
 def shorten(method: str) -> None:
-    """Put a copy of a method's file into the working directory that trains for one epoch at most."""
+    """Put a copy of a method's file into the working directory that trains for one epoch at
+    most.
+    """
     path = find("method", method)
     assert path is not None
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -249,7 +255,9 @@ def test_a_method_runs_end_to_end(method: str, fresh: Path):
 
 
 def sound(record: Record) -> None:
-    """A record that tells of all that its numbers depend on, and of no metric that is not registered."""
+    """A record that tells of all that its numbers depend on, and of no metric that is not
+    registered.
+    """
     assert record.status == "ok"
     assert {row["metric"] for row in record.rows} <= set(METRICS)
     assert {"method", "dataset", "seed"} <= set(record.config) or "hardware" in record.config

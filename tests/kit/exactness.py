@@ -65,9 +65,15 @@ def scale_free(value: Tensor, reference: Tensor) -> float:
 
 @torch.no_grad()
 def assert_exact(
-    network: nn.Module, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, neuron: str = "b1"
+    network: nn.Module,
+    shape: tuple[int, ...],
+    low: float = 0.0,
+    high: float = 1.0,
+    neuron: str = "b1",
 ) -> SpikingNetwork:
-    """Convert in both precisions, and compare logits, layers and spike times with the ANN and the simulator."""
+    """Convert in both precisions, and compare logits, layers and spike times with the ANN and the
+    simulator.
+    """
     images = draw(shape, low, high)
     randomise(network)
     for dtype, bound in ((torch.float32, 1e-4), (torch.float64, 1e-10)):

@@ -1,4 +1,6 @@
-"""What the tests of training share: made-up data, small networks, one configuration, and training by hand."""
+"""What the tests of training share: made-up data, small networks, one configuration, and training
+by hand.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,9 @@ CONFIG = {
 }  # fmt: skip
 
 
-def make_data(folder: Path, monkeypatch: pytest.MonkeyPatch, images: int = 40, **changes: Any) -> DataSet:
+def make_data(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, images: int = 40, **changes: Any
+) -> DataSet:
     """Return random images of three classes; of `images`, eight are held out for validation."""
     rng = np.random.default_rng(0)
     np.savez(
@@ -31,13 +35,25 @@ def make_data(folder: Path, monkeypatch: pytest.MonkeyPatch, images: int = 40, *
         x_test=rng.random((6, 4, 4), dtype=np.float32), y_test=rng.integers(0, 3, 6),
     )  # fmt: skip
     monkeypatch.setenv("TTFS_DATA", str(folder))
-    source = {"id": "made", "source": {"npz": "made.npz"}, "shape": [1, 4, 4], "classes": 3, "validation": 8}
+    source = {
+        "id": "made",
+        "source": {"npz": "made.npz"},
+        "shape": [1, 4, 4],
+        "classes": 3,
+        "validation": 8,
+    }
     return load(source | changes)
 
 
 def network(norm: bool = False, dropout: float = 0.0) -> nn.Sequential:
     torch.manual_seed(1)
-    layers = [nn.Flatten(), nn.Linear(16, 12), *[nn.BatchNorm1d(12)] * norm, nn.ReLU(), nn.Dropout(dropout)]
+    layers = [
+        nn.Flatten(),
+        nn.Linear(16, 12),
+        *[nn.BatchNorm1d(12)] * norm,
+        nn.ReLU(),
+        nn.Dropout(dropout),
+    ]
     return nn.Sequential(*layers, nn.Linear(12, 3))
 
 
@@ -54,7 +70,10 @@ def train(
 
 
 def by_hand(
-    net: nn.Module, data: DataSet, step: Callable[[list[Tensor], list[Tensor], list[dict]], None], epochs: int = 2
+    net: nn.Module,
+    data: DataSet,
+    step: Callable[[list[Tensor], list[Tensor], list[dict]], None],
+    epochs: int = 2,
 ) -> None:
     """Train with an update rule written out: step(parameters, gradients, states)."""
     order = torch.Generator().manual_seed(seed(*AXES, "order"))

@@ -31,7 +31,9 @@ def made_up(
     config: dict | None = None,
     **ids: str,
 ) -> Record:
-    """Return a record whose numbers depend on seed and method alone: accuracy 98, 97, 96 for seeds 0, 1, 2."""
+    """Return a record whose numbers depend on seed and method alone: accuracy 98, 97, 96 for seeds
+    0, 1, 2.
+    """
     cell = Cell(**{"dataset": "digits", "model": "fc2", "method": method, "seed": seed, **ids})
     config = {"method": {"train": TRAIN}, "seed": seed} if config is None else config
     provenance = {"make": PROVENANCE, "evaluate": PROVENANCE}

@@ -24,7 +24,9 @@ CHIP = "weight_bits=4"
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A folder that holds a copy of the repository. The grid configs/tiny.yaml is one network, trained for 2 epochs."""
+    """A folder that holds a copy of the repository. The grid configs/tiny.yaml is one network,
+    trained for 2 epochs.
+    """
 
     folder: Path
 

@@ -69,7 +69,9 @@ def write_files(folder: Path) -> None:
 
 
 def write_data(path: Path, seed: int = 0) -> None:
-    """Write images of three classes, each with a bright column of its own: 60 to train on, 30 to test."""
+    """Write images of three classes, each with a bright column of its own: 60 to train on, 30 to
+    test.
+    """
     rng = np.random.default_rng(seed)
     arrays = {}
     for half, count in (("train", 60), ("test", 30)):

@@ -15,7 +15,9 @@ torch.set_num_threads(1)  # tensors here are small: threads would only wait for 
 
 @pytest.fixture
 def seed() -> int:
-    """Seed torch and Python with a fresh number, shown if the test fails; TTFS_TEST_SEED=<number> repeats it."""
+    """Seed torch and Python with a fresh number, shown if the test fails; TTFS_TEST_SEED=<number>
+    repeats it.
+    """
     number = int(os.environ.get("TTFS_TEST_SEED") or random.SystemRandom().randrange(2**31))
     print(f"TTFS_TEST_SEED={number}")
     torch.manual_seed(number)

@@ -1,4 +1,6 @@
-"""α1 neurons: the reparametrisation, its gradient, the exact mapping, and neurons that stall, which it knows how to."""
+"""α1 neurons: the reparametrisation, its gradient, the exact mapping, and neurons that stall, which
+it knows how to.
+"""
 
 import copy
 import io
@@ -58,15 +60,19 @@ def unbalanced(shape: tuple[int, ...], *modules: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_slopes_invert_one_another(shape: tuple[int, ...]) -> None:
     weights = torch.randn(shape).double()
-    weights += ((torch.rand(shape[0]).double() * 12 - 11 - sums(weights)) / weights[0].numel()).reshape(
-        -1, *[1] * (len(shape) - 1)
-    )
+    weights += (
+        (torch.rand(shape[0]).double() * 12 - 11 - sums(weights)) / weights[0].numel()
+    ).reshape(-1, *[1] * (len(shape) - 1))
     currents = Slope().right_inverse(weights)
     for w, j in zip(weights.flatten(1).numpy(), currents.flatten(1).numpy(), strict=True):
         # W (1 + Σ J) = J is linear in J: (1 - W 1ᵀ) J = W
-        assert np.allclose(j, np.linalg.solve(np.eye(w.size) - np.outer(w, np.ones(w.size)), w), rtol=1e-9)
+        assert np.allclose(
+            j, np.linalg.solve(np.eye(w.size) - np.outer(w, np.ones(w.size)), w), rtol=1e-9
+        )
     assert torch.allclose(Slope()(currents), weights, rtol=1e-12, atol=1e-13)
-    free = currents * torch.rand(shape[0]).double().reshape(-1, *[1] * (len(shape) - 1))  # any slope above 0
+    free = currents * torch.rand(shape[0]).double().reshape(
+        -1, *[1] * (len(shape) - 1)
+    )  # any slope above 0
     assert torch.allclose(Slope().right_inverse(Slope()(free)), free, rtol=1e-9, atol=1e-12)
 
 
@@ -94,12 +100,17 @@ def test_the_gradient_is_the_relu_network_s_rescaled_and_projected(shape: tuple[
     w, g, j = (value.detach().flatten(1).numpy() for value in (weights, weights.grad, currents))
     for i in range(shape[0]):
         b = 1 + j[i].sum()
-        expected = [(g[i, k] - (w[i] * g[i]).sum()) / b if b > 0 else 0.0 for k in range(w.shape[1])]
+        expected = [
+            (g[i, k] - (w[i] * g[i]).sum()) / b if b > 0 else 0.0 for k in range(w.shape[1])
+        ]
         assert np.allclose(currents.grad.flatten(1)[i], expected, rtol=1e-9, atol=1e-11)
 
 
 def test_a_mapped_network_learns_by_that_gradient() -> None:
-    ann, images = headed(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU()).double(), draw(IMAGE).double()
+    ann, images = (
+        headed(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU()).double(),
+        draw(IMAGE).double(),
+    )
     with torch.no_grad():
         for layer in ann[:4:2]:
             layer.weight.mul_(0.1)  # sums near 0: nothing is rescaled
@@ -118,16 +129,48 @@ EXACT = {
     "dense": (LINE, [nn.Flatten(), nn.Linear(36, 20), nn.ReLU(), nn.Linear(20, 12), nn.ReLU()]),
     "batch norm of features": (
         LINE,
-        [nn.Flatten(), nn.Linear(36, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.BatchNorm1d(9), nn.Linear(9, 8), nn.ReLU()],
+        [
+            nn.Flatten(),
+            nn.Linear(36, 9),
+            nn.BatchNorm1d(9),
+            nn.ReLU(),
+            nn.BatchNorm1d(9),
+            nn.Linear(9, 8),
+            nn.ReLU(),
+        ],
     ),
-    "sequences": (LINE, [nn.Conv1d(3, 4, 3, padding=2), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(4, 6, 2), nn.ReLU()]),
-    "stride and groups": (IMAGE, [conv(3, 6, groups=3, stride=2), nn.ReLU(), conv(6, 4, groups=2), nn.ReLU()]),
-    "border that repeats": (IMAGE, [conv(padding_mode="circular"), nn.ReLU(), conv(4, 4), nn.ReLU()]),
-    "batch norm before": (IMAGE, [conv(bias=False), norm(), nn.ReLU(), conv(4, 4), norm(), nn.ReLU()]),
-    "batch norm after": (IMAGE, [conv(), nn.ReLU(), norm(), conv(4, 4, padding="same"), nn.ReLU(), norm()]),
-    "max pools": (IMAGE, [conv(), nn.MaxPool2d(2), nn.ReLU(), conv(4, 4), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]),
-    "latest spikes": (IMAGE, [conv(), nn.ReLU(), norm(), nn.MaxPool2d(2), norm(), conv(4, 6, groups=2), nn.ReLU()]),
-    "flattened before the neurons": (IMAGE, [conv(), nn.ReLU(), conv(4, 4), nn.Flatten(), nn.ReLU(), nn.Dropout()]),
+    "sequences": (
+        LINE,
+        [nn.Conv1d(3, 4, 3, padding=2), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(4, 6, 2), nn.ReLU()],
+    ),
+    "stride and groups": (
+        IMAGE,
+        [conv(3, 6, groups=3, stride=2), nn.ReLU(), conv(6, 4, groups=2), nn.ReLU()],
+    ),
+    "border that repeats": (
+        IMAGE,
+        [conv(padding_mode="circular"), nn.ReLU(), conv(4, 4), nn.ReLU()],
+    ),
+    "batch norm before": (
+        IMAGE,
+        [conv(bias=False), norm(), nn.ReLU(), conv(4, 4), norm(), nn.ReLU()],
+    ),
+    "batch norm after": (
+        IMAGE,
+        [conv(), nn.ReLU(), norm(), conv(4, 4, padding="same"), nn.ReLU(), norm()],
+    ),
+    "max pools": (
+        IMAGE,
+        [conv(), nn.MaxPool2d(2), nn.ReLU(), conv(4, 4), nn.ReLU(), nn.MaxPool2d(3, 2, 1)],
+    ),
+    "latest spikes": (
+        IMAGE,
+        [conv(), nn.ReLU(), norm(), nn.MaxPool2d(2), norm(), conv(4, 6, groups=2), nn.ReLU()],
+    ),
+    "flattened before the neurons": (
+        IMAGE,
+        [conv(), nn.ReLU(), conv(4, 4), nn.Flatten(), nn.ReLU(), nn.Dropout()],
+    ),
 }
 
 
@@ -152,17 +195,31 @@ REFUSED = {
     "sum of potentials": (lambda net, x: F.relu(net.a(x) + net.a(x)), "x"),
     "value added to itself": (lambda net, x: F.relu((y := net.a(x)) + y), "add"),
     "mean pool": (lambda net, x: F.avg_pool2d(F.relu(net.a(x)), 3, 1, 1), "avg_pool2d"),
-    "concatenation": (lambda net, x: F.relu(net.c(torch.cat([y := F.relu(net.a(x)), y], 1))), "cat"),
-    "batch norm without weights after it": (lambda net, x: F.relu(net.n(F.relu(net.a(x)))), "relu_1_scale"),
+    "concatenation": (
+        lambda net, x: F.relu(net.c(torch.cat([y := F.relu(net.a(x)), y], 1))),
+        "cat",
+    ),
+    "batch norm without weights after it": (
+        lambda net, x: F.relu(net.n(F.relu(net.a(x)))),
+        "relu_1_scale",
+    ),
     "weights after weights": (lambda net, x: F.relu(net.b(net.a(x))), "b"),
 }
 
 
 @pytest.mark.parametrize(("function", "named"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_chain_is_refused_by_name(function, named: str) -> None:
-    layers = {"a": conv(), "b": conv(4), "c": conv(8), "n": norm().eval(), "head": nn.Linear(288, 5)}
+    layers = {
+        "a": conv(),
+        "b": conv(4),
+        "c": conv(8),
+        "n": norm().eval(),
+        "head": nn.Linear(288, 5),
+    }
     net = Net(lambda net, x: net.head(function(net, x).flatten(1)), **layers)
-    with pytest.raises(ConversionError, match=rf"^{named}: α1 neurons need a chain of weights and neurons in turn"):
+    with pytest.raises(
+        ConversionError, match=rf"^{named}: α1 neurons need a chain of weights and neurons in turn"
+    ):
         convert(net, draw(IMAGE), "alpha1")
     assert convert(net, draw(IMAGE)).neuron == "b1"  # which has no such need
 
@@ -196,7 +253,10 @@ def test_drawn_currents_are_the_weights_of_the_relu_network() -> None:
 
 @torch.no_grad()
 def test_every_neuron_spikes_once_and_who_has_nothing_to_say_does_so_last() -> None:
-    ann, images = unbalanced(IMAGE, conv(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6), nn.ReLU()).double(), draw(IMAGE)
+    ann, images = (
+        unbalanced(IMAGE, conv(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6), nn.ReLU()).double(),
+        draw(IMAGE),
+    )
     images = images.double().where(images > 0.3, 0.0)
     for snn in (convert(ann, images, "alpha1"), drawn(ann, images)):
         times, (_, charges) = snn.spike_times(images), snn.charges(images, pooled=True)
@@ -219,7 +279,9 @@ def test_stalled_neurons_stay_at_rest_and_learn_nothing() -> None:
         first.currents.abs_()
         first.currents[:] *= 0.1
         second.currents.abs_()
-        second.currents[1] *= -1 / second.currents[1].sum()  # a slope of 0, up to rounding, or below
+        second.currents[1] *= (
+            -1 / second.currents[1].sum()
+        )  # a slope of 0, up to rounding, or below
         second.currents[1, 0, 0, 0] -= 1e-3
         second.currents[4] *= -100 / second.currents[4].sum()
         second.weights.bias.fill_(0.5)

@@ -23,7 +23,9 @@ def populations(ann: nn.Module, shape: tuple[int, ...], **options) -> dict[str, 
 
 def jacobian(function: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> np.ndarray:
     point = torch.rand(shape).double()
-    derivative = torch.autograd.functional.jacobian(lambda x: function(x.unsqueeze(0)).flatten(), point)
+    derivative = torch.autograd.functional.jacobian(
+        lambda x: function(x.unsqueeze(0)).flatten(), point
+    )
     return derivative.reshape(derivative.shape[0], -1).numpy()
 
 
@@ -48,11 +50,15 @@ def test_convolution_2d(options: dict, groups: int, mode: str) -> None:
     assert_same(found.projection.matrices["input"], jacobian(layer.double(), SMALL))
     assert found.shape == layer(torch.rand(1, *SMALL).double()).shape[1:]
     bias = torch.zeros(8).double() if layer.bias is None else layer.bias.detach()
-    assert np.array_equal(found.projection.constant, bias.repeat_interleave(found.shape[1] * found.shape[2]))
+    assert np.array_equal(
+        found.projection.constant, bias.repeat_interleave(found.shape[1] * found.shape[2])
+    )
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
-@pytest.mark.parametrize("options", [{"padding": "same", "dilation": 2}, {"padding": 1, "stride": 2}, {"groups": 2}])
+@pytest.mark.parametrize(
+    "options", [{"padding": "same", "dilation": 2}, {"padding": 1, "stride": 2}, {"groups": 2}]
+)
 def test_convolution_1d(options: dict, mode: str) -> None:
     layer = nn.Conv1d(4, 6, 3, padding_mode=mode, **options)
     found = populations(headed(SHORT, layer, nn.ReLU()), SHORT)["_1"]
@@ -75,12 +81,27 @@ def test_mean_pools_join_the_synapses_that_follow(pool: nn.Module) -> None:
 def test_zero_padding_leaves_fewer_synapses_at_the_border() -> None:
     found = populations(headed((1, 4, 4), conv(1, 2), nn.ReLU()), (1, 4, 4))["_1"]
     rows = np.diff(found.projection.matrices["input"].tocsr().indptr)
-    assert rows.reshape(2, 4, 4).tolist() == [[[4, 6, 6, 4], [6, 9, 9, 6], [6, 9, 9, 6], [4, 6, 6, 4]]] * 2
+    assert (
+        rows.reshape(2, 4, 4).tolist()
+        == [[[4, 6, 6, 4], [6, 9, 9, 6], [6, 9, 9, 6], [4, 6, 6, 4]]] * 2
+    )
 
 
 def test_a_border_that_repeats_the_image_joins_its_synapses() -> None:
-    found = populations(headed((1, 3, 3), conv(1, 1, padding_mode="reflect"), nn.ReLU()), (1, 3, 3))["_1"]
-    assert np.diff(found.projection.matrices["input"].tocsr().indptr).tolist() == [4, 6, 4, 6, 9, 6, 4, 6, 4]
+    found = populations(
+        headed((1, 3, 3), conv(1, 1, padding_mode="reflect"), nn.ReLU()), (1, 3, 3)
+    )["_1"]
+    assert np.diff(found.projection.matrices["input"].tocsr().indptr).tolist() == [
+        4,
+        6,
+        4,
+        6,
+        9,
+        6,
+        4,
+        6,
+        4,
+    ]
 
 
 @torch.no_grad()
@@ -90,14 +111,20 @@ def test_zero_weights_are_no_synapses() -> None:
     ann[0].weight[1, 0, 1] = 0
     ann[3].weight[:, :10] = 0
     found = populations(ann, (1, 4, 4))
-    inside = np.diff(found["_1"].projection.matrices["input"].tocsr().indptr).reshape(2, 4, 4)[:, 1, 1]
+    inside = np.diff(found["_1"].projection.matrices["input"].tocsr().indptr).reshape(2, 4, 4)[
+        :, 1, 1
+    ]
     assert inside.tolist() == [0, 6]
     assert found["output"].projection.matrices["_1"].nnz == 5 * 22
 
 
 @torch.no_grad()
 def test_constants_are_the_potentials_of_a_silent_network() -> None:
-    ann = randomise(headed(SMALL, conv(4, 4), norm(), nn.ReLU(), norm(), conv(4, 4), nn.ReLU(), norm(), conv(4, 4)))
+    ann = randomise(
+        headed(
+            SMALL, conv(4, 4), norm(), nn.ReLU(), norm(), conv(4, 4), nn.ReLU(), norm(), conv(4, 4)
+        )
+    )
     ann = ann.double()
     snn = convert(ann, draw(SMALL, -1, 2).double(), input_range=(-1, 2))
     found = {population.name: population for population in connectivity(snn)}
@@ -127,7 +154,10 @@ def test_a_value_added_to_itself_counts_twice() -> None:
     net = Net(lambda net, x: F.relu(net.one(x) + net.one(x)).flatten(1), one=conv(4))
     same = Net(lambda net, x: F.relu((y := net.one(x)) + y).flatten(1), one=net.one)
     for ann in (net, same):
-        assert_same(populations(ann, SMALL)["relu"].projection.matrices["input"], 2 * jacobian(net.one, SMALL))
+        assert_same(
+            populations(ann, SMALL)["relu"].projection.matrices["input"],
+            2 * jacobian(net.one, SMALL),
+        )
 
 
 def test_spikes_that_travel_together_keep_their_sources() -> None:
@@ -149,6 +179,10 @@ def test_spikes_that_travel_together_keep_their_sources() -> None:
 
 
 def test_potentials_of_several_maps_can_be_joined() -> None:
-    net = Net(lambda net, x: F.relu(torch.cat([net.one(x), net.two(x)], 1)).flatten(1), one=conv(4, 2), two=conv(4, 3))
+    net = Net(
+        lambda net, x: F.relu(torch.cat([net.one(x), net.two(x)], 1)).flatten(1),
+        one=conv(4, 2),
+        two=conv(4, 3),
+    )
     matrix = populations(net, SMALL)["relu"].projection.matrices["input"]
     assert_same(matrix, np.concatenate([jacobian(net.one, SMALL), jacobian(net.two, SMALL)]))

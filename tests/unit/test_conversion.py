@@ -1,4 +1,6 @@
-"""Conversion is exact for each kind of layer and each way to connect them. Each run draws fresh numbers."""
+"""Conversion is exact for each kind of layer and each way to connect them. Each run draws fresh
+numbers.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,7 +14,8 @@ from torch.nn.utils import parametrizations
 
 pytestmark = pytest.mark.usefixtures("seed")
 
-# ---- every kind of layer; a batch norm behind the ReLU before it leaves it a scale and a shift to take in ----
+# ---- every kind of layer; a batch norm behind the ReLU before it leaves it a scale and a shift to
+# take in ----
 
 CONVOLUTIONS = {
     "valid": {"padding": "valid"},
@@ -29,7 +32,13 @@ CONVOLUTIONS = {
     "reflect": {"padding": 2, "padding_mode": "reflect"},
     "replicate": {"padding": (1, 2), "padding_mode": "replicate"},
     "circular": {"padding": "same", "padding_mode": "circular", "dilation": 2},
-    "everything": {"padding": (0, 2), "stride": (1, 2), "groups": 2, "dilation": (2, 1), "kernel_size": (2, 3)},
+    "everything": {
+        "padding": (0, 2),
+        "stride": (1, 2),
+        "groups": 2,
+        "dilation": (2, 1),
+        "kernel_size": (2, 3),
+    },
 }
 
 
@@ -83,7 +92,14 @@ def test_pool_2d(pool: nn.Module, norm: bool) -> None:
     ids=["max", "average", "average, padding", "adaptive"],
 )
 def test_pool_1d(pool: nn.Module) -> None:
-    layers = [nn.Conv1d(3, 4, 3), nn.ReLU(), nn.BatchNorm1d(4), pool, nn.Conv1d(4, 5, 3, padding=1), nn.ReLU()]
+    layers = [
+        nn.Conv1d(3, 4, 3),
+        nn.ReLU(),
+        nn.BatchNorm1d(4),
+        pool,
+        nn.Conv1d(4, 5, 3, padding=1),
+        nn.ReLU(),
+    ]
     assert_exact(headed(LINE, *layers), LINE)
 
 
@@ -127,7 +143,9 @@ STACKS: dict[str, Callable[[], list[nn.Module]]] = {
 
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS.keys())
-@pytest.mark.parametrize("span", [(0, 1), (-3, 3), (-0.4242, 2.8215)], ids=["unit", "symmetric", "normalised"])
+@pytest.mark.parametrize(
+    "span", [(0, 1), (-3, 3), (-0.4242, 2.8215)], ids=["unit", "symmetric", "normalised"]
+)
 def test_stack(stack: Callable[[], list[nn.Module]], span: tuple[float, float]) -> None:
     assert_exact(headed(IMAGE, *stack()), IMAGE, *span)
 
@@ -212,7 +230,9 @@ def functions(net: Net, x: Tensor) -> Tensor:
 
 
 def modules() -> dict[str, nn.Module]:
-    return {f"conv{i}": conv(3 if i == 1 else 4, 4) for i in (1, 2, 3)} | {f"norm{i}": norm() for i in (1, 2, 3)}
+    return {f"conv{i}": conv(3 if i == 1 else 4, 4) for i in (1, 2, 3)} | {
+        f"norm{i}": norm() for i in (1, 2, 3)
+    }
 
 
 GRAPHS: dict[str, Callable[[], nn.Module]] = {
@@ -258,12 +278,18 @@ def test_graph(network: Callable[[], nn.Module], span: tuple[float, float]) -> N
 
 
 @pytest.mark.parametrize(
-    "names", [("relu", "relu_pool"), ("output", "output_relu"), ("spikes", "x"), ("input", "input_1")]
+    "names",
+    [("relu", "relu_pool"), ("output", "output_relu"), ("spikes", "x"), ("input", "input_1")],
 )
 @pytest.mark.parametrize("order", ["relu, pool", "pool, relu"])
 def test_names_of_layers_do_not_collide(names: tuple[str, str], order: str) -> None:
     layers = [(names[0], nn.ReLU()), (names[1], nn.MaxPool2d(2))]
     layers = layers if order == "relu, pool" else layers[::-1]
-    tail = [("flatten", nn.Flatten()), ("linear", nn.Linear(64, 5)), ("cat", nn.ReLU()), ("add", nn.Linear(5, 5))]
+    tail = [
+        ("flatten", nn.Flatten()),
+        ("linear", nn.Linear(64, 5)),
+        ("cat", nn.ReLU()),
+        ("add", nn.Linear(5, 5)),
+    ]
     snn = assert_exact(nn.Sequential(OrderedDict([("conv", conv()), *layers, *tail])), IMAGE)
     assert len(snn.layers) == 2

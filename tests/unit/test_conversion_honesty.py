@@ -1,4 +1,6 @@
-"""A conversion is never silently wrong: it equals what the network itself answers, or is refused in one line."""
+"""A conversion is never silently wrong: it equals what the network itself answers, or is refused in
+one line.
+"""
 
 import copy
 import warnings

@@ -14,7 +14,20 @@ RECTIFIERS: list[Operation] = [F.relu, torch.relu, nn.ReLU(), lambda x: x.relu()
 INPLACE_RECTIFIERS: list[Operation] = [torch.relu_, nn.ReLU(inplace=True), lambda x: x.relu_()]
 
 
-NAMES = ["relu", "relu", "norm", "dropout", "max", "conv", "conv", "conv", "mean", "add", "add", "cat"]
+NAMES = [
+    "relu",
+    "relu",
+    "norm",
+    "dropout",
+    "max",
+    "conv",
+    "conv",
+    "conv",
+    "mean",
+    "add",
+    "add",
+    "cat",
+]
 REACH: dict[str, list[Operation]] = {
     "clipped": [F.relu6, lambda x: x.clamp(-0.2, 0.7), lambda x: x.clamp(max=0.4), nn.Hardtanh(-1, 0.3)],
     "leaky": [lambda x: F.leaky_relu(x, 0.3), nn.LeakyReLU(-0.5), lambda x: x.abs()],
@@ -28,7 +41,9 @@ REACH: dict[str, list[Operation]] = {
 
 
 class RandomNetwork(nn.Module):
-    """A random graph: each step applies an operation to one or two of the last values, inplace or not."""
+    """A random graph: each step applies an operation to one or two of the last values, inplace or
+    not.
+    """
 
     def __init__(self, steps: int):
         super().__init__()
@@ -67,33 +82,53 @@ class RandomNetwork(nn.Module):
         if name == "norm":
             return nn.BatchNorm2d(channels, affine=random.random() < 0.8).eval(), [source], kind
         if name == "dropout":
-            return random.choice([nn.Dropout(), nn.Identity(), nn.Dropout2d()]).eval(), [source], kind
+            return (
+                random.choice([nn.Dropout(), nn.Identity(), nn.Dropout2d()]).eval(),
+                [source],
+                kind,
+            )
         if name == "max":
             pool = nn.MaxPool2d(
-                *random.choice([(2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 1, 0)]), ceil_mode=random.random() < 0.3
+                *random.choice([(2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 1, 0)]),
+                ceil_mode=random.random() < 0.3,
             )
             return pool, [source], kind
         if name == "mean":
             counts = random.random() < 0.5
-            return nn.AvgPool2d(3, random.choice([1, 2]), 1, count_include_pad=counts), [source], "potential"
+            return (
+                nn.AvgPool2d(3, random.choice([1, 2]), 1, count_include_pad=counts),
+                [source],
+                "potential",
+            )
         if name == "add":
             return torch.add, [source, random.choice(alike)], "potential"
         if name == "cat":
             other = random.choice(others)
             same = {kind, self.kinds[other]} == {"spikes"}
-            return lambda *parts: torch.cat(parts, 1), [source, other], "spikes" if same else "potential"
+            return (
+                lambda *parts: torch.cat(parts, 1),
+                [source, other],
+                "spikes" if same else "potential",
+            )
         return self._convolution(channels), [source], "potential"
 
     def _convolution(self, channels: int) -> nn.Conv2d:
-        kernel, mode = random.choice([1, 2, 3]), random.choice(["zeros", "zeros", "reflect", "replicate", "circular"])
+        kernel, mode = (
+            random.choice([1, 2, 3]),
+            random.choice(["zeros", "zeros", "reflect", "replicate", "circular"]),
+        )
         stride, dilation = random.choice([1, 1, 2]), random.choice([1, 1, 2])
         padding = random.choice([0, 1, "valid"] + (["same"] if stride == 1 and kernel != 2 else []))
         groups = random.choice([g for g in (1, 2, channels) if channels % g == 0])
         after = groups * random.randint(1, max(1, 8 // groups))
-        return nn.Conv2d(channels, after, kernel, stride, padding, dilation, groups, random.random() < 0.7, mode)
+        return nn.Conv2d(
+            channels, after, kernel, stride, padding, dilation, groups, random.random() < 0.7, mode
+        )
 
     def _mark_aliases(self, operation: Operation, sources: list[int]) -> None:
-        """Nothing writes into a value that another value shares memory with: no graph shows that."""
+        """Nothing writes into a value that another value shares memory with: no graph shows
+        that.
+        """
         writes = operation in INPLACE_RECTIFIERS
         alias = writes or isinstance(operation, nn.Dropout | nn.Dropout2d | nn.Identity)
         self.aliased[sources[0]] |= alias

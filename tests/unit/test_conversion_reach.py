@@ -1,4 +1,6 @@
-"""What lies between the plain layers is mapped exactly too: constants, index maps, clipped and leaky neurons."""
+"""What lies between the plain layers is mapped exactly too: constants, index maps, clipped and
+leaky neurons.
+"""
 
 import warnings
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""What cannot be mapped exactly is refused in one line, module and reason named; the ANN stays as it was."""
+"""What cannot be mapped exactly is refused in one line, module and reason named; the ANN stays as
+it was.
+"""
 
 import copy
 import re
@@ -20,7 +22,9 @@ pytestmark = pytest.mark.usefixtures("seed")
 def on_features(function: Callable[[Tensor], Tensor], features: int = 288) -> nn.Module:
     """Apply the function to the spikes of a convolution."""
     return Net(
-        lambda net, x: net.head(function(F.relu(net.conv(x))).flatten(1)), conv=conv(), head=nn.Linear(features, 5)
+        lambda net, x: net.head(function(F.relu(net.conv(x))).flatten(1)),
+        conv=conv(),
+        head=nn.Linear(features, 5),
     )
 
 
@@ -100,7 +104,9 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize(("network", "named", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused_by_name_and_reason(network: Callable[[], nn.Module], named: str, reason: str, capfd) -> None:
+def test_refused_by_name_and_reason(
+    network: Callable[[], nn.Module], named: str, reason: str, capfd
+) -> None:
     message = refusal(lambda: convert(network(), draw(IMAGE)))
     assert named in message
     assert reason in message
@@ -147,19 +153,27 @@ def test_calibration_is_checked(images: Tensor | list, reason: str, capfd) -> No
     ],
 )
 def test_options_are_checked(options: dict, reason: str) -> None:
-    assert reason in refusal(lambda: convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE), **options))
+    assert reason in refusal(
+        lambda: convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE), **options)
+    )
 
 
 def test_images_of_another_shape_are_refused_by_the_network() -> None:
     snn = convert(headed(LINE, nn.Conv1d(3, 4, 3), nn.ReLU()), draw(LINE))
     for call in (snn, snn.charges, snn.spike_times):
-        with pytest.raises(ValueError, match=re.escape("shape [12, 3, 9], this network takes [N, 3, 12]")):
+        with pytest.raises(
+            ValueError, match=re.escape("shape [12, 3, 9], this network takes [N, 3, 12]")
+        ):
             call(torch.rand(12, 3, 9))
 
 
 def test_the_ann_is_left_as_it_was() -> None:
     parametrized = parametrizations.weight_norm(conv(4, 4))
-    ann = randomise(headed(IMAGE, nn.ReLU(True), conv(), norm(), nn.ReLU(True), norm(), parametrized, nn.Dropout()))
+    ann = randomise(
+        headed(
+            IMAGE, nn.ReLU(True), conv(), norm(), nn.ReLU(True), norm(), parametrized, nn.Dropout()
+        )
+    )
     ann.train()
     ann[2].eval()
     ann[1].weight.requires_grad_(False)

@@ -16,14 +16,22 @@ from ttfs.snn import Synapses
 
 @pytest.fixture(scope="module")
 def images():
-    return torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(7)) * (torch.arange(64) % 8 > 1).view(8, 8)
+    return torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(7)) * (
+        torch.arange(64) % 8 > 1
+    ).view(8, 8)
 
 
 @pytest.fixture(scope="module")
 def snn(images):
     torch.manual_seed(3)
     ann = nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(54, 20), nn.ReLU(), nn.Linear(20, 5)
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(54, 20),
+        nn.ReLU(),
+        nn.Linear(20, 5),
     )
     return ttfs.convert(ann, images)
 
@@ -69,7 +77,9 @@ def test_lower_thresholds_take_spikes_to_the_nearest_step(snn, images, bits):
 
 
 def test_nearest_steps_are_the_rounded_activations_of_the_quantized_relu_network(snn, images):
-    """The clock has 2^bits steps above silence, the quantised ReLU 2^bits - 1: with as many levels they are one."""
+    """The clock has 2^bits steps above silence, the quantised ReLU 2^bits - 1: with as many levels
+    they are one.
+    """
     chip = deploy(snn, Hardware(time_bits=3, time_rounding="nearest", weight_bits=4))
     control = quantized_relu(snn, Hardware(time_bits=3, weight_bits=4))
     for module in control.modules():
@@ -77,7 +87,9 @@ def test_nearest_steps_are_the_rounded_activations_of_the_quantized_relu_network
             module.largest, module.bits = module.largest * 15 / 8, 4
     clipped = {name: fire.width for name, fire in chip.layers.items()}
     charges = chip.charges(images)[1]
-    inside = torch.stack([(charges[name] < width).flatten(1).all(1) for name, width in clipped.items()]).all(0)
+    inside = torch.stack(
+        [(charges[name] < width).flatten(1).all(1) for name, width in clipped.items()]
+    ).all(0)
     assert inside.float().mean() > 0.5
     assert torch.allclose(chip(images)[inside], control(images)[inside], atol=1e-4)
 
@@ -124,15 +136,21 @@ def test_jitter_wakes_no_silent_neuron(snn):
     potential = torch.randn(1000) * fire.width
     charges = fire(potential)
     assert not charges[potential <= 0].any()
-    assert charges[potential > 0.5 * fire.width].all()  # ten standard deviations before the deadline
+    assert charges[
+        potential > 0.5 * fire.width
+    ].all()  # ten standard deviations before the deadline
 
 
 def test_a_threshold_half_a_step_lower_wakes_whom_jitter_takes_over_the_next_step(snn):
-    """A potential of -1/4 of a step fires 1/4 of a step before the deadline, too late for the clock but for jitter."""
+    """A potential of -1/4 of a step fires 1/4 of a step before the deadline, too late for the clock
+    but for jitter.
+    """
     potential = torch.full((20_000,), -0.25 / 8) * snn.layers["_1"].width
     shares = []
     for jitter in (0.0, 0.05):
-        fire = deploy(snn, Hardware(time_bits=3, time_rounding="nearest", jitter=jitter)).layers["_1"]
+        fire = deploy(snn, Hardware(time_bits=3, time_rounding="nearest", jitter=jitter)).layers[
+            "_1"
+        ]
         shares.append((fire(potential) > 0).double().mean().item())
     tail = 0.5 * math.erfc(0.75 / 8 / 0.05 / 2**0.5)  # xi > 3/4 of a step
     assert shares == [0.0, pytest.approx(tail, abs=4 * (tail / 20_000) ** 0.5)]
@@ -165,7 +183,9 @@ def test_every_layer_has_few_bit_weights_the_output_too(snn, bits):
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_no_other_step_has_a_smaller_error(snn, bits):
-    exact = next(m for m in snn.modules() if isinstance(m, Synapses)).weights.weight.detach().double()
+    exact = (
+        next(m for m in snn.modules() if isinstance(m, Synapses)).weights.weight.detach().double()
+    )
     chip = deploy(snn, Hardware(weight_bits=bits))
     weight = next(m for m in chip.modules() if isinstance(m, Synapses)).weights.weight.double()
     most = 2 ** (bits - 1) - 1
@@ -173,7 +193,9 @@ def test_no_other_step_has_a_smaller_error(snn, bits):
     for share in torch.rand(200).clamp(min=1e-3).double():
         step = largest * share
         other = (exact / step).round().clamp(-most, most) * step
-        assert (weight - exact).square().mean() <= 1.02 * (other - exact).square().mean()  # between two candidates
+        assert (weight - exact).square().mean() <= 1.02 * (
+            other - exact
+        ).square().mean()  # between two candidates
 
 
 def test_the_levels_of_a_chip_stay_while_its_weights_learn(snn, images):
@@ -209,11 +231,15 @@ def test_a_window_ends_at_its_quantile_and_clips_the_rest(snn, images):
             emitted = charges[charges > 0].double()
             fit = (emitted <= chip.layers[name].width).double().mean().item()
             assert fit == pytest.approx(0.9, abs=2 / len(emitted) + 1e-4)
-            assert torch.equal(chip.charges(images)[1][name], charges.clamp(max=chip.layers[name].width))
+            assert torch.equal(
+                chip.charges(images)[1][name], charges.clamp(max=chip.layers[name].width)
+            )
 
 
 def test_imperfections_compose(snn, images):
-    chip = deploy(snn, Hardware(jitter=0.02, time_bits=4, weight_bits=4, window_quantile=0.99), images)
+    chip = deploy(
+        snn, Hardware(jitter=0.02, time_bits=4, weight_bits=4, window_quantile=0.99), images
+    )
     for name, (t_min, t_max) in chip.windows.items():
         steps = chip.charges(images)[1][name].double() * 16 / (t_max - t_min)
         assert torch.allclose(steps, steps.round(), atol=1e-4)
@@ -249,7 +275,9 @@ def test_chips_that_cannot_be(wrong, said):
 
 @pytest.mark.parametrize("whole", [np.int64, np.uint8, torch.tensor])
 def test_bits_may_be_any_whole_number(whole):
-    assert Hardware(time_bits=whole(4), weight_bits=whole(3)) == Hardware(time_bits=4, weight_bits=3)
+    assert Hardware(time_bits=whole(4), weight_bits=whole(3)) == Hardware(
+        time_bits=4, weight_bits=3
+    )
     assert type(Hardware(time_bits=whole(4)).time_bits) is int
 
 
@@ -259,7 +287,10 @@ def test_what_cannot_be_deployed(snn, images):
     with pytest.raises(UserError, match="holds no image"):
         deploy(snn, Hardware(window_quantile=0.9), iter([]))
     with pytest.raises(UserError, match="alpha1 neurons; deploy one of b1 neurons"):
-        deploy(ttfs.convert(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), images, neuron="alpha1"), Hardware())
+        deploy(
+            ttfs.convert(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), images, neuron="alpha1"),
+            Hardware(),
+        )
     chip = deploy(snn, Hardware(time_bits=4))
     with pytest.raises(UserError, match="on a chip already"):
         deploy(chip, Hardware())
@@ -316,7 +347,9 @@ def test_dead_neurons_are_the_same_ones_for_every_image_and_precision(snn, image
     alive = (charges > 0).any(0)
     assert torch.equal(charges[:, alive], ideal[:, alive])
     dead = ~alive & (ideal > 0).any(0)
-    assert dead.float().mean().item() == pytest.approx(0.25, abs=0.09)  # of 216 neurons: three standard deviations
+    assert dead.float().mean().item() == pytest.approx(
+        0.25, abs=0.09
+    )  # of 216 neurons: three standard deviations
     double = copy.deepcopy(chip).double().charges(images.double())[1]["_1"]
     assert torch.equal((double > 0).any(0), alive)
 
@@ -327,7 +360,9 @@ def test_lost_spikes_are_drawn_anew_for_each_image_and_silence_loses_none(snn, i
     assert not torch.equal(first, second)
     assert torch.equal(first[first > 0], ideal[first > 0])
     count = (ideal > 0).sum().item()
-    assert ((ideal > 0) & (first == 0)).sum().item() / count == pytest.approx(0.2, abs=4 * (0.16 / count) ** 0.5)
+    assert ((ideal > 0) & (first == 0)).sum().item() / count == pytest.approx(
+        0.2, abs=4 * (0.16 / count) ** 0.5
+    )
 
 
 def test_each_channel_has_a_scale_of_its_own(snn):
@@ -369,14 +404,19 @@ def test_where_nothing_is_rounded_the_gradient_is_the_finite_difference(snn, ima
                 parameter += sign * small * direction
             values.append(moved(few).square().sum().item())
     chip(few).square().sum().backward()
-    slope = sum((p.grad * d).sum().item() for p, d in zip(chip.parameters(), directions, strict=True))
+    slope = sum(
+        (p.grad * d).sum().item() for p, d in zip(chip.parameters(), directions, strict=True)
+    )
     assert slope == pytest.approx((values[0] - values[1]) / (2 * small), rel=1e-4)
 
 
 def test_float_weights_get_the_gradient_of_their_rounded_ones(snn, images):
     chip = deploy(snn, Hardware(weight_bits=3))
     rounded = copy.deepcopy(snn)
-    layers = [[m.weights for m in network.modules() if isinstance(m, Synapses)] for network in (chip, rounded)]
+    layers = [
+        [m.weights for m in network.modules() if isinstance(m, Synapses)]
+        for network in (chip, rounded)
+    ]
     with torch.no_grad():
         for few, full in zip(*layers, strict=True):
             full.weight.copy_(few.weight)

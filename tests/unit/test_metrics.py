@@ -1,4 +1,6 @@
-"""Each metric against a count done another way: by hand, or by brute force on a network with all connections."""
+"""Each metric against a count done another way: by hand, or by brute force on a network with all
+connections.
+"""
 
 import pytest
 import torch
@@ -6,6 +8,9 @@ from torch import Tensor, nn
 
 import ttfs
 from ttfs.metrics import (
+    METRICS,
+    Seen,
+    Subject,
     accuracy,
     agreement,
     dense_energy,
@@ -15,18 +20,23 @@ from ttfs.metrics import (
     spiking_energy,
     synaptic_operations,
 )
-from ttfs.metrics import METRICS, Seen, Subject
 from ttfs.metrics.selection import kept_epoch
 from ttfs.snn import INPUT, OUTPUT, EarliestSpike, Fire, SpikingNetwork
 
 
 class Everything(nn.Module):
-    """Padding, stride, groups, max pool, residual sum, concatenation, average pool, batch norm on both sides."""
+    """Padding, stride, groups, max pool, residual sum, concatenation, average pool, batch norm on
+    both sides.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
-        self.left = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.ReLU(), nn.BatchNorm2d(4))
+        self.first = nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)
+        )
+        self.left = nn.Sequential(
+            nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.ReLU(), nn.BatchNorm2d(4)
+        )
         self.right = nn.Sequential(nn.Conv2d(4, 2, 2, stride=2), nn.ReLU())
         self.joined = nn.Sequential(nn.Flatten(), nn.Linear(6 * 4, 7), nn.ReLU(), nn.Linear(7, 3))
         self.pool, self.relu = nn.AvgPool2d(2), nn.ReLU()
@@ -64,8 +74,12 @@ def snn(ann: nn.Module, images: Tensor) -> SpikingNetwork:
 
 @pytest.fixture(scope="module")
 def synapses(snn: SpikingNetwork) -> dict[tuple[str, str], Tensor]:
-    """{(source, target): weights [targets, sources]}: the slope of each potential in each charge, by autograd."""
-    charges: dict[str, Tensor] = {INPUT: torch.rand(1, 2, 8, 8, dtype=torch.float64, requires_grad=True)}
+    """{(source, target): weights [targets, sources]}: the slope of each potential in each charge,
+    by autograd.
+    """
+    charges: dict[str, Tensor] = {
+        INPUT: torch.rand(1, 2, 8, 8, dtype=torch.float64, requires_grad=True)
+    }
     potentials: dict[str, Tensor] = {}
     handles = []
 
@@ -88,7 +102,8 @@ def synapses(snn: SpikingNetwork) -> dict[tuple[str, str], Tensor]:
     for target, potential in potentials.items():
         for source, charge in charges.items():
             rows = [
-                torch.autograd.grad(p, charge, retain_graph=True, allow_unused=True)[0] for p in potential.flatten()
+                torch.autograd.grad(p, charge, retain_graph=True, allow_unused=True)[0]
+                for p in potential.flatten()
             ]
             if rows[0] is not None:
                 found[source, target] = torch.stack([row.flatten() for row in rows])
@@ -103,20 +118,30 @@ def test_fan_out_counts_the_nonzero_slopes(snn: SpikingNetwork, synapses):
     assert len(counted) == 1 + 5 + 1  # the input, five layers of neurons, one max pool
     for name, count in counted.items():
         assert torch.equal(count.flatten(), by_slope[name]), name
-    held_back = next(name for name, shape in ((n, c.shape) for n, c in counted.items()) if shape == (4, 8, 8))
-    assert counted[held_back].sum() == 0  # before the pool: only what the pool lets pass reaches synapses
+    held_back = next(
+        name for name, shape in ((n, c.shape) for n, c in counted.items()) if shape == (4, 8, 8)
+    )
+    assert (
+        counted[held_back].sum() == 0
+    )  # before the pool: only what the pool lets pass reaches synapses
 
 
 def test_fan_out_of_a_padded_convolution_at_corner_edge_and_centre():
     net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(50, 4))
     snn = ttfs.convert(net, torch.rand(2, 1, 5, 5))
     counted = fan_out(snn)
-    assert [counted[INPUT][0, row, column].item() for row, column in ((0, 0), (0, 2), (2, 2))] == [8, 12, 18]
+    assert [counted[INPUT][0, row, column].item() for row, column in ((0, 0), (0, 2), (2, 2))] == [
+        8,
+        12,
+        18,
+    ]
     [hidden] = snn.layers
     assert counted[hidden].unique().tolist() == [4]
 
 
-def test_synaptic_operations_are_spikes_times_synapses(snn: SpikingNetwork, images: Tensor, synapses):
+def test_synaptic_operations_are_spikes_times_synapses(
+    snn: SpikingNetwork, images: Tensor, synapses
+):
     with torch.no_grad():
         _, charges = snn.charges(images, pooled=True)
     expected = [
@@ -143,11 +168,17 @@ def fired(snn: SpikingNetwork, images: Tensor, pooled: bool = False) -> dict[str
 def test_a_spike_is_an_active_relu(ann: nn.Module, snn: SpikingNetwork, images: Tensor):
     active: list[Tensor] = []
     relus = [module for module in ann.modules() if isinstance(module, nn.ReLU)]
-    handles = [relu.register_forward_hook(lambda module, inputs, output: active.append(output > 0)) for relu in relus]
+    handles = [
+        relu.register_forward_hook(lambda module, inputs, output: active.append(output > 0))
+        for relu in relus
+    ]
     ann(images)
     for handle in handles:
         handle.remove()
-    spikes, neurons = sum(int(layer.sum()) for layer in active), sum(layer[0].numel() for layer in active)
+    spikes, neurons = (
+        sum(int(layer.sum()) for layer in active),
+        sum(layer[0].numel() for layer in active),
+    )
     assert spikes_per_neuron(snn, images) == spikes / (neurons * len(images))
 
 
@@ -194,7 +225,13 @@ def test_accuracy_per_class_and_confusion_are_counts_of_pairs():
 
 
 def test_spikes_per_neuron_weighs_layers_by_their_neurons():
-    net = nn.Sequential(nn.Linear(1, 3, bias=False), nn.ReLU(), nn.Linear(3, 1, bias=False), nn.ReLU(), nn.Linear(1, 3))
+    net = nn.Sequential(
+        nn.Linear(1, 3, bias=False),
+        nn.ReLU(),
+        nn.Linear(3, 1, bias=False),
+        nn.ReLU(),
+        nn.Linear(1, 3),
+    )
     net[0].weight.data = torch.tensor([[1.0], [1.0], [-1.0]])
     net[2].weight.data = torch.tensor([[-1.0, -1.0, 0.0]])
     snn = ttfs.convert(net, torch.ones(1, 1))
@@ -214,7 +251,11 @@ def test_shares_lie_in_their_range_and_reach_its_ends():
         assert accuracy(one, labels) == pytest.approx(100 * right / 9)
         assert 0 <= agreement(one, other) == agreement(other, one) <= 100
     assert accuracy(torch.eye(4), torch.arange(4)) == agreement(one, 2 * one) == 100.0
-    assert accuracy(torch.eye(4), torch.tensor([1, 2, 3, 0])) == agreement(torch.eye(4), -torch.eye(4)) == 0.0
+    assert (
+        accuracy(torch.eye(4), torch.tensor([1, 2, 3, 0]))
+        == agreement(torch.eye(4), -torch.eye(4))
+        == 0.0
+    )
 
 
 def test_agreement_is_not_accuracy():
@@ -237,9 +278,18 @@ def test_the_kept_epoch_is_the_first_of_the_best():
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):
         numbers = torch.randint(3, (12, 2), generator=generator).tolist()  # with many ties
-        rows = [{"epoch": n + 1, "validation_accuracy": a, "validation_loss": b} for n, (a, b) in enumerate(numbers)]
+        rows = [
+            {"epoch": n + 1, "validation_accuracy": a, "validation_loss": b}
+            for n, (a, b) in enumerate(numbers)
+        ]
         highest = max(a for a, _ in numbers)
         lowest = min(b for a, b in numbers if a == highest)
         first = numbers.index([highest, lowest]) + 1
-        assert kept_epoch(rows, "best") == {"best_validation_accuracy": highest, "best_epoch": first}
-        assert kept_epoch(rows, "last") == {"best_validation_accuracy": numbers[-1][0], "best_epoch": 12}
+        assert kept_epoch(rows, "best") == {
+            "best_validation_accuracy": highest,
+            "best_epoch": first,
+        }
+        assert kept_epoch(rows, "last") == {
+            "best_validation_accuracy": numbers[-1][0],
+            "best_epoch": 12,
+        }

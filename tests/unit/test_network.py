@@ -27,12 +27,16 @@ def activations(ann: nn.Sequential, images: Tensor) -> list[Tensor]:
 @torch.no_grad()
 @pytest.mark.parametrize("headroom", [0.0, 0.5, 2.0])
 def test_windows_of_a_chain_follow_one_another(headroom: float) -> None:
-    ann = headed(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU(), nn.AvgPool2d(2), conv(6, 5), nn.ReLU()).double()
+    ann = headed(
+        IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU(), nn.AvgPool2d(2), conv(6, 5), nn.ReLU()
+    ).double()
     images = draw(IMAGE).double()
     snn = convert(ann, images, headroom=headroom)
     t_min = 1.0
     assert snn.windows["input"] == (0.0, 1.0)
-    for (name, (opening, close)), values in zip(list(snn.windows.items())[1:], activations(ann, images), strict=True):
+    for (name, (opening, close)), values in zip(
+        list(snn.windows.items())[1:], activations(ann, images), strict=True
+    ):
         assert opening == t_min, name
         assert close - opening == pytest.approx((1 + headroom) * values.max().item())
         t_min = close
@@ -47,7 +51,9 @@ def test_a_layer_waits_for_its_slowest_input() -> None:
         third = F.relu(net.three(first) + second)
         return net.head(torch.cat([first, third], 1).flatten(1))
 
-    snn = convert(Net(forward, one=conv(), two=conv(4), three=conv(4), head=nn.Linear(576, 5)), draw(IMAGE))
+    snn = convert(
+        Net(forward, one=conv(), two=conv(4), three=conv(4), head=nn.Linear(576, 5)), draw(IMAGE)
+    )
     windows = snn.windows
     assert windows["relu_1"][0] == windows["relu"][1]
     assert windows["relu_2"][0] == windows["relu_1"][1] > windows["relu"][1]
@@ -56,12 +62,16 @@ def test_a_layer_waits_for_its_slowest_input() -> None:
 
 @torch.no_grad()
 def test_spike_times_lie_in_their_windows_and_silence_is_infinite() -> None:
-    ann = randomise(headed(IMAGE, conv(), norm(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 4), nn.ReLU())).double()
+    ann = randomise(
+        headed(IMAGE, conv(), norm(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 4), nn.ReLU())
+    ).double()
     images = draw(IMAGE).double()
     snn = convert(ann, images)
     times, windows = snn.spike_times(images), snn.windows
     assert list(times) == list(windows) == ["input", *snn.layers]
-    for (name, (t_min, t_max)), values in zip(windows.items(), [images, *activations(ann, images)], strict=True):
+    for (name, (t_min, t_max)), values in zip(
+        windows.items(), [images, *activations(ann, images)], strict=True
+    ):
         assert times[name].dtype == torch.float64
         assert times[name].shape == values.shape  # before pooling
         assert torch.equal(times[name].isinf(), values == 0)
@@ -98,7 +108,9 @@ def test_too_strong_an_activation_fires_at_the_opening() -> None:
     (strong,) = activations(ann, bright)
     clipped = strong > t_max - t_min
     assert clipped.any()
-    assert snn.spike_times(bright)["_2"][clipped].tolist() == pytest.approx([t_min] * int(clipped.sum()))
+    assert snn.spike_times(bright)["_2"][clipped].tolist() == pytest.approx(
+        [t_min] * int(clipped.sum())
+    )
     assert torch.allclose(snn(bright), ann[3](strong.clamp(max=t_max - t_min)))
 
 
@@ -133,7 +145,14 @@ def test_calibration_may_come_in_batches() -> None:
 
 @pytest.mark.parametrize("blank", [False, True])
 def test_gradients_are_the_anns(blank: bool) -> None:
-    layers = [conv(bias=False), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6, bias=False), nn.ReLU(), nn.AvgPool2d(2)]
+    layers = [
+        conv(bias=False),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        conv(4, 6, bias=False),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+    ]
     ann = headed(IMAGE, *layers).double()
     images, labels = draw(IMAGE).double(), torch.randint(0, 5, (12,))
     if blank:  # potentials of exactly 0, where ReLU's subgradient is 0
@@ -170,7 +189,17 @@ def test_a_checkpoint_restores_logits_and_windows() -> None:
 @torch.no_grad()
 def test_a_checkpoint_fits_the_network_of_any_weights() -> None:
     images = draw(IMAGE)
-    layers = [conv(), norm(), nn.ReLU(), norm(), nn.MaxPool2d(2), conv(4, 4), nn.MaxPool2d(2), norm(), nn.ReLU()]
+    layers = [
+        conv(),
+        norm(),
+        nn.ReLU(),
+        norm(),
+        nn.MaxPool2d(2),
+        conv(4, 4),
+        nn.MaxPool2d(2),
+        norm(),
+        nn.ReLU(),
+    ]
     ann = headed(IMAGE, *layers)
     untrained = convert(ann, images[:1] * 0)
     snn = convert(randomise(copy.deepcopy(ann)), images)
@@ -215,7 +244,9 @@ def test_the_reference_network_is_the_network_where_no_window_clips() -> None:
     strong.width = 0.5 * charges["_6"].max().item()
     clipped = (charges["_6"] > strong.width).flatten(1).any(1)
     assert clipped.any()
-    assert torch.equal((twin(images) != snn(images)).any(1), clipped)  # the twin knows nothing of windows
+    assert torch.equal(
+        (twin(images) != snn(images)).any(1), clipped
+    )  # the twin knows nothing of windows
 
 
 class TwoSources(nn.Module):

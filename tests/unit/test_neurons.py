@@ -18,7 +18,13 @@ def test_fire_is_a_relu_that_ends_at_the_opening() -> None:
     charge = Fire(2.0)(potential)
     assert charge.tolist() == [0.0, 0.0, 0.5, 2.0, 2.0]
     charge.sum().backward()
-    assert potential.grad.tolist() == [0.0, 0.0, 1.0, 0.0, 0.0]  # at exactly 0 ReLU's subgradient, 0
+    assert potential.grad.tolist() == [
+        0.0,
+        0.0,
+        1.0,
+        0.0,
+        0.0,
+    ]  # at exactly 0 ReLU's subgradient, 0
 
 
 def test_fire_with_an_open_window_is_relu() -> None:
@@ -46,7 +52,9 @@ def test_one_to_one_scales_and_shifts() -> None:
     assert synapses(torch.tensor([[1.0, 3.0]])).tolist() == [[2.5, -3.0]]
 
 
-@pytest.mark.parametrize(("sign", "passed"), [(None, [[4.0, 3.0]]), ([1, -1], [[4.0, 0.0]]), ([-1, -1], [[1.0, 0.0]])])
+@pytest.mark.parametrize(
+    ("sign", "passed"), [(None, [[4.0, 3.0]]), ([1, -1], [[4.0, 0.0]]), ([-1, -1], [[1.0, 0.0]])]
+)
 def test_the_earliest_spike_passes_or_where_the_sign_is_negative_the_latest(sign, passed) -> None:
     charges = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [3.0, 2.0]]]])
     sign = None if sign is None else torch.tensor(sign).float().reshape(2, 1, 1)

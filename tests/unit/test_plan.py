@@ -1,4 +1,6 @@
-"""A grid is laid out into cells, each with the part of the configuration that its numbers depend on."""
+"""A grid is laid out into cells, each with the part of the configuration that its numbers depend
+on.
+"""
 
 from pathlib import Path
 

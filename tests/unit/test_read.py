@@ -1,4 +1,6 @@
-"""Configuration files: read by the rules of YAML 1.2, checked, completed; each fault is one line."""
+"""Configuration files: read by the rules of YAML 1.2, checked, completed; each fault is one
+line.
+"""
 
 from pathlib import Path
 
@@ -52,7 +54,9 @@ def test_what_is_no_configuration_is_one_line(tmp_path: Path, text: str, said: s
 
 
 def test_a_billion_laughs_are_refused_before_they_are_laughed(tmp_path: Path):
-    lines = ["a: &a [x, x, x]"] + [f"{b}: &{b} [*{a}, *{a}, *{a}]" for a, b in zip("abcdefghi", "bcdefghij", strict=True)]
+    lines = ["a: &a [x, x, x]"] + [
+        f"{b}: &{b} [*{a}, *{a}, *{a}]" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+    ]
     with pytest.raises(UserError, match="aliases"):
         loaded(tmp_path, "\n".join(lines))
 
@@ -78,7 +82,9 @@ def test_a_billion_laughs_are_refused_before_they_are_laughed(tmp_path: Path):
         ("hardware/combined", "weight_bits: 4", "weight_bits: 1", "hardware/combined.yaml: key 'weight_bits': 1 is less"),
     ],
 )  # fmt: skip
-def test_a_fault_names_file_key_value_and_fix(configs: Path, file: str, old: str, new: str, said: str):
+def test_a_fault_names_file_key_value_and_fix(
+    configs: Path, file: str, old: str, new: str, said: str
+):
     path = configs / f"{file}.yaml"
     text = path.read_text(encoding="utf-8")
     assert old in text

@@ -51,7 +51,9 @@ def train(
     checkpoint: Path | None = None,
     kill_at: int = 0,
 ) -> list[dict[str, float]]:
-    """Train; with a number, die as the epoch of that number has been told and before it is saved."""
+    """Train; with a number, die as the epoch of that number has been told and before it is
+    saved.
+    """
     growth = [GrowingWindows(net, 2.0)] if isinstance(net, ttfs.SpikingNetwork) else []
 
     def on_epoch(row: dict[str, float]) -> None:

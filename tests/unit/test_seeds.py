@@ -8,7 +8,13 @@ def test_a_seed_is_the_same_everywhere():
 
 
 def test_streams_differ_by_every_axis():
-    axes = [(d, m, s, n) for d in ("a", "b") for m in ("a", "b") for s in (0, 1) for n in ("init", "order", "dropout")]
+    axes = [
+        (d, m, s, n)
+        for d in ("a", "b")
+        for m in ("a", "b")
+        for s in (0, 1)
+        for n in ("init", "order", "dropout")
+    ]
     assert len({seed(*names) for names in axes}) == len(axes)
 
 

@@ -1,4 +1,6 @@
-"""The event-driven simulator against sums done by hand, a dense time grid, and without the closed form's help."""
+"""The event-driven simulator against sums done by hand, a dense time grid, and without the closed
+form's help.
+"""
 
 import math
 
@@ -50,11 +52,13 @@ def run(snn: SpikingNetwork, pixels: list[float]) -> tuple[float, float, float]:
 @pytest.mark.parametrize(
     ("weights", "bias", "width", "pixels", "time", "logit"),
     [
-        # V = 2 * 0.5 + 1 * 0.25 = 1.25 at t = 1; theta = 3 - 0.5 = 2.5; so it fires at 1 + 1.25, 1.75 before 4
+        # V = 2 * 0.5 + 1 * 0.25 = 1.25 at t = 1; theta = 3 - 0.5 = 2.5; so it fires at 1 + 1.25,
+        # 1.75 before 4
         ([2.0, 1.0], 0.5, 3.0, [0.5, 0.25], 2.25, 4.5),
         # a silent pixel leaves nothing: V = 1, theta = 2.5, 1 + 1.5
         ([2.0, 1.0], 0.5, 3.0, [0.5, 0.0], 2.5, 4.0),
-        # V = 1.75 with the bias, more than the window is wide: it fires as the window opens, its charge is 1.5
+        # V = 1.75 with the bias, more than the window is wide: it fires as the window opens, its
+        # charge is 1.5
         ([2.0, 1.0], 0.5, 1.5, [0.5, 0.25], 1.0, 4.0),
         # V = -0.5 with the bias: silent
         ([-2.0, 1.0], 0.25, 3.0, [0.5, 0.25], SILENT, 1.0),
@@ -73,13 +77,15 @@ def test_one_neuron(weights, bias, width, pixels, time, logit) -> None:
 @pytest.mark.parametrize(
     ("weights", "width", "pixels", "time", "early"),
     [
-        # theta = 2. The first pixel spikes at 0.1: V(0.5) = 6 * 0.4 = 2.4 crosses; then 8 is taken off, V(1) = 1.4
+        # theta = 2. The first pixel spikes at 0.1: V(0.5) = 6 * 0.4 = 2.4 crosses; then 8 is taken
+        # off, V(1) = 1.4
         ([6.0, -8.0], 2.0, [0.9, 0.5], 1.6, 1.0),
         # inhibition first: V(0.5) = -3.2, V(1) = -4.2, never above
         ([6.0, -8.0], 2.0, [0.5, 0.9], SILENT, 0.0),
         # V(0.7) = 1.2, V(1) = 0.6: below theta all along
         ([6.0, -8.0], 2.0, [0.5, 0.3], 2.4, 0.0),
-        # above theta from before the opening on: it fires at the opening, and hardware without a gate before it
+        # above theta from before the opening on: it fires at the opening, and hardware without a
+        # gate before it
         ([6.0, -8.0], 2.0, [0.9, 0.1], 1.0, 1.0),
         # the same with no spike after it: V(1) = 2.7
         ([3.0, -8.0], 2.0, [0.9, 0.0], 1.0, 1.0),
@@ -93,7 +99,8 @@ def test_early_firing_is_seen(weights, width, pixels, time, early) -> None:
 @pytest.mark.parametrize(
     ("currents", "bias", "width", "pixels", "time", "logit", "early"),
     [
-        # B = 1 + 1.5; V(1) = 0.5 + 0.125; theta = 2.5 * (2 - 0.25) = 4.375; 1 + (4.375 - 0.625) / 2.5, 0.5 before 3
+        # B = 1 + 1.5; V(1) = 0.5 + 0.125; theta = 2.5 * (2 - 0.25) = 4.375; 1 + (4.375 - 0.625) /
+        # 2.5, 0.5 before 3
         ([1.0, 0.5], 0.25, 2.0, [0.5, 0.25], 2.5, 2.0, 0.0),
         # a black pixel spikes as its window closes, so that its current is there from then on
         ([1.0, 0.5], 0.25, 2.0, [0.5, 0.0], 2.55, 1.9, 0.0),
@@ -102,12 +109,15 @@ def test_early_firing_is_seen(weights, width, pixels, time, early) -> None:
         # B = 0 and B < 0: never, so forced at 3, though V(1) is positive with the bias
         ([-1.5, 0.5], 0.9, 2.0, [0.1, 0.9], 3.0, 1.0, 0.0),
         ([-3.0, 0.5], 0.9, 2.0, [0.1, 0.9], 3.0, 1.0, 0.0),
-        # B = 2; theta = 2 * 0.25 is crossed before the window opens: V(1) = 0.6; it fires at the opening
+        # B = 2; theta = 2 * 0.25 is crossed before the window opens: V(1) = 0.6; it fires at the
+        # opening
         ([1.0, 0.0], 0.0, 0.25, [0.6, 0.0], 1.0, 1.5, 1.0),
     ],
 )
 def test_one_alpha1_neuron(currents, bias, width, pixels, time, logit, early) -> None:
-    assert run(neuron(currents, bias, width, alpha1=True), pixels) == pytest.approx((time, logit, early), abs=1e-14)
+    assert run(neuron(currents, bias, width, alpha1=True), pixels) == pytest.approx(
+        (time, logit, early), abs=1e-14
+    )
 
 
 def test_a_threshold_below_rest_is_crossed_from_the_start() -> None:
@@ -117,11 +127,16 @@ def test_a_threshold_below_rest_is_crossed_from_the_start() -> None:
 def test_the_early_fire_rate_is_a_share_of_neurons_and_images() -> None:
     images = torch.tensor([[0.9, 0.5], [0.5, 0.9], [0.5, 0.3], [0.9, 0.1]]).double()
     assert simulate(neuron([6.0, -8.0], 0.0, 2.0), images).early_fire_rate == 0.5
-    assert simulate(convert(nn.Linear(2, 2), torch.rand(2, 2)), torch.rand(2, 2)).early_fire_rate == 0.0
+    assert (
+        simulate(convert(nn.Linear(2, 2), torch.rand(2, 2)), torch.rand(2, 2)).early_fire_rate
+        == 0.0
+    )
 
 
 def skipping() -> SpikingNetwork:
-    """x -> a -> b, and c takes a and b: the currents of a end when b's window opens, before c's does."""
+    """x -> a -> b, and c takes a and b: the currents of a end when b's window opens, before c's
+    does.
+    """
     net = Net(
         lambda net, x: net.head(F.relu((a := F.relu(net.a(x))) + F.relu(net.b(a)))),
         a=nn.Linear(1, 1), b=nn.Linear(1, 1), head=nn.Linear(1, 1),
@@ -136,29 +151,38 @@ def skipping() -> SpikingNetwork:
 
 
 def test_currents_end_with_the_window_of_their_spike() -> None:
-    # a = 2 * 0.5 = 1, spikes at 5 - 1; b = 3 - 1 = 2, spikes at 13 - 2; c = 1 + 2, spikes at 29 - 3.
+    # a = 2 * 0.5 = 1, spikes at 5 - 1; b = 3 - 1 = 2, spikes at 13 - 2; c = 1 + 2, spikes at 29 -
+    # 3.
     # Were a's current to run on to c's opening at 13, c would get 9 of it.
     snn = skipping()
     assert list(snn.windows.values()) == [(0, 1), (1, 5), (5, 13), (13, 29)]
     seen = simulate(snn, torch.tensor([[0.5]]).double())
-    assert [times.item() for times in seen.spike_times.values()] == pytest.approx([0.5, 4.0, 11.0, 26.0])
+    assert [times.item() for times in seen.spike_times.values()] == pytest.approx(
+        [0.5, 4.0, 11.0, 26.0]
+    )
     assert seen.logits.item() == pytest.approx(3.0)
 
 
 @torch.no_grad()
 def test_the_latest_spike_of_a_field_passes_where_the_scale_is_negative() -> None:
-    ann = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.Flatten())
+    ann = nn.Sequential(
+        nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.Flatten()
+    )
     ann[0].weight.fill_(1.0)
     ann[2].weight.fill_(-2.0)
     ann[2].eps = 0.0
     images = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.0, 0.2, 0.3, 0.4]]).reshape(2, 1, 2, 2).double()
     seen = simulate(convert(ann.double().eval(), images), images)
-    assert seen.logits.flatten().tolist() == pytest.approx([-0.2, 0.0])  # a silent neuron in the field: no spike
+    assert seen.logits.flatten().tolist() == pytest.approx(
+        [-0.2, 0.0]
+    )  # a silent neuron in the field: no spike
 
 
 @pytest.mark.usefixtures("seed")
 def test_a_dense_time_grid_sees_the_same() -> None:
-    """V(t) on a grid of 1e-4 tau_c, the current of each pixel drawn as a step: no events, no closed form."""
+    """V(t) on a grid of 1e-4 tau_c, the current of each pixel drawn as a step: no events, no closed
+    form.
+    """
     ann = nn.Sequential(nn.Linear(6, 30), nn.ReLU(), nn.Linear(30, 2)).double()
     nn.init.normal_(ann[0].weight, std=2.0)
     pixels = torch.rand(1, 6).double()
@@ -184,13 +208,32 @@ def test_a_dense_time_grid_sees_the_same() -> None:
 
 @pytest.mark.usefixtures("seed")
 def test_the_closed_form_is_never_called(monkeypatch) -> None:
-    layers = [conv(), norm(), nn.ReLU(), norm(), nn.MaxPool2d(2), norm(), nn.ReLU(), conv(4, 4), nn.ReLU()]
+    layers = [
+        conv(),
+        norm(),
+        nn.ReLU(),
+        norm(),
+        nn.MaxPool2d(2),
+        norm(),
+        nn.ReLU(),
+        conv(4, 4),
+        nn.ReLU(),
+    ]
     snn = convert(randomise(headed(IMAGE, *layers)), draw(IMAGE, -1, 1), input_range=(-1, 1))
 
     def fail(*_: object) -> Tensor:
         raise AssertionError("the simulator asked the closed form")
 
-    for kind in (SpikingNetwork, Encode, Fire, Synapses, OneToOne, EarliestSpike, nn.Conv2d, nn.Linear):
+    for kind in (
+        SpikingNetwork,
+        Encode,
+        Fire,
+        Synapses,
+        OneToOne,
+        EarliestSpike,
+        nn.Conv2d,
+        nn.Linear,
+    ):
         monkeypatch.setattr(kind, "forward", fail)
     for name in ("charges", "spike_times"):
         monkeypatch.setattr(SpikingNetwork, name, fail)

@@ -6,7 +6,12 @@ import io
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from torch.optim.swa_utils import (
+    AveragedModel,
+    get_ema_avg_fn,
+    get_ema_multi_avg_fn,
+    get_swa_multi_avg_fn,
+)
 
 import ttfs
 from ttfs.errors import UserError
@@ -20,9 +25,13 @@ def images() -> Tensor:
     return torch.rand(12, 1, 6, 6, generator=torch.Generator().manual_seed(5))
 
 
-def network(neuron: str = "b1", scale: float = 1.0, seed: int = 0, high: float = 1.0) -> SpikingNetwork:
+def network(
+    neuron: str = "b1", scale: float = 1.0, seed: int = 0, high: float = 1.0
+) -> SpikingNetwork:
     torch.manual_seed(seed)
-    ann = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 7), nn.ReLU(), nn.Linear(7, 3))
+    ann = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 7), nn.ReLU(), nn.Linear(7, 3)
+    )
     for parameter in ann.parameters():
         parameter.data *= scale
     return ttfs.convert(ann, high * images(), neuron, input_range=(0.0, high))
@@ -38,7 +47,9 @@ def test_all_state_is_tensors_and_numbers_are_float64(neuron: str):
     assert all(isinstance(value, Tensor) for value in state.values())
     assert set(state) >= NUMBERS
     assert {state[name].dtype for name in NUMBERS} == {torch.float64}
-    assert len({value.data_ptr() for value in state.values()}) == len(state)  # formats such as safetensors ask for it
+    assert len({value.data_ptr() for value in state.values()}) == len(
+        state
+    )  # formats such as safetensors ask for it
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -79,7 +90,9 @@ def test_a_checkpoint_carries_all_that_a_network_is(neuron: str):
 def test_a_checkpoint_of_another_neuron_model_is_refused(mine: str, theirs: str):
     snn = network(mine)
     before = copy.deepcopy(snn.state_dict())
-    with pytest.raises(UserError, match=f"of {theirs} neurons, this network of {mine} neurons; .*neuron='{theirs}'"):
+    with pytest.raises(
+        UserError, match=f"of {theirs} neurons, this network of {mine} neurons; .*neuron='{theirs}'"
+    ):
         snn.load_state_dict(network(theirs).state_dict())
     assert all(torch.equal(value, before[name]) for name, value in snn.state_dict().items())
     unknown = before | {"neuron_kind": torch.tensor(7.0)}
@@ -134,7 +147,9 @@ def test_a_window_written_in_place_clips_at_once():
     assert not torch.equal(snn(images()), logits)
 
 
-@pytest.mark.parametrize("settings", [{}, {"jitter": 0.05, "time_bits": 4, "dead_neurons": 0.1, "weight_bits": 4}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"jitter": 0.05, "time_bits": 4, "dead_neurons": 0.1, "weight_bits": 4}]
+)
 def test_a_chip_is_averaged_and_restored_too(settings: dict):
     hardware = ttfs.Hardware(window_quantile=0.9, **settings)
     chip = ttfs.deploy(network(), hardware, images())

@@ -1,4 +1,6 @@
-"""Studies: B1 learns as its ReLU network does and α1 does not; what is measured is what the formulas say."""
+"""Studies: B1 learns as its ReLU network does and α1 does not; what is measured is what the
+formulas say.
+"""
 
 import copy
 import math
@@ -20,8 +22,8 @@ from ttfs.snn import Alpha1Synapses, convert, stalled_neurons, to_alpha1_
 from ttfs.studies import trajectory as trajectories
 from ttfs.studies.figures import draw
 from ttfs.studies.gradients import gain, gradients, gradients_by_layer, jacobian, weights_product
-from ttfs.studies.trajectory import trajectory
 from ttfs.studies.networks import NETWORKS, Learner, four_networks
+from ttfs.studies.trajectory import trajectory
 from ttfs.studies.weights import in_relu_terms, matrices, scales
 
 DEEP = "-".join(["64"] * 7)
@@ -33,7 +35,12 @@ def digits() -> DataSet:
 
 
 def model(layers: str, **changes: Any) -> dict[str, Any]:
-    plain = {"padding": "valid", "batch_norm": "none", "dropout": 0.0, "initialization": "he-uniform"}
+    plain = {
+        "padding": "valid",
+        "batch_norm": "none",
+        "dropout": 0.0,
+        "initialization": "he-uniform",
+    }
     return {"id": f"of-{layers.lower()}", "layers": layers, **plain, **changes}
 
 
@@ -125,7 +132,9 @@ def test_each_step_has_a_row_and_each_sixth_compares(run: pd.DataFrame):
     assert list(rows[rows["validation_accuracy"].notna()]["step"]) == [21]
 
 
-def test_a_network_whose_loss_is_not_finite_ends_alone(digits: DataSet, monkeypatch: pytest.MonkeyPatch):
+def test_a_network_whose_loss_is_not_finite_ends_alone(
+    digits: DataSet, monkeypatch: pytest.MonkeyPatch
+):
     def spoiled(*arguments: Any) -> dict[str, nn.Module]:
         networks = four_networks(*arguments)
         with torch.no_grad():
@@ -134,7 +143,9 @@ def test_a_network_whose_loss_is_not_finite_ends_alone(digits: DataSet, monkeypa
 
     monkeypatch.setattr(trajectories, "four_networks", spoiled)
     said: list[str] = []
-    table = trajectory(block(model("20"), optimizers={"sgd": 0.05}, batch_size=256), digits, said.append)
+    table = trajectory(
+        block(model("20"), optimizers={"sgd": 0.05}, batch_size=256), digits, said.append
+    )
     [ended] = of(table, network="alpha1").to_dict("records")
     assert (ended["step"], ended["status"]) == (0, "diverged")
     assert not math.isfinite(ended["loss"])
@@ -156,7 +167,10 @@ def test_a_loss_that_is_not_finite_moves_no_weight():
 
 def test_weights_that_cannot_be_compared_are_refused(digits: DataSet):
     for changes, said in (
-        ({"batch_norm": "after"}, "of-12.yaml: .* the mapping changes this network's; take one without batch norm"),
+        (
+            {"batch_norm": "after"},
+            "of-12.yaml: .* the mapping changes this network's; take one without batch norm",
+        ),
         ({"dropout": 0.5}, "of-12.yaml: key 'dropout': .* set it to 0"),
     ):
         with pytest.raises(UserError, match=said):
@@ -164,7 +178,9 @@ def test_weights_that_cannot_be_compared_are_refused(digits: DataSet):
 
 
 def test_scales_of_the_mapping_are_undone(seed: int):
-    """A chain of convolution, pooling and dense layers, some of whose sums of weights are beyond what α1 takes."""
+    """A chain of convolution, pooling and dense layers, some of whose sums of weights are beyond
+    what α1 takes.
+    """
     ann = build(model("6C3-P2-10-8"), (1, 8, 8), 10).double()
     for layer in (ann.conv1, ann.linear2, ann.linear3):
         nn.init.normal_(layer.bias)
@@ -174,13 +190,17 @@ def test_scales_of_the_mapping_are_undone(seed: int):
     found = scales(snn, ann)
     assert [len(scale) for scale in found] == [1, 6, 10, 8, 1]
     assert all(scale.min() < 0.9 for scale in found[1:-1])
-    for own, undone, wanted in zip(matrices(snn), in_relu_terms(snn, found), matrices(ann), strict=True):
+    for own, undone, wanted in zip(
+        matrices(snn), in_relu_terms(snn, found), matrices(ann), strict=True
+    ):
         assert not torch.allclose(own, wanted)
         torch.testing.assert_close(undone, wanted, rtol=1e-10, atol=1e-12)
 
 
 def four(seed: int, depth: int = 3, width: int = 12) -> dict[str, nn.Module]:
-    """The four networks for images [1, 4, 5], with biases; in the drawn one, neurons 0 of each layer are stalled."""
+    """The four networks for images [1, 4, 5], with biases; in the drawn one, neurons 0 of each
+    layer are stalled.
+    """
     ann = build(model("-".join([str(width)] * depth)), (1, 4, 5), 4).double()
     for layer in (m for m in ann.modules() if isinstance(m, nn.Linear)):
         nn.init.normal_(layer.bias)
@@ -197,7 +217,9 @@ def four(seed: int, depth: int = 3, width: int = 12) -> dict[str, nn.Module]:
 
 
 def by_hand(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits, and the product of the hidden layers' masked weights, of the ReLU network that the matrices describe."""
+    """Logits, and the product of the hidden layers' masked weights, of the ReLU network that the
+    matrices describe.
+    """
     charges, product = image.flatten(), torch.eye(image.numel(), dtype=torch.float64)
     *hidden, output = matrices(network)
     for matrix in hidden:
@@ -249,7 +271,9 @@ def test_gradients_by_layer_are_those_of_small_steps(seed: int):
             size = 1e-6 / (step.norm().item() or 1.0)
             parameter.data += size * step
             difference = (matrices(moved)[place] - before[place])[:, :-1] / size
-            torch.testing.assert_close(change, difference, rtol=1e-3, atol=1e-4 * change.abs().max().item())
+            torch.testing.assert_close(
+                change, difference, rtol=1e-3, atol=1e-4 * change.abs().max().item()
+            )
             loss, start = (F.cross_entropy(net(images), labels).item() for net in (moved, network))
             assert (loss - start) / size == pytest.approx(step.square().sum().item(), rel=1e-2)
             assert (loss - start) / size == pytest.approx((wanted * change).sum().item(), rel=1e-2)
@@ -274,7 +298,9 @@ def test_gains_of_drawn_alpha1_explode_with_depth_and_those_of_b1_do_not(by_dept
 
 
 def test_stalled_neurons_are_as_many_as_a_normal_distribution_leaves(by_depth: pd.DataFrame):
-    """He: a sum of J has variance 2 whatever the width, so P(1 + Σ J <= 0) = P(Z <= -1/√2) = 0.24."""
+    """He: a sum of J has variance 2 whatever the width, so P(1 + Σ J <= 0) = P(Z <= -1/√2) =
+    0.24.
+    """
     rows = of(by_depth, quantity="stalled_neurons", moment="initialization", network="alpha1")
     expected = 0.5 * math.erfc(1 / math.sqrt(2) / math.sqrt(2))
     neurons = 64 * 3 * (2 + 8)
@@ -284,7 +310,9 @@ def test_stalled_neurons_are_as_many_as_a_normal_distribution_leaves(by_depth: p
 
 
 def test_updates_of_alpha1_point_elsewhere_than_the_gradient(by_depth: pd.DataFrame):
-    rows = of(by_depth, quantity="update_cosine", moment="initialization").groupby("network")["value"]
+    rows = of(by_depth, quantity="update_cosine", moment="initialization").groupby("network")[
+        "value"
+    ]
     assert rows.min()["relu"] == pytest.approx(1)
     assert rows.min()["b1"] == pytest.approx(1)
     assert rows.max()["alpha1-smart"] < 0.9
@@ -292,13 +320,17 @@ def test_updates_of_alpha1_point_elsewhere_than_the_gradient(by_depth: pd.DataFr
 
 
 def test_products_of_drawn_weights_grow_by_more_than_a_decade_a_layer():
-    """An independent count for 340 neurons and weights of variance 1/340: from 3.5e2 (2 layers) to 3e19 (16)."""
+    """An independent count for 340 neurons and weights of variance 1/340: from 3.5e2 (2 layers) to
+    3e19 (16).
+    """
     decades = {}
     for depth in (2, 16):
         gains = []
         for place in range(7):
             torch.manual_seed(place)
-            ann = build(model("-".join(["340"] * depth), initialization="glorot-uniform"), (1, 17, 20), 10).double()
+            ann = build(
+                model("-".join(["340"] * depth), initialization="glorot-uniform"), (1, 17, 20), 10
+            ).double()
             snn = convert(ann, torch.rand(1, 1, 17, 20, dtype=torch.float64))
             assert 0.8 < gain(weights_product(snn)) < 1.25
             to_alpha1_(snn, drawn=True)
@@ -312,7 +344,9 @@ def test_a_figure_is_made_of_its_table_alone(run: pd.DataFrame, by_depth: pd.Dat
     figure = draw("gradients", "A study", text)
     assert figure == draw("gradients", "A study", text)
     words = {"A study", "ReLU", "B1", "α1, smart", "α1, drawn"}
-    assert words | {"initialization", "Singular value, depth 8", "Depth: hidden layers"} <= texts(figure)
+    assert words | {"initialization", "Singular value, depth 8", "Depth: hidden layers"} <= texts(
+        figure
+    )
     text = of(run, model="of-60", optimizer="adam").to_csv(index=False)
     assert words | {"of-60, adam", "float64", "Step"} <= texts(draw("trajectory", "A study", text))
 

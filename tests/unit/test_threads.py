@@ -1,4 +1,6 @@
-"""Threads that share a network see what one thread alone sees: looking at a network changes nothing in it."""
+"""Threads that share a network see what one thread alone sees: looking at a network changes nothing
+in it.
+"""
 
 import sys
 import threading
@@ -27,7 +29,14 @@ def quick_switches():
 
 def network(kind: str) -> SpikingNetwork:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 2), nn.ReLU(), nn.Flatten()]
+    layers = [
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 2),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]
     ann = nn.Sequential(*layers, nn.Linear(24, 10), nn.ReLU(), nn.Linear(10, 3))
     images = torch.rand(20, 1, 8, 8)
     snn = ttfs.convert(ann, images, "alpha1" if kind == "alpha1" else "b1")
@@ -57,7 +66,9 @@ LOOKS: dict[str, Callable[[SpikingNetwork, Tensor, float], Any]] = {
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["b1", "alpha1", "chip"])
 def test_eight_threads_see_what_one_sees(kind: str):
-    """Each thread looks in each way at images and read-out times of its own, while the others do."""
+    """Each thread looks in each way at images and read-out times of its own, while the others
+    do.
+    """
     snn = network(kind)
     jobs = [(name, torch.rand(5, 1, 8, 8), (1 + i % 7) / 7) for i in range(CALLS) for name in LOOKS]
     alone = [LOOKS[name](snn, images, share) for name, images, share in jobs]

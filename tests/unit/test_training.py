@@ -84,7 +84,9 @@ def test_the_curve_is_of_the_epoch(data):
         images, labels = next(iter(data.validation.batches(100)))
         logits = net.eval()(images)
     assert rows[-1]["validation_loss"] == pytest.approx(F.cross_entropy(logits, labels).item())
-    assert rows[-1]["validation_accuracy"] == 100.0 * (logits.argmax(1) == labels).sum().item() / len(labels)
+    assert rows[-1]["validation_accuracy"] == 100.0 * (
+        logits.argmax(1) == labels
+    ).sum().item() / len(labels)
 
 
 def test_the_training_loss_is_the_mean_over_images_not_over_batches(tmp_path, monkeypatch):
@@ -94,7 +96,9 @@ def test_the_training_loss_is_the_mean_over_images_not_over_batches(tmp_path, mo
     images, labels = next(iter(data.train.batches(12)))
     logits = frozen(images)
     assert rows[0]["train_loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
-    assert rows[0]["train_accuracy"] == pytest.approx(100.0 * (logits.argmax(1) == labels).sum().item() / 12)
+    assert rows[0]["train_accuracy"] == pytest.approx(
+        100.0 * (logits.argmax(1) == labels).sum().item() / 12
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,9 @@ def test_the_training_loss_is_the_mean_over_images_not_over_batches(tmp_path, mo
 )
 def test_schedules(data, schedule: str, factors: list[float]):
     rows = train(data, network(), schedule=schedule, epochs=3)  # 4 steps an epoch, 12 in all
-    assert [row["learning_rate"] for row in rows] == pytest.approx([0.01 * factor for factor in factors])
+    assert [row["learning_rate"] for row in rows] == pytest.approx(
+        [0.01 * factor for factor in factors]
+    )
 
 
 def test_best_keeps_the_epoch_that_validation_chooses_and_last_the_last(data, monkeypatch):
@@ -124,7 +130,9 @@ def test_best_keeps_the_epoch_that_validation_chooses_and_last_the_last(data, mo
     best, last = network(), network()
     train(data, best, select="best", epochs=4)
     train(data, last, select="last", epochs=4)
-    assert all(torch.equal(value, states[2][name]) for name, value in best.state_dict().items())  # the tie: lower loss
+    assert all(
+        torch.equal(value, states[2][name]) for name, value in best.state_dict().items()
+    )  # the tie: lower loss
     assert all(torch.equal(value, states[7][name]) for name, value in last.state_dict().items())
 
 
@@ -147,19 +155,27 @@ def test_patience(data, monkeypatch, patience: int | None, epochs: int):
     ids=["charge", "count"],
 )  # fmt: skip
 def test_the_activity_penalty_is_strength_times_activity_per_image(strengths, expected):
-    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False), nn.ReLU())
+    net = nn.Sequential(
+        nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False), nn.ReLU()
+    )
     net[0].weight.data = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
     net[2].weight.data = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     images, labels = torch.tensor([[1.0, 1.0], [3.0, -1.0]]), torch.tensor([0, 0])
     # hidden: (1, 0), (3, 1); then (2, 0), (6, 1): 14 over two images
     plain, penalised = Classifier(net, CONFIG), Classifier(net, CONFIG | strengths)
     for module in (plain, penalised):
-        module._trainer = type("Trainer", (), {"optimizers": [type("O", (), {"param_groups": [{"lr": 1.0}]})]})()
-    difference = penalised.training_step((images, labels), 0) - plain.training_step((images, labels), 0)
+        module._trainer = type(
+            "Trainer", (), {"optimizers": [type("O", (), {"param_groups": [{"lr": 1.0}]})]}
+        )()
+    difference = penalised.training_step((images, labels), 0) - plain.training_step(
+        (images, labels), 0
+    )
     assert difference.item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("penalty", "measure"), [("activity_l1", Tensor.mean), ("activity_l0", Tensor.count_nonzero)])
+@pytest.mark.parametrize(
+    ("penalty", "measure"), [("activity_l1", Tensor.mean), ("activity_l0", Tensor.count_nonzero)]
+)
 def test_the_activity_penalty_lowers_activity(data, penalty, measure):
     def activity(net: nn.Sequential) -> float:
         images, _ = next(iter(data.train.batches(100)))
@@ -173,11 +189,18 @@ def test_the_activity_penalty_lowers_activity(data, penalty, measure):
 
 
 def test_the_count_of_spikes_does_not_see_their_size_and_survives_silence():
-    charges = torch.rand(5, 7, generator=torch.Generator().manual_seed(0)).sub(0.5).relu().requires_grad_()
+    charges = (
+        torch.rand(5, 7, generator=torch.Generator().manual_seed(0))
+        .sub(0.5)
+        .relu()
+        .requires_grad_()
+    )
     assert smooth_count(3.0 * charges).item() == pytest.approx(smooth_count(charges).item())
     assert 0.5 * charges.count_nonzero() < smooth_count(charges) < charges.count_nonzero()
     (along,) = torch.autograd.grad(smooth_count(charges), charges)
-    assert (along * charges).sum().item() == pytest.approx(0.0, abs=1e-5)  # all together cannot pay less
+    assert (along * charges).sum().item() == pytest.approx(
+        0.0, abs=1e-5
+    )  # all together cannot pay less
     assert smooth_count(torch.zeros(2, 3)).item() == pytest.approx(0.0, abs=1e-6)
 
 
@@ -188,12 +211,16 @@ def test_a_network_without_relu_modules_has_no_activity_to_penalise(data, penalt
 
 
 def test_a_diverging_loss_is_one_line_with_its_cure(data):
-    with pytest.raises(UserError, match=r"^the train loss became (nan|inf) in epoch 1; lower train\.learning_rate"):
+    with pytest.raises(
+        UserError, match=r"^the train loss became (nan|inf) in epoch 1; lower train\.learning_rate"
+    ):
         train(data, network(), optimizer="sgd", learning_rate=1e30)
 
 
 def test_a_last_batch_of_one_image_meets_batch_norm(tmp_path, monkeypatch):
-    data = make_data(tmp_path, monkeypatch, images=25)  # 17 to train on: 8, and 9 in place of 8 and 1
+    data = make_data(
+        tmp_path, monkeypatch, images=25
+    )  # 17 to train on: 8, and 9 in place of 8 and 1
     assert len(data.train) % CONFIG["batch_size"] == 1
     batches = data.train.batches(CONFIG["batch_size"], generator=torch.Generator())
     assert [len(labels) for _, labels in batches] == [8, 9]
@@ -203,7 +230,9 @@ def test_a_last_batch_of_one_image_meets_batch_norm(tmp_path, monkeypatch):
 
 
 def test_training_never_reads_the_test_split(data):
-    blind = DataSet(data.train, data.validation, None, data.shape, data.classes, data.input_range, data.digest)  # type: ignore[arg-type]
+    blind = DataSet(
+        data.train, data.validation, None, data.shape, data.classes, data.input_range, data.digest
+    )  # type: ignore[arg-type]
     assert len(train(blind, network())) == 2
 
 
@@ -215,11 +244,15 @@ def test_training_leaves_nothing_behind_that_listens(data):
 
 def test_batch_norm_and_a_batch_of_one_input(tmp_path, monkeypatch):
     data = make_data(tmp_path, monkeypatch)
-    with pytest.raises(UserError, match="key 'batch_size': batch norm cannot learn from a batch of one input"):
+    with pytest.raises(
+        UserError, match="key 'batch_size': batch norm cannot learn from a batch of one input"
+    ):
         train(data, network(norm=True), batch_size=1)
     assert len(train(data, network(), batch_size=1, epochs=1)) == 1
     alone = make_data(tmp_path, monkeypatch, images=9)  # one is left to train on
     with pytest.raises(UserError, match="key 'batch_size'"):
         train(alone, network(norm=True))
-    rest = make_data(tmp_path, monkeypatch, images=25)  # 17 are, and the last joins the second batch of 8
+    rest = make_data(
+        tmp_path, monkeypatch, images=25
+    )  # 17 are, and the last joins the second batch of 8
     assert len(train(rest, network(norm=True), epochs=1)) == 1

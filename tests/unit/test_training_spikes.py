@@ -1,4 +1,6 @@
-"""Training in the spike-time domain: B1 learns as its ReLU network, bit for bit, and windows keep up with it."""
+"""Training in the spike-time domain: B1 learns as its ReLU network, bit for bit, and windows keep
+up with it.
+"""
 
 import copy
 
@@ -24,7 +26,9 @@ def data(tmp_path, monkeypatch) -> DataSet:
 def convolutional() -> nn.Sequential:
     torch.manual_seed(2)
     first, second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 2, bias=False)
-    return nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), nn.Flatten(), nn.Linear(6, 3))
+    return nn.Sequential(
+        first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), nn.Flatten(), nn.Linear(6, 3)
+    )
 
 
 def images_of(data: DataSet) -> Tensor:
@@ -32,7 +36,9 @@ def images_of(data: DataSet) -> Tensor:
 
 
 def spiking(ann: nn.Module, data: DataSet, neuron: str = "b1") -> SpikingNetwork:
-    """The TTFS network that the ReLU network is at the start, with windows as wide as growth makes them."""
+    """The TTFS network that the ReLU network is at the start, with windows as wide as growth makes
+    them.
+    """
     return convert(ann, images_of(data), neuron, headroom=CONFIG["window_growth"] - 1)
 
 
@@ -53,7 +59,9 @@ def test_b1_learns_as_the_relu_network_bit_for_bit(data, make, changes: dict):
     snn = spiking(ann, data)
     curve = train(data, ann, epochs=4, **changes)
     assert train(data, snn, epochs=4, **changes) == curve
-    for trained, twin, before in zip(ann.parameters(), snn.parameters(), start.parameters(), strict=True):
+    for trained, twin, before in zip(
+        ann.parameters(), snn.parameters(), start.parameters(), strict=True
+    ):
         assert torch.equal(trained, twin)
         assert not torch.equal(trained, before)
 
@@ -62,7 +70,9 @@ def test_windows_keep_growth_times_ahead_of_the_largest_potential(data):
     snn = spiking(network(), data)
     (layer,) = snn.layers.values()
     layer.width = 1e-3  # far too short to begin with
-    seen: list[tuple[float, float]] = []  # the window a training batch met, and its largest potential
+    seen: list[
+        tuple[float, float]
+    ] = []  # the window a training batch met, and its largest potential
 
     def look(layer: nn.Module, inputs: tuple[Tensor]) -> None:
         if layer.training:
@@ -87,7 +97,10 @@ def test_the_control_of_a_chip_learns_to_be_sparse(data, bits: int | None, penal
 
     def activity(net: nn.Module) -> float:
         seen: list[Tensor] = []
-        hooks = [module.register_forward_hook(lambda *call: seen.append(call[2])) for module in neurons(net)]
+        hooks = [
+            module.register_forward_hook(lambda *call: seen.append(call[2]))
+            for module in neurons(net)
+        ]
         net(images_of(data))
         for hook in hooks:
             hook.remove()
@@ -129,9 +142,13 @@ def test_windows_end_as_those_of_the_kept_weights_over_the_training_images(data,
     twin = reference_network(snn)
     for module in twin.modules():
         if isinstance(module, nn.ReLU):
-            module.register_forward_hook(lambda module, inputs, output: largest.append(output.max().item()))
+            module.register_forward_hook(
+                lambda module, inputs, output: largest.append(output.max().item())
+            )
     logits = twin(images_of(data))  # as they are: not augmented
-    assert [layer.width for layer in snn.layers.values()] == pytest.approx([1.25 * value for value in largest])
+    assert [layer.width for layer in snn.layers.values()] == pytest.approx(
+        [1.25 * value for value in largest]
+    )
     assert torch.equal(snn(images_of(data)), logits)
     fresh = spiking(convolutional(), data, neuron)
     assert fresh.windows != snn.windows
@@ -152,7 +169,10 @@ class ByHand(nn.Module):
         )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
-        potential = images.flatten(1) @ (self.currents / (1 + self.currents.sum(1, keepdim=True))).T + self.bias
+        potential = (
+            images.flatten(1) @ (self.currents / (1 + self.currents.sum(1, keepdim=True))).T
+            + self.bias
+        )
         return potential.clamp(min=0) @ self.weight.T + self.offset
 
 
@@ -185,8 +205,15 @@ def test_bfloat16_is_for_the_passes_alone(data, neuron: str):
     ann = convolutional()
     net = ann if neuron == "relu" else spiking(ann, data, neuron)
     dtypes = set()
-    neurons = [m for m in net.modules() if isinstance(m, nn.ReLU)] if neuron == "relu" else net.layers.values()
-    hooks = [m.register_forward_pre_hook(lambda module, inputs: dtypes.add(inputs[0].dtype)) for m in neurons]
+    neurons = (
+        [m for m in net.modules() if isinstance(m, nn.ReLU)]
+        if neuron == "relu"
+        else net.layers.values()
+    )
+    hooks = [
+        m.register_forward_pre_hook(lambda module, inputs: dtypes.add(inputs[0].dtype))
+        for m in neurons
+    ]
     losses = [row["train_loss"] for row in train(data, net, precision="bfloat16", epochs=12)]
     assert torch.bfloat16 in dtypes
     for hook in hooks:
@@ -201,7 +228,9 @@ def test_bfloat16_is_for_the_passes_alone(data, neuron: str):
 
 
 def test_a_chip_keeps_its_windows_while_its_network_is_fine_tuned_on_it(data):
-    chip = deploy(spiking(network(), data), Hardware(window_quantile=0.8, time_bits=3), images_of(data))
+    chip = deploy(
+        spiking(network(), data), Hardware(window_quantile=0.8, time_bits=3), images_of(data)
+    )
     windows, before = chip.windows, {name: value.clone() for name, value in chip.named_parameters()}
     train(data, chip)
     assert chip.windows == windows

@@ -67,12 +67,24 @@ def test_points_are_complete_and_keep_the_id_of_their_file():
 @pytest.mark.parametrize(
     ("noun", "entry", "said"),
     [
-        ("method", {"method": "ann", "over": {"activity": [1]}}, "ann: no key 'activity' to vary; did you mean"),
+        (
+            "method",
+            {"method": "ann", "over": {"activity": [1]}},
+            "ann: no key 'activity' to vary; did you mean",
+        ),
         ("method", {"method": "ann", "over": {"kind": "b1"}}, "ann: no key 'kind' to vary"),
-        ("method", {"method": "ann", "over": {"epochs": 0}}, "ann with train.epochs: 0: key 'train.epochs'"),
+        (
+            "method",
+            {"method": "ann", "over": {"epochs": 0}},
+            "ann with train.epochs: 0: key 'train.epochs'",
+        ),
         ("method", {"method": "ann", "over": {"epochs": "none"}}, None),
         ("method", {"method": "b1-converted", "over": {"source": "a/b"}}, "is no name of a folder"),
-        ("method", {"method": "b1-converted", "over": {"source": "a" * 300}}, "is no name of a folder"),
+        (
+            "method",
+            {"method": "b1-converted", "over": {"source": "a" * 300}},
+            "is no name of a folder",
+        ),
         ("hardware", {"hardware": "idel"}, "no configs/hardware/idel.yaml; did you mean 'ideal'?"),
         ("hardware", {"over": {"time_bits": [4, 99]}}, "key 'time_bits': 99 is greater than"),
     ],

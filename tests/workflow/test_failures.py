@@ -1,4 +1,6 @@
-"""What goes wrong is said in one line, is shown in the tables, stops nothing else, and is gone once it is put right."""
+"""What goes wrong is said in one line, is shown in the tables, stops nothing else, and is gone once
+it is put right.
+"""
 
 import fcntl
 

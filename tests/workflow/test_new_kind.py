@@ -1,4 +1,6 @@
-"""The acceptance test of the design: a new baseline is one Python file and one configuration file."""
+"""The acceptance test of the design: a new baseline is one Python file and one configuration
+file.
+"""
 
 import csv
 from pathlib import Path

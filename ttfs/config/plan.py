@@ -222,7 +222,9 @@ class Grid:
         return self._common(cell) | {"method": self._method(cell)}
 
     def deploy_slice(self, cell: Cell) -> dict[str, Any]:
-        """Return the part of the configuration that the numbers of a network on a chip depend on."""
+        """Return the part of the configuration that the numbers of a network on a chip depend
+        on.
+        """
         chip = _without((*WORDS, "id"), self.hardware[cell.hardware].config)
         tuning = chip.pop("tuning")
         own = {key: self._method(cell)[key] for key in ("threads", "device")}
@@ -234,7 +236,8 @@ class Grid:
             trained = self.source(trained)
         if trained is None:
             raise UserError(
-                f"{cell.name}: fine-tuning takes the settings of a training, and neither its method nor "
+                f"{cell.name}: fine-tuning takes the settings of a training, and neither its "
+                "method nor "
                 "a source of it has one; give the method a block train"
             )
         return content | {"train": self._method(trained)["train"] | FINE_TUNING | tuning}
@@ -301,7 +304,8 @@ def load_grid(path: str | Path) -> Grid:
     points = {
         noun: _points(noun, settings[key], f"{path}: key '{key}'")
         for noun, key in (
-            ("dataset", "datasets"), ("model", "models"), ("method", "methods"), ("hardware", "hardware")
+            ("dataset", "datasets"), ("model", "models"), ("method", "methods"),
+            ("hardware", "hardware"),
         )
     }  # fmt: skip
     own = _own(settings, points, path)
@@ -362,17 +366,20 @@ def _check(grid: Grid, path: Path) -> None:
     for name in grid.settings["deployed"]:
         if name not in deployable:
             raise UserError(
-                f"{path}: key 'deployed': {name!r} is no method here whose networks go onto hardware"
+                f"{path}: key 'deployed': {name!r} is no method here whose networks go onto "
+                "hardware"
                 f"{suggest(name, deployable)}"
             )
     if grid.hardware and not deployable:
         raise UserError(
-            f"{path}: key 'hardware': no method here has networks that go onto hardware; add b1-converted, say"
+            f"{path}: key 'hardware': no method here has networks that go onto hardware; add "
+            "b1-converted, say"
         )
     reference = grid.settings["reference"]
     if reference and reference not in grid.methods:
         raise UserError(
-            f"{path}: key 'reference': {reference!r} is no method here{suggest(reference, list(grid.methods))}"
+            f"{path}: key 'reference': {reference!r} is no method "
+            f"here{suggest(reference, list(grid.methods))}"
         )
 
 
@@ -387,21 +394,24 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
     file = f"configs/methods/{config['id']}.yaml"
     if source not in grid.methods:
         raise UserError(
-            f"{path}: key 'methods': {name!r} starts from {source!r}, which the grid does not list; "
+            f"{path}: key 'methods': {name!r} starts from {source!r}, which the grid does not "
+            "list; "
             f"add {source!r}"
         )
     for dataset in grid.datasets:
         methods = grid.own.get((dataset, "methods"), tuple(grid.methods))
         if name in methods and source not in methods:
             raise UserError(
-                f"{path}: key 'datasets.methods': on {dataset}, {name!r} starts from {source!r}, which is not "
+                f"{path}: key 'datasets.methods': on {dataset}, {name!r} starts from {source!r}, "
+                "which is not "
                 f"listed there; add {source!r}"
             )
     seen = [name]
     while source is not None and source in grid.methods:
         if source in seen:
             raise UserError(
-                f"{file}: key 'source': {' <- '.join([*seen, source])} is a circle; start one from scratch"
+                f"{file}: key 'source': {' <- '.join([*seen, source])} is a circle; start one "
+                "from scratch"
             )
         seen.append(source)
         source = grid.methods[source].config.get("source")
@@ -410,7 +420,8 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
         wanted = kind.starts_from(config)
         fitting = [m for m, v in grid.methods.items() if v.config["kind"] in wanted and m != name]
         raise UserError(
-            f"{file}: key 'source': {seen[1]!r} makes networks of kind {found}, and this method starts from "
+            f"{file}: key 'source': {seen[1]!r} makes networks of kind {found}, and this method "
+            "starts from "
             f"{' or '.join(wanted)}{suggest(seen[1], fitting)}"
         )
 

@@ -174,7 +174,8 @@ def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
-_NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+_FINITE = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+_NUMBER = _FINITE + r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -196,7 +197,8 @@ def _is_integer(_: object, value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-# JSON Schema takes 4.0 for an integer, and YAML's .inf and .nan are numbers; neither is a number of epochs or a rate.
+# JSON Schema takes 4.0 for an integer, and YAML's .inf and .nan are numbers; neither is a number of
+# epochs or a rate.
 _Validator = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
@@ -277,7 +279,9 @@ def _explain(error: jsonschema.ValidationError) -> str:
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """Return the end of a message: the known word nearest to one that is not known, or all of them."""
+    """Return the end of a message: the known word nearest to one that is not known, or all of
+    them.
+    """
     close = difflib.get_close_matches(word, known, n=1)
     if close:
         return f"; did you mean '{close[0]}'?"

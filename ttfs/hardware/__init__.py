@@ -1,4 +1,6 @@
-"""TTFS networks on imperfect hardware: jitter, coarse time, few-bit weights, short windows. Pure torch."""
+"""TTFS networks on imperfect hardware: jitter, coarse time, few-bit weights, short windows. Pure
+torch.
+"""
 
 from ttfs.hardware.chip import Hardware, deploy
 from ttfs.hardware.control import QuantizedNetwork, QuantizedReLU, quantized_relu

@@ -26,23 +26,28 @@ BINS = 2**16
 class Hardware:
     """A chip. The defaults are the ideal one; imperfections compose.
 
-    jitter: standard deviation of Gaussian noise on each emitted spike time, input spikes included, as a share of the
-        spike's window. A silent neuron has no spike to move. A spike pushed past its deadline is lost, one pushed
-        before its opening comes at the opening.
-    time_bits: spikes, input spikes included, wait for the next step of a clock with 2^time_bits steps a window, and are
-        lost if that is the deadline. They never come earlier than physics has them. Jitter comes before the clock.
-    time_rounding: "next", or "nearest": thresholds are half a step lower, and pixels half a step ahead, so that waiting
-        for the next step takes an ideal spike to the nearest one. The clock then costs what rounded activations cost.
-    weight_bits: uniform symmetric weights of 2^weight_bits - 1 levels, output included. Their step is the one of least
-        squared error for the weights that come onto the chip, and stays. Biases, which are thresholds, stay as they
-        are, and so do the scales that a batch norm leaves on a residual sum.
-    weight_scale: what shares one scale of these levels, a "layer" or an output "channel" (a neuron of a dense layer).
-    window_quantile: share of the emitted calibration charges that fit into the window; stronger ones come at its
-        opening. None keeps the windows of the conversion.
-    threshold_mismatch: standard deviation of a Gaussian shift of each hidden neuron's threshold, as a share of its
-        window; fixed for the chip.
+    jitter: standard deviation of Gaussian noise on each emitted spike time, input spikes included,
+        as a share of the spike's window. A silent neuron has no spike to move. A spike pushed past
+        its deadline is lost, one pushed before its opening comes at the opening.
+    time_bits: spikes, input spikes included, wait for the next step of a clock with 2^time_bits
+        steps a window, and are lost if that is the deadline. They never come earlier than physics
+        has them. Jitter comes before the clock.
+    time_rounding: "next", or "nearest": thresholds are half a step lower, and pixels half a step
+        ahead, so that waiting for the next step takes an ideal spike to the nearest one. The clock
+        then costs what rounded activations cost.
+    weight_bits: uniform symmetric weights of 2^weight_bits - 1 levels, output included. Their step
+        is the one of least squared error for the weights that come onto the chip, and stays.
+        Biases, which are thresholds, stay as they are, and so do the scales that a batch norm
+        leaves on a residual sum.
+    weight_scale: what shares one scale of these levels, a "layer" or an output "channel" (a neuron
+    of a dense layer).
+    window_quantile: share of the emitted calibration charges that fit into the window; stronger
+        ones come at its opening. None keeps the windows of the conversion.
+    threshold_mismatch: standard deviation of a Gaussian shift of each hidden neuron's threshold, as
+        a share of its window; fixed for the chip.
     dead_neurons: share of hidden neurons, drawn once for the chip, that never spike.
-    lost_spikes: share of emitted spikes, input spikes included, that reach no synapse; drawn anew for each image.
+    lost_spikes: share of emitted spikes, input spikes included, that reach no synapse; drawn anew
+    for each image.
     seed: names the chip: its defects and its noise.
 
     Raises UserError for a value that no chip can have.
@@ -63,7 +68,8 @@ class Hardware:
         for name in ("jitter", "threshold_mismatch"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(
-                    f"hardware: {name} is {getattr(self, name)}; it is a share of the window, 0 or more"
+                    f"hardware: {name} is {getattr(self, name)}; it is a share of the window, 0 "
+                    "or more"
                 )
         for name in ("dead_neurons", "lost_spikes"):
             if not 0 <= getattr(self, name) <= 1:
@@ -78,11 +84,13 @@ class Hardware:
         }.items():
             if getattr(self, name) not in known:
                 raise UserError(
-                    f"hardware: {name} is {getattr(self, name)!r}; choose {known[0]!r} or {known[1]!r}"
+                    f"hardware: {name} is {getattr(self, name)!r}; choose {known[0]!r} or "
+                    f"{known[1]!r}"
                 )
         if self.window_quantile is not None and not 0 < self.window_quantile <= 1:
             raise UserError(
-                f"hardware: window_quantile is {self.window_quantile}; it is a share above 0, at most 1"
+                f"hardware: window_quantile is {self.window_quantile}; it is a share above 0, at "
+                "most 1"
             )
 
     def _check_bits(self, name: str, least: int, without: str) -> None:
@@ -93,7 +101,8 @@ class Hardware:
         whole = hasattr(bits, "__index__") and not isinstance(bits, bool | np.bool_)
         if not whole:
             raise UserError(
-                f"hardware: {name} is {bits!r}; give a whole number, {least} to 16, or None for {without}"
+                f"hardware: {name} is {bits!r}; give a whole number, {least} to 16, or None for "
+                f"{without}"
             )
         if not least <= operator.index(bits) <= 16:
             raise UserError(
@@ -107,18 +116,20 @@ def deploy(
 ) -> SpikingNetwork:
     """Return the network as it runs on a chip; the ideal network stays as it is.
 
-    Train what comes back to fine-tune it on that chip: rounding, to the clock and to few bits, passes gradients
-    straight through; spikes that jitter loses or a window clips pass none. The default hardware changes nothing, bit
-    for bit.
+    Train what comes back to fine-tune it on that chip: rounding, to the clock and to few bits,
+    passes gradients straight through; spikes that jitter loses or a window clips pass none. The
+    default hardware changes nothing, bit for bit.
 
     Args:
-        snn: an ideal network of B1 neurons, from `ttfs.convert`. An α1 network needs a spike of every neuron, which no
-            chip here guarantees.
+        snn: an ideal network of B1 neurons, from `ttfs.convert`. An α1 network needs a spike of
+            every neuron, which no chip here guarantees.
         hardware: the chip.
-        calibration: images [N, ...] or batches of them; needed, and used, for `window_quantile` alone.
+        calibration: images [N, ...] or batches of them; needed, and used, for `window_quantile`
+            alone.
 
     Raises:
-        UserError: if `window_quantile` has no calibration images, if the network is deployed already or of α1 neurons.
+        UserError: if `window_quantile` has no calibration images, if the network is deployed
+            already or of α1 neurons.
     """
     if not isinstance(snn, SpikingNetwork):
         raise UserError(
@@ -169,7 +180,9 @@ def deploy(
 def _shorten_windows(
     chip: SpikingNetwork, quantile: float, calibration: Tensor | Iterable[Tensor]
 ) -> None:
-    """Close each window at the quantile of its emitted charges, read off a histogram of 2^16 bins over the window."""
+    """Close each window at the quantile of its emitted charges, read off a histogram of 2^16 bins
+    over the window.
+    """
     counts = {name: torch.zeros(BINS, dtype=torch.float64) for name in chip.layers}
     seen = 0
     for images in calibration.split(256) if isinstance(calibration, Tensor) else calibration:

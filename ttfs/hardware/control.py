@@ -1,4 +1,6 @@
-"""The control: the same ReLU network with weights and activations of few bits, quantised the ordinary way."""
+"""The control: the same ReLU network with weights and activations of few bits, quantised the
+ordinary way.
+"""
 
 from collections.abc import Iterable
 
@@ -10,7 +12,8 @@ from ttfs.snn import SpikingNetwork
 
 
 class QuantizedReLU(nn.Module):
-    """Uniform activations of 2^bits levels from 0 to the largest: a <- step clip(round(v / step), 0, 2^bits - 1).
+    """Uniform activations of 2^bits levels from 0 to the largest: a <- step clip(round(v / step),
+    0, 2^bits - 1).
 
     The gradient passes straight through the rounding, and is 0 where the activation is clipped.
     """
@@ -30,9 +33,11 @@ class QuantizedReLU(nn.Module):
 
 
 class QuantizedNetwork(nn.Module):
-    """The ReLU network of a TTFS network, with pixels and activations of 2^bits levels; of float ones if bits is None.
+    """The ReLU network of a TTFS network, with pixels and activations of 2^bits levels; of float
+    ones if bits is None.
 
-    Maps images [N, ...] to logits [N, classes]. It takes over the modules of the TTFS network that it is made from.
+    Maps images [N, ...] to logits [N, classes]. It takes over the modules of the TTFS network that
+    it is made from.
     """
 
     def __init__(self, snn: SpikingNetwork, bits: int | None):
@@ -56,10 +61,12 @@ class QuantizedNetwork(nn.Module):
 def quantized_relu(
     snn: SpikingNetwork, hardware: Hardware, calibration: Tensor | Iterable[Tensor] | None = None
 ) -> "QuantizedNetwork":
-    """Return the ReLU network of a TTFS network with as few bits as the chip has: what the spike code is held against.
+    """Return the ReLU network of a TTFS network with as few bits as the chip has: what the spike
+    code is held against.
 
-    Weights are those of the chip (`weight_bits`), activations and pixels have 2^time_bits levels, up to the width of
-    the chip's window. Of jitter, mismatch, dead neurons and lost spikes it has none. Train it to fine-tune it.
+    Weights are those of the chip (`weight_bits`), activations and pixels have 2^time_bits levels,
+    up to the width of the chip's window. Of jitter, mismatch, dead neurons and lost spikes it has
+    none. Train it to fine-tune it.
     """
     chip = deploy(
         snn,

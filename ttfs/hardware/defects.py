@@ -24,7 +24,9 @@ class Defects:
         self._drawn: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def shift(self, like: Tensor) -> Tensor | None:
-        """Shifts of the thresholds [...] of neurons [N, ...] as a share of the window; None without mismatch."""
+        """Shifts of the thresholds [...] of neurons [N, ...] as a share of the window; None without
+        mismatch.
+        """
         return (
             self.threshold_mismatch * self._draw("mismatch", torch.randn, like)
             if self.threshold_mismatch
@@ -38,7 +40,9 @@ class Defects:
         )
 
     def _draw(self, name: str, kind: Callable[..., Tensor], like: Tensor) -> Tensor:
-        """Draw in float64 on the CPU, so that the chip is the same in every precision and on every device."""
+        """Draw in float64 on the CPU, so that the chip is the same in every precision and on every
+        device.
+        """
         key = (name, tuple(like.shape[1:]))
         if key not in self._drawn:
             stream = torch.Generator().manual_seed(seed(self.seed, name))

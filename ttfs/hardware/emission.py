@@ -8,7 +8,9 @@ from torch import Tensor
 
 
 class Draws(NamedTuple):
-    """Chance for a batch of neurons [N, ...]: shifts of charges as a share of the window, and which spikes are lost."""
+    """Chance for a batch of neurons [N, ...]: shifts of charges as a share of the window, and which
+    spikes are lost.
+    """
 
     shift: Tensor | None
     lost: Tensor | None
@@ -17,12 +19,15 @@ class Draws(NamedTuple):
 class Emission:
     """Jitter, then the clock, then loss, on charges s = t_max - t of a window of width T.
 
-    lead:   share of the window by which the source of the spikes is ahead of the ideal one; for the source to heed.
+    lead:   share of the window by which the source of the spikes is ahead of the ideal one; for the
+    source to heed.
     jitter: s <- s + jitter T xi, xi ~ N(0, 1), clipped at T; lost (0) if not above 0.
-    clock:  s <- floor(s / step) step with step = T / 2^bits: the next step in time is the one below in s.
+    clock:  s <- floor(s / step) step with step = T / 2^bits: the next step in time is the one below
+    in s.
     loss:   s <- 0 with probability lost_spikes.
 
-    Chance is a stream of its own: each call draws on, and a chip deployed anew with the same seed begins it again.
+    Chance is a stream of its own: each call draws on, and a chip deployed anew with the same seed
+    begins it again.
     """
 
     def __init__(
@@ -50,7 +55,9 @@ class Emission:
         return charges if draws.lost is None else charges * ~draws.lost
 
     def draw(self, like: Tensor) -> Draws:
-        """Draw for neurons of the tensor's shape, dtype and device; None for what the chip does not do."""
+        """Draw for neurons of the tensor's shape, dtype and device; None for what the chip does not
+        do.
+        """
         if self._stream is None or self._stream.device != like.device:
             self._stream = torch.Generator(like.device).manual_seed(self.seed)
         look: dict[str, Any] = {
@@ -67,13 +74,18 @@ class Emission:
         return Emission(self.jitter, self.time_bits, self.lead, self.lost_spikes, self.seed)
 
     def __repr__(self) -> str:
-        return f"jitter={self.jitter}, time_bits={self.time_bits}, lead={self.lead:g}, lost_spikes={self.lost_spikes}"
+        return (
+            f"jitter={self.jitter}, time_bits={self.time_bits}, lead={self.lead:g}, "
+            f"lost_spikes={self.lost_spikes}"
+        )
 
 
 class _Wait(torch.autograd.Function):
-    """Largest multiple of the step that is not above the charge; the gradient passes straight through.
+    """Largest multiple of the step that is not above the charge; the gradient passes straight
+    through.
 
-    Division rounds, so what misses a step by less than its rounding error, a share of 2 epsilon x steps, is on it.
+    Division rounds, so what misses a step by less than its rounding error, a share of 2 epsilon x
+    steps, is on it.
     """
 
     @staticmethod

@@ -10,10 +10,10 @@ CANDIDATES = 64
 class FewBits(nn.Module):
     """Uniform symmetric weights: w <- step clip(round(w / step), -L, L) with L = 2^(bits - 1) - 1.
 
-    2 L + 1 levels, zero among them; 2 bits are {-step, 0, step}. The step, one for the layer or one for each output
-    channel, is that of the least squared error for the weights at hand, among 64 from max |w| / (64 L) to max |w| / L;
-    it is part of the chip and stays. The gradient passes straight through rounding and clipping to the float weights,
-    which fine-tuning moves.
+    2 L + 1 levels, zero among them; 2 bits are {-step, 0, step}. The step, one for the layer or one
+    for each output channel, is that of the least squared error for the weights at hand, among 64
+    from max |w| / (64 L) to max |w| / L; it is part of the chip and stays. The gradient passes
+    straight through rounding and clipping to the float weights, which fine-tuning moves.
     """
 
     step: Tensor

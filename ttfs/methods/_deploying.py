@@ -47,7 +47,9 @@ def deployed(snn: SpikingNetwork, job: Job) -> SpikingNetwork:
 
 
 def _settings(snn: SpikingNetwork, job: Job) -> tuple[dict[str, Any], int, float]:
-    """The properties of the chip, its draws, and the share of the latency after which it is read."""
+    """The properties of the chip, its draws, and the share of the latency after which it is
+    read.
+    """
     settings = dict(job.config["hardware"])
     draws, read_out, cut = (settings.pop(key) for key in ("draws", "read_out", "latency_cut"))
     if cut is not None:
@@ -85,14 +87,17 @@ def _quantile(snn: SpikingNetwork, latency: float, job: Job) -> float:
         low, high = (middle, high) if short else (low, middle)
     if low == 0.0:
         raise UserError(
-            f"latency_cut of {job.cell.hardware}: no windows are short enough for a latency of {latency:.2f} tau_c; "
+            f"latency_cut of {job.cell.hardware}: no windows are short enough for a latency of "
+            f"{latency:.2f} tau_c; "
             f"the input takes 1 of it, so cut it less"
         )
     return low
 
 
 def _deploy(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
-    return deploy(snn, chip, calibration(job, CALIBRATION_ITEMS) if chip.window_quantile is not None else None)
+    return deploy(
+        snn, chip, calibration(job, CALIBRATION_ITEMS) if chip.window_quantile is not None else None
+    )
 
 
 def _tuned(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:

@@ -136,7 +136,8 @@ class Job(Task):
         wanted, found = self.options.get("device", "cpu"), torch.cuda.is_available()
         if wanted == "cuda" and not found:
             raise UserError(
-                f"method {self.cell.method}: key 'device' is 'cuda', but there is no GPU; use 'auto' or 'cpu'"
+                f"method {self.cell.method}: key 'device' is 'cuda', but there is no GPU; use "
+                "'auto' or 'cpu'"
             )
         return "cuda" if found and wanted != "cpu" else "cpu"
 
@@ -151,7 +152,9 @@ class Job(Task):
         return job
 
     def build(self) -> "nn.Module":
-        """Return the cell's ReLU network with fresh weights, drawn from torch's global generator."""
+        """Return the cell's ReLU network with fresh weights, drawn from torch's global
+        generator.
+        """
         from ttfs.models import build
 
         return build(self.grid.models[self.cell.model].config, self.data.shape, self.data.classes)
@@ -201,12 +204,15 @@ class Job(Task):
             reason = " ".join(str(error).split())[:200]
             path = self.network_folder / "weights.pt"
             raise UserError(
-                f"{path}: not of this network ({reason}); run the workflow again, which makes it anew"
+                f"{path}: not of this network ({reason}); run the workflow again, which makes it "
+                "anew"
             ) from None
         return network
 
     def curve(self) -> Sequence[Mapping[str, float]]:
-        """Return the rows of the cell's curve.csv, one an epoch; empty where nothing was trained."""
+        """Return the rows of the cell's curve.csv, one an epoch; empty where nothing was
+        trained.
+        """
         from ttfs.results.record import read_curve
 
         return read_curve(self.network_folder)

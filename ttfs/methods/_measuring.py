@@ -94,7 +94,8 @@ def measure_spiking(snn: SpikingNetwork, reference: nn.Module, job: Job) -> list
     if limits["simulated_items"]:
         rows += _simulated(snn, limits, job)
     job.say(
-        f"accuracy {found['accuracy']:.2f} %, agreement {found['agreement']:.2f} %, logit difference "
+        f"accuracy {found['accuracy']:.2f} %, agreement {found['agreement']:.2f} %, logit "
+        "difference "
         f"{found['logit_difference']:.1e}, {found['spikes_per_neuron']:.3f} spikes per neuron"
     )
     return rows
@@ -160,8 +161,10 @@ def check_logits(
         )
         where = f"; the first layer that differs is {name}, by {worst[name]:.1e}"
     raise UserError(
-        f"not the ReLU network: logits differ by {difference:.1e} of the largest (tolerance {limit:.0e}), agreement "
-        f"is {found['agreement']:.2f} %{where}; if its window clips strong activations, raise headroom"
+        f"not the ReLU network: logits differ by {difference:.1e} of the largest (tolerance "
+        f"{limit:.0e}), agreement "
+        f"is {found['agreement']:.2f} %{where}; if its window clips strong activations, raise "
+        "headroom"
     )
 
 
@@ -170,6 +173,7 @@ def check_simulation(errors: Mapping[str, float], limit: float) -> None:
     name = next((name for name, error in errors.items() if not error <= limit), None)
     if name is not None:
         raise UserError(
-            f"layer {name}: closed form and event-driven simulator differ by {errors[name]:.1e} tau_c "
+            f"layer {name}: closed form and event-driven simulator differ by {errors[name]:.1e} "
+            "tau_c "
             f"(check.spike_time_error: {limit:.0e})"
         )

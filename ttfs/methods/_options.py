@@ -23,11 +23,13 @@ class TorchOptions(Options):
 
     threads: int = Field(
         1, ge=1, le=1024,
-        description="Threads of one job. Part of the result, because sums are taken in another order",
+        description="Threads of one job. Part of the result, because sums are taken in another "
+            "order",
     )  # fmt: skip
     device: Literal["cpu", "cuda", "auto"] = Field(
         "cpu",
-        description="Where networks are trained and measured; auto takes the GPU where there is one",
+        description="Where networks are trained and measured; auto takes the GPU where there is "
+        "one",
     )
 
 
@@ -35,7 +37,8 @@ class Train(Options):
     """Training with cross-entropy."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = Field(
-        description="SGD with classical momentum; adamw takes weights down by themselves, not by their gradients"
+        description="SGD with classical momentum; adamw takes weights down by themselves, not by "
+        "their gradients"
     )
     learning_rate: float = Field(
         gt=0, le=1e6, description="At the start; of schedule one-cycle the largest"
@@ -47,7 +50,8 @@ class Train(Options):
     )  # fmt: skip
     schedule: Literal["cosine", "constant", "exponential", "one-cycle"] = Field(
         "cosine",
-        description="Learning rate over the steps; cosine falls to zero, exponential by decay each epoch, one-cycle "
+        description="Learning rate over the steps; cosine falls to zero, exponential by decay "
+        "each epoch, one-cycle "
         "rises from 1/25 for three tenths of the steps and falls to zero",
     )
     decay: float = Field(0.9, gt=0, le=1, description="Of the exponential schedule")
@@ -64,7 +68,8 @@ class Train(Options):
     )
     activity_l1: float = Field(
         0.0, ge=0, le=1e6,
-        description="Strength of the L1 penalty on activations, per item, summed over hidden neurons",
+        description="Strength of the L1 penalty on activations, per item, summed over hidden "
+            "neurons",
     )  # fmt: skip
     activity_l0: float = Field(
         0.0, ge=0, le=1e6,
@@ -72,7 +77,8 @@ class Train(Options):
     )  # fmt: skip
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Of the passes in training; bfloat16 keeps float32 weights. Tests are in float32 always",
+        description="Of the passes in training; bfloat16 keeps float32 weights. Tests are in "
+        "float32 always",
     )
     select: Literal["best", "last"] = Field(
         "best", description="The epoch whose weights are kept; best by validation accuracy"
@@ -89,7 +95,8 @@ class SpikingTrain(Train):
 
     window_growth: float = Field(
         10.0, ge=1, le=1e6,
-        description="In training a window is at least so many times the largest potential met so far",
+        description="In training a window is at least so many times the largest potential met so "
+            "far",
     )  # fmt: skip
 
 
@@ -98,23 +105,28 @@ class Check(Options):
 
     logit_difference: float = Field(
         1.0e-4, gt=0,
-        description="Largest difference of a logit to the reference network, as a share of the largest logit",
+        description="Largest difference of a logit to the reference network, as a share of the "
+            "largest logit",
     )  # fmt: skip
     agreement: float = Field(
         99.9, ge=0, le=100,
-        description="Smallest share of test items with the same argmax, in percent. Rounding may swap equal logits",
+        description="Smallest share of test items with the same argmax, in percent. Rounding may "
+            "swap equal logits",
     )  # fmt: skip
     simulated_items: int = Field(
         8, ge=0, le=100_000, description="Test items that run through the event-driven simulator"
     )
     spike_time_error: float = Field(
         1.0e-9, gt=0,
-        description="Largest difference of a spike time between simulator and closed form in float64, in tau_c",
+        description="Largest difference of a spike time between simulator and closed form in "
+            "float64, in tau_c",
     )  # fmt: skip
 
 
 def schema(kind: str, title: str, options: type[Options]) -> dict[str, Any]:
-    """Return the JSON schema of the files of a kind: its options, and keys that all methods have."""
+    """Return the JSON schema of the files of a kind: its options, and keys that all methods
+    have.
+    """
     own = options.model_json_schema()
     blocks = own.pop("$defs", {})
     properties = {

@@ -25,7 +25,8 @@ class Alpha1(B1):
 
         initialization: Literal["mapped", "drawn"] = Field(
             "mapped",
-            description="Of the currents J from scratch: mapped from ReLU weights, or drawn as ReLU weights are",
+            description="Of the currents J from scratch: mapped from ReLU weights, or drawn as "
+            "ReLU weights are",
         )
 
     def check(self, options: Mapping[str, Any], where: str) -> None:
@@ -33,7 +34,8 @@ class Alpha1(B1):
         super().check(options, where)
         if options["initialization"] == "drawn" and options["source"] is not None:
             raise UserError(
-                f"{where}: key 'initialization' is 'drawn', but source {options['source']!r} gives the weights; "
+                f"{where}: key 'initialization' is 'drawn', but source {options['source']!r} "
+                "gives the weights; "
                 "leave one out"
             )
 

@@ -1,4 +1,6 @@
-"""TTFS networks of B1 neurons, which have a constant slope at threshold (Stanojevic et al. 2024)."""
+"""TTFS networks of B1 neurons, which have a constant slope at threshold (Stanojevic et al.
+2024).
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,16 +24,19 @@ class B1(Kind):
 
         source: str | None = Field(
             None,
-            description="The method whose network it starts from: a ReLU network is mapped; null starts from "
+            description="The method whose network it starts from: a ReLU network is mapped; null "
+            "starts from "
             "the mapping of the ReLU network that the seed draws",
         )
         headroom: float = Field(
             0.5, ge=0, le=1e6,
-            description="A window is (1 + headroom) times the largest activation over the calibration items",
+            description="A window is (1 + headroom) times the largest activation over the "
+                "calibration items",
         )  # fmt: skip
         calibration_items: int | None = Field(
             None, ge=1,
-            description="Training items that the windows of a mapped network are measured on, the first so "
+            description="Training items that the windows of a mapped network are measured on, "
+                "the first so "
             "many; null takes all",
         )  # fmt: skip
         train: SpikingTrain | None = Field(

@@ -47,7 +47,9 @@ METRICS: dict[str, Metric] = {
 
 
 class Meters:
-    """All meters that a classifier has something for: they look at each batch, and give rows at the end."""
+    """All meters that a classifier has something for: they look at each batch, and give rows at the
+    end.
+    """
 
     def __init__(self, subject: Subject):
         self.subject = subject
@@ -70,7 +72,9 @@ class Meters:
 
 
 def measure(subject: Subject, batches: Iterable[Seen]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all meters that the classifier has something for, over the batches of a test set."""
+    """Yield the rows of all meters that the classifier has something for, over the batches of a
+    test set.
+    """
     meters = Meters(subject)
     for seen in batches:
         meters.update(seen)

@@ -54,8 +54,8 @@ def synaptic_operations(fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Te
     a pool holds back reaches no synapse.
 
     >>> from torch import tensor
-    >>> synaptic_operations({"input": tensor([[True, False], [True, True]])}, {"input": tensor([3.0, 4.0])}).tolist()
-    [3.0, 7.0]
+    >>> synaptic_operations({"input": tensor([[True, False], [True, True]])}, {"input": tensor([3.0,
+    4.0])}).tolist() [3.0, 7.0]
     """
     import torch
 
@@ -74,9 +74,10 @@ def multiply_accumulates(snn: "SpikingNetwork") -> int:
 
     >>> import ttfs
     >>> from torch import nn, rand
-    >>> ann = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 10))
-    >>> multiply_accumulates(ttfs.convert(ann, rand(1, 1, 4, 4)))  # 2 * 9 weights at 16 positions, and 320
-    608
+    >>> ann = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32,
+    10))
+    >>> multiply_accumulates(ttfs.convert(ann, rand(1, 1, 4, 4)))  # 2 * 9 weights at 16 positions,
+    and 320 608
     """
     import torch
 

@@ -1,4 +1,6 @@
-"""ReLU networks, one YAML file each: in the field's notation, residual, torchvision's, or imported."""
+"""ReLU networks, one YAML file each: in the field's notation, residual, torchvision's, or
+imported.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

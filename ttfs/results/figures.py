@@ -1,4 +1,6 @@
-"""Figures, from records and the training curves beside them. The same inputs give the same bytes."""
+"""Figures, from records and the training curves beside them. The same inputs give the same
+bytes.
+"""
 
 import io
 import itertools
@@ -58,7 +60,8 @@ STYLE: dict[Any, Any] = {
 def write(results: Results, folder: Path) -> None:
     """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
 
-    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg``, ``pareto.svg``, ``cost.svg`` and
+    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg``,
+    ``pareto.svg``, ``cost.svg`` and
     ``training-curves.svg`` from the ``curve.csv`` beside each record.
     """
     grid = results.grid
@@ -347,7 +350,9 @@ def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, color: Mapping[str, 
 
 
 def pareto(table: pd.DataFrame) -> Figure:
-    """Accuracy by time steps until the answer, colored by spikes per neuron; the best are ringed."""
+    """Accuracy by time steps until the answer, colored by spikes per neuron; the best are
+    ringed.
+    """
     table = table.reindex(
         columns=table.columns.union(["time_steps_mean", "spikes_per_neuron_mean"], sort=False)
     )

@@ -308,7 +308,9 @@ def _plain_order(record: Record) -> tuple[Any, ...]:
 
 
 def _gain(cell_table: pd.DataFrame, reference: str) -> pd.Series:
-    """Accuracy of each cell minus that of its seed's reference; nothing for the reference itself."""
+    """Accuracy of each cell minus that of its seed's reference; nothing for the reference
+    itself.
+    """
     if "accuracy" not in cell_table or not reference:
         return pd.Series(math.nan, index=cell_table.index)
     is_reference = cell_table["method"] == reference

@@ -58,7 +58,10 @@ def processor() -> str:
         lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
         named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
         name = next(named, name)
-    return f"{name}, {os.process_cpu_count() if hasattr(os, 'process_cpu_count') else os.cpu_count()} cores"
+    return (
+        f"{name}, "
+        f"{os.process_cpu_count() if hasattr(os, 'process_cpu_count') else os.cpu_count()} cores"
+    )
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:

@@ -335,7 +335,8 @@ def _refuse_constant(name: str) -> float:
 def _unreadable(path: Path, what: str, error: Exception) -> UserError:
     reason = f"missing key {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
     return UserError(
-        f"{path}: not a readable {what} ({reason[:200]}); run the workflow again, which makes it anew"
+        f"{path}: not a readable {what} ({reason[:200]}); run the workflow again, which makes it "
+        "anew"
     )
 
 

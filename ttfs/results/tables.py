@@ -32,9 +32,11 @@ SPENT = ("spikes_per_neuron", "latency", "time_steps", "energy")
 def write(results: Results, folder: Path) -> None:
     """Write every table of a grid into a folder, e.g. ``results/quick/tables``.
 
-    ``cells.csv`` (a row a network), ``summary`` (a row for each data set, model and method), ``layers.csv``, ``steps.csv``,
-    ``classes.csv``, ``sparsity.csv`` (see `results.sparsity.trade_off`), ``hardware`` (a row a chip) and ``published``
-    (ours beside the values of papers); the last three and the summary as CSV and Markdown.
+    ``cells.csv`` (a row a network), ``summary`` (a row for each data set, model and method),
+    ``layers.csv``, ``steps.csv``,
+    ``classes.csv``, ``sparsity.csv`` (see `results.sparsity.trade_off`), ``hardware`` (a row a
+    chip) and ``published`` (ours beside the values of papers); the last three and the summary as
+    CSV and Markdown.
     """
     grid = results.grid
     cell_table = cells(results)
@@ -123,10 +125,13 @@ def _summary_text(results: Results, summary_table: pd.DataFrame, cell_table: pd.
             "Data set": row["dataset"], "Model": row["model"], "Method": row["method"],
             **{name: row[name] or ABSENT for name in varied},
             "n": str(row["n"]) if row["n"] == row["seeds"] else f"{row['n']} of {row['seeds']}",
-            **{metric(name).title.format(reference=reference): _over_seeds(row, name) for name in names},
+            **{_title(name, reference): _over_seeds(row, name) for name in names},
         })  # fmt: skip
     text = markdown(pd.DataFrame(rows))
-    text += "\nMean ± sample standard deviation over n seeds; the logit difference is the largest over all seeds.\n"
+    text += (
+        "\nMean ± sample standard deviation over n seeds; the logit difference is the "
+        "largest over all seeds.\n"
+    )
     return text + _notes(results, results.of("networks"))
 
 
@@ -149,10 +154,15 @@ def _hardware_text(results: Results, table: pd.DataFrame) -> str:
         })  # fmt: skip
     text = markdown(pd.DataFrame(rows)) if rows else ""
     text += (
-        "\nMean ± sample standard deviation over seeds; a seed's value is a mean over draws where chance is in it. "
+        "\nMean ± sample standard deviation over seeds; a seed's value is a mean over draws "
+        "where chance is in it. "
         "Costs are those of the fine-tuned network, where there is one.\n"
     )
     return text + _notes(results, records)
+
+
+def _title(name: str, reference: str) -> str:
+    return metric(name).title.format(reference=reference)
 
 
 def _notes(results: Results, records: Sequence[Record]) -> str:
@@ -174,7 +184,9 @@ def _notes(results: Results, records: Sequence[Record]) -> str:
 
 
 def versions_of(records: Sequence[Record]) -> dict[str, int]:
-    """Return {commit: records made by it}; a name ends in + where files differed from the commit."""
+    """Return {commit: records made by it}; a name ends in + where files differed from the
+    commit.
+    """
     found: dict[str, int] = {}
     for record in records:
         names = {
@@ -226,8 +238,8 @@ def _over_seeds(row: Mapping[str, Any], name: str) -> str:
 def spread(mean: float, std: float, digits: str) -> str:
     """Mean ± std as text; the mean alone where there is no std, a dash where there is no mean.
 
-    >>> spread(98.024, 0.056, ".2f"), spread(98.024, math.nan, ".2f"), spread(math.nan, math.nan, ".2f")
-    ('98.02 ± 0.06', '98.02', '–')
+    >>> spread(98.024, 0.056, ".2f"), spread(98.024, math.nan, ".2f"), spread(math.nan, math.nan,
+    ".2f") ('98.02 ± 0.06', '98.02', '–')
     """
     if pd.isna(mean):
         return ABSENT

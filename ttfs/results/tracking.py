@@ -46,7 +46,8 @@ CURES = {
     "locked": "close what holds it and run the same command again",
     "not a database": REBUILD,
     "malformed": REBUILD,
-    "out-of-date": "run `mlflow db upgrade` on it, or delete it and run `python -m ttfs publish <grid>`",
+    "out-of-date": "run `mlflow db upgrade` on it, or delete it and run `python -m ttfs publish "
+    "<grid>`",
 }
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -170,7 +171,8 @@ def _client() -> "MlflowClient":
         )
     if uri.startswith("file:") or uri.startswith("/"):
         raise UserError(
-            f"MLFLOW_TRACKING_URI={uri}: MLflow keeps no runs in folders any more; write sqlite:///<path>, or unset it"
+            f"MLFLOW_TRACKING_URI={uri}: MLflow keeps no runs in folders any more; write "
+            "sqlite:///<path>, or unset it"
         )
     if uri.startswith("sqlite:///"):
         _ready(Path(uri.removeprefix("sqlite:///")))

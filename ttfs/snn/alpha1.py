@@ -1,12 +1,15 @@
-"""α1 neurons, whose slope at threshold is 1 plus the sum of their weights (Stanojevic et al. 2023, Neural Networks).
+"""α1 neurons, whose slope at threshold is 1 plus the sum of their weights (Stanojevic et al. 2023,
+Neural Networks).
 
-A spike at t_j switches a current J_j on that stays on. Once all inputs have come, dV/dt = B with B = α + Σ_j J_j, and
-the neuron reaches its threshold B (T - D) at t = t_max - (Σ_j W_j x_j + D), where x_j are the charges of its inputs and
+A spike at t_j switches a current J_j on that stays on. Once all inputs have come, dV/dt = B with B
+= α + Σ_j J_j, and the neuron reaches its threshold B (T - D) at t = t_max - (Σ_j W_j x_j + D),
+where x_j are the charges of its inputs and
 
     W = J / (α + Σ J),        J = α W / (1 - Σ W),        α = 1.
 
-So an α1 network is the ReLU network with weights W: a reparametrisation. It holds only if every input spikes, so a
-neuron that would stay silent is forced to spike at t_max, and every neuron spends exactly one spike.
+So an α1 network is the ReLU network with weights W: a reparametrisation. It holds only if every
+input spikes, so a neuron that would stay silent is forced to spike at t_max, and every neuron
+spends exactly one spike.
 """
 
 import torch
@@ -20,10 +23,12 @@ ALPHA = 1.0
 
 
 class Slope(nn.Module):
-    """Parametrisation of weights [C_out, ...] by currents J of the same shape: W = J / (α + Σ J), row by row.
+    """Parametrisation of weights [C_out, ...] by currents J of the same shape: W = J / (α + Σ J),
+    row by row.
 
-    A neuron whose slope α + Σ J is zero or below never reaches its threshold: its row of W is 0. `right_inverse` maps
-    ReLU weights to currents and raises ValueError where a row's sum is 1 or more.
+    A neuron whose slope α + Σ J is zero or below never reaches its threshold: its row of W is 0.
+    `right_inverse` maps ReLU weights to currents and raises ValueError where a row's sum is 1 or
+    more.
     """
 
     def forward(self, currents: Tensor) -> Tensor:
@@ -43,10 +48,11 @@ class Slope(nn.Module):
 
 
 class Alpha1Synapses(Synapses):
-    """Synapses that end in α1 neurons: `weights.weight` is the ReLU weight W, parametrised by the currents J.
+    """Synapses that end in α1 neurons: `weights.weight` is the ReLU weight W, parametrised by the
+    currents J.
 
-    Neurons without a positive slope get the potential 0, so they are forced to spike at t_max and leave no charge. No
-    gradient reaches them.
+    Neurons without a positive slope get the potential 0, so they are forced to spike at t_max and
+    leave no charge. No gradient reaches them.
     """
 
     def __init__(self, synapses: Synapses):
@@ -74,7 +80,8 @@ class Alpha1Synapses(Synapses):
 
 
 def slopes(currents: Tensor) -> Tensor:
-    """Return the slopes B = α + Σ J [C_out] at threshold; those of a convolution count the padding's spikes too.
+    """Return the slopes B = α + Σ J [C_out] at threshold; those of a convolution count the
+    padding's spikes too.
 
     >>> slopes(torch.tensor([[0.5, 1.0], [-2.0, 0.5]])).tolist()
     [2.5, -0.5]

@@ -1,4 +1,6 @@
-"""B1 neurons, which have a constant slope at threshold (Stanojevic et al. 2024, Nat. Commun. 15:6793)."""
+"""B1 neurons, which have a constant slope at threshold (Stanojevic et al. 2024, Nat. Commun.
+15:6793).
+"""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,11 +10,13 @@ from ttfs.snn.state import Numbers
 
 
 class Fire(Numbers):
-    """B1 neurons: constant slope at threshold (Stanojevic et al. 2024, Nat. Commun. 15:6793, Methods).
+    """B1 neurons: constant slope at threshold (Stanojevic et al. 2024, Nat. Commun. 15:6793,
+    Methods).
 
-    From the opening t_min of its window on, dV/dt = 1 and the threshold is T - D, with T the width of the window and
-    D the bias. So a neuron whose potential (bias included) is v at t_min fires with s = t_max - t = min(relu(v), T):
-    at once if v >= T, never if v <= 0. The gradient is that of ReLU, and 0 where the spike is clipped to the opening.
+    From the opening t_min of its window on, dV/dt = 1 and the threshold is T - D, with T the width
+    of the window and D the bias. So a neuron whose potential (bias included) is v at t_min fires
+    with s = t_max - t = min(relu(v), T): at once if v >= T, never if v <= 0. The gradient is that
+    of ReLU, and 0 where the spike is clipped to the opening.
     """
 
     imperfections: Imperfections | None = None

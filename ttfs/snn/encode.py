@@ -12,8 +12,9 @@ from ttfs.snn.state import Numbers
 class Encode(Numbers):
     """Turn pixels on [low, high] into spikes of the input window [0, 1].
 
-    A pixel x spikes at t = 1 - (x - low) / (high - low); its charge is s = 1 - t. The lowest value stays silent.
-    Values outside the range are clipped to it, as no spike can lie outside its window.
+    A pixel x spikes at t = 1 - (x - low) / (high - low); its charge is s = 1 - t. The lowest value
+    stays silent. Values outside the range are clipped to it, as no spike can lie outside its
+    window.
     """
 
     imperfections: Imperfections | None = None

@@ -1,7 +1,8 @@
 """The slot for what may sit between a neuron and its synapses; an ideal network leaves it empty.
 
 The networks here know no chip. Whoever fills the slot says what happens twice: once in charges, for
-the closed form, and once in times, for the event-driven simulator, which never asks the closed form.
+the closed form, and once in times, for the event-driven simulator, which never asks the closed
+form.
 """
 
 from typing import Protocol
@@ -14,7 +15,9 @@ class InTime(Protocol):
     """What happens to one population while a number of images are simulated, one by one."""
 
     def thresholds(self, thresholds: np.ndarray, width: float) -> np.ndarray:
-        """Map thresholds [neurons], per unit of slope, in a window of a width to the actual ones."""
+        """Map thresholds [neurons], per unit of slope, in a window of a width to the actual
+        ones.
+        """
 
     def spikes(self, times: np.ndarray, window: tuple[float, float], image: int) -> np.ndarray:
         """Map the times [neurons] of one image's spikes to those at the synapses; inf is none."""

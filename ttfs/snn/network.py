@@ -22,11 +22,13 @@ NEURONS = ("b1", "alpha1")
 
 
 class SpikingNetwork(Numbers):
-    """A feed-forward network of TTFS neurons, with the inputs and outputs of the ReLU network it came from.
+    """A feed-forward network of TTFS neurons, with the inputs and outputs of the ReLU network it
+    came from.
 
-    Layers are named after the ReLUs they replace. `windows` gives each layer's (t_min, t_max) in units of the
-    membrane time constant: t_min is the largest t_max of the layers that feed it, and the input's window is (0, 1).
-    Make one with `ttfs.convert`; call it, train it, save its `state_dict` as any module.
+    Layers are named after the ReLUs they replace. `windows` gives each layer's (t_min, t_max) in
+    units of the membrane time constant: t_min is the largest t_max of the layers that feed it, and
+    the input's window is (0, 1). Make one with `ttfs.convert`; call it, train it, save its
+    `state_dict` as any module.
     """
 
     neuron_kind: Tensor
@@ -43,13 +45,17 @@ class SpikingNetwork(Numbers):
         self._said_range = False
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits [N, classes] of images [N, ...]: the potentials of the output layer at its t_min."""
+        """Return the logits [N, classes] of images [N, ...]: the potentials of the output layer at
+        its t_min.
+        """
         self._check(images)
         return self.body(self.encode(images))
 
     @property
     def neuron(self) -> str:
-        """The neuron model: "b1", or "alpha1", where every neuron spikes: silence is a spike at t_max."""
+        """The neuron model: "b1", or "alpha1", where every neuron spikes: silence is a spike at
+        t_max.
+        """
         return _model(self.neuron_kind)
 
     @neuron.setter
@@ -91,9 +97,11 @@ class SpikingNetwork(Numbers):
         return self.encode.imperfections is None
 
     def charges(self, images: Tensor, pooled: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the logits and the charges s = t_max - t [N, ...] of the input and of each hidden layer.
+        """Return the logits and the charges s = t_max - t [N, ...] of the input and of each hidden
+        layer.
 
-        Charges are those of the neurons, before pooling; with `pooled`, what each pool lets pass comes too.
+        Charges are those of the neurons, before pooling; with `pooled`, what each pool lets pass
+        comes too.
         """
         self._check(images)
         spikes = self.encode(images)
@@ -101,15 +109,18 @@ class SpikingNetwork(Numbers):
         return logits, {INPUT: spikes, **seen}
 
     def potentials(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the potentials [N, ...] that each convolution or linear map gives, by the name of its synapses."""
+        """Return the potentials [N, ...] that each convolution or linear map gives, by the name of
+        its synapses.
+        """
         self._check(images)
         return self._observe(self.encode(images), (Synapses,))[1]
 
     def read_out(self, images: Tensor, time: float) -> Tensor:
-        """Return the potentials of the output layer [N, classes] at a time in tau_c: the logits at `latency` or later.
+        """Return the potentials of the output layer [N, classes] at a time in tau_c: the logits at
+        `latency` or later.
 
-        What has not spiked by then counts for nothing, what has counts for the time since: D + sum w (time - t)+, and
-        for no longer than its window.
+        What has not spiked by then counts for nothing, what has counts for the time since: D + sum
+        w (time - t)+, and for no longer than its window.
         """
         self._check(images)
         windows = self.windows
@@ -132,7 +143,9 @@ class SpikingNetwork(Numbers):
         return run(self.body, cut(INPUT, self.encode(images)), watch)
 
     def spike_times(self, images: Tensor) -> dict[str, Tensor]:
-        """Return {layer: absolute spike times [N, ...]} in float64 and tau_c, infinity where a neuron stays silent."""
+        """Return {layer: absolute spike times [N, ...]} in float64 and tau_c, infinity where a
+        neuron stays silent.
+        """
         _, charges = self.charges(images)
         windows = self.windows
         times = {name: windows[name][1] - s.double() for name, s in charges.items()}
@@ -145,7 +158,9 @@ class SpikingNetwork(Numbers):
         return list(self.layers.values())
 
     def fired(self, charges: Tensor) -> Tensor:
-        """Return which neurons spiked, given their charges: those that left one, and all in an α1 network."""
+        """Return which neurons spiked, given their charges: those that left one, and all in an α1
+        network.
+        """
         return charges > 0 if self.neuron == "b1" else torch.ones_like(charges, dtype=torch.bool)
 
     def _observe(
@@ -164,7 +179,9 @@ class SpikingNetwork(Numbers):
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *others: Any
     ) -> None:
-        """Refuse the checkpoint of another neuron model, whose weights would mean something else."""
+        """Refuse the checkpoint of another neuron model, whose weights would mean something
+        else.
+        """
         stored = state_dict.get(f"{prefix}neuron_kind", self.neuron_kind)
         if (model := _model(stored)) != self.neuron:
             raise UserError(
@@ -185,7 +202,9 @@ class SpikingNetwork(Numbers):
             self._look_at_range(images)
 
     def _look_at_range(self, images: Tensor) -> None:
-        """Warn once of images that are clipped; of those on a device the first alone, to wait for none later."""
+        """Warn once of images that are clipped; of those on a device the first alone, to wait for
+        none later.
+        """
         if not images.numel():
             return
         self._said_range = images.device.type != "cpu"
@@ -196,7 +215,8 @@ class SpikingNetwork(Numbers):
             self._said_range = True
             warnings.warn(
                 f"images lie on [{smallest:.4g}, {largest:.4g}] and are clipped to the input range "
-                f"({low:g}, {high:g}) of this network; convert with the range of the inputs, or scale them",
+                f"({low:g}, {high:g}) of this network; convert with the range of the inputs, or "
+                "scale them",
                 stacklevel=4,
             )
 
@@ -207,7 +227,9 @@ def _model(kind: Tensor) -> str:
 
 
 def _spiking_sources(body: fx.GraphModule) -> dict[str, tuple[str, ...]]:
-    """For each layer of neurons and the output, the layers whose spikes reach it with no other neuron between."""
+    """For each layer of neurons and the output, the layers whose spikes reach it with no other
+    neuron between.
+    """
     reach: dict[fx.Node, frozenset[str]] = {}
     sources: dict[str, tuple[str, ...]] = {}
     for node in body.graph.nodes:

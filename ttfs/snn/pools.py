@@ -8,8 +8,9 @@ from torch import Tensor, nn
 class EarliestSpike(nn.Module):
     """Pool spikes: the earliest of each field, which is max pooling of charges.
 
-    Where a channel enters the next layer through a negative scale (batch norm after ReLU), its `sign` is -1 and the
-    latest spike passes, silence if any neuron of the field is silent: min pooling of charges.
+    Where a channel enters the next layer through a negative scale (batch norm after ReLU), its
+    `sign` is -1 and the latest spike passes, silence if any neuron of the field is silent: min
+    pooling of charges.
     """
 
     pool: Any

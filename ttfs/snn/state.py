@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 
 class Numbers(nn.Module):
-    """A module whose own buffers are float64 numbers on the CPU, whatever dtype and device the rest has.
+    """A module whose own buffers are float64 numbers on the CPU, whatever dtype and device the rest
+    has.
 
-    As buffers they are part of `state_dict`, and are averaged with the weights (`torch.optim.swa_utils`) and stored by
-    formats that know tensors alone. A window is as wide in half precision as in double, and reading a number in each
-    forward pass waits for no GPU; the step count of `torch.optim.Adam` stays on the CPU for the same reason.
+    As buffers they are part of `state_dict`, and are averaged with the weights
+    (`torch.optim.swa_utils`) and stored by formats that know tensors alone. A window is as wide in
+    half precision as in double, and reading a number in each forward pass waits for no GPU; the
+    step count of `torch.optim.Adam` stays on the CPU for the same reason.
     """
 
     def register_number(self, name: str, value: float | tuple[float, ...]) -> None:
@@ -20,7 +22,9 @@ class Numbers(nn.Module):
         self.register_buffer(name, torch.tensor(value, dtype=torch.float64, device="cpu"))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Change parameters and submodules as `to`, `half` or `cuda` ask for; the numbers stay as they are."""
+        """Change parameters and submodules as `to`, `half` or `cuda` ask for; the numbers stay as
+        they are.
+        """
         numbers: Any = self._buffers
         self._buffers = {}
         try:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 class Synapses(nn.Module):
     """Weighted connections from charges to potentials: a convolution or a linear map, and a bias.
 
-    The bias is one value a channel, inside the map, or a `bias_map` of the shape of one image's output: what is left
-    of a shift that entered a zero-padded convolution, and so differs at the border.
+    The bias is one value a channel, inside the map, or a `bias_map` of the shape of one image's
+    output: what is left of a shift that entered a zero-padded convolution, and so differs at the
+    border.
     """
 
     weights: Any  # Conv1d, Conv2d or Linear
@@ -22,12 +23,16 @@ class Synapses(nn.Module):
 
     @property
     def currents(self) -> Tensor:
-        """The current [C_out, ...] that a spike switches on: the weight, for neurons of constant slope."""
+        """The current [C_out, ...] that a spike switches on: the weight, for neurons of constant
+        slope.
+        """
         return self.weights.weight
 
     @property
     def slopes(self) -> Tensor | None:
-        """The slope at threshold [C_out] of each neuron that the synapses end in; None where it is 1 for all."""
+        """The slope at threshold [C_out] of each neuron that the synapses end in; None where it is
+        1 for all.
+        """
         return None
 
     def forward(self, charges: Tensor) -> Tensor:
@@ -37,7 +42,9 @@ class Synapses(nn.Module):
 
 
 class OneToOne(nn.Module):
-    """One synapse a neuron, and a bias: v = weight * s + bias, where no other weights are there to take them in."""
+    """One synapse a neuron, and a bias: v = weight * s + bias, where no other weights are there to
+    take them in.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor):
         super().__init__()
@@ -61,7 +68,9 @@ class Reshape(nn.Module):
 
 
 class Gather(nn.Module):
-    """Take each image's values in another order, some often, some never, and 0 where the index is -1."""
+    """Take each image's values in another order, some often, some never, and 0 where the index is
+    -1.
+    """
 
     index: Tensor
 
@@ -80,7 +89,9 @@ class Gather(nn.Module):
 
 
 def scale_columns(weights: nn.Module, scale: Tensor) -> None:
-    """Multiply in place what a convolution or linear map reads of each channel or feature by a scale [C], or [1]."""
+    """Multiply in place what a convolution or linear map reads of each channel or feature by a
+    scale [C], or [1].
+    """
     matrix: Any = weights.weight
     groups = getattr(weights, "groups", 1)
     scale = scale.to(matrix.dtype).expand(groups * matrix.shape[1]).reshape(groups, 1, -1)

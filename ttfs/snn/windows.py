@@ -1,4 +1,6 @@
-"""Windows of a TTFS network: calibrated on images, or growing with the potentials while it learns."""
+"""Windows of a TTFS network: calibrated on images, or growing with the potentials while it
+learns.
+"""
 
 import math
 from collections.abc import Iterable
@@ -13,9 +15,11 @@ from ttfs.snn.network import INPUT, SpikingNetwork
 
 @torch.no_grad()
 def calibrate_(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) -> None:
-    """Give each layer the window (1 + headroom) x its largest charge over batches of images, in place.
+    """Give each layer the window (1 + headroom) x its largest charge over batches of images, in
+    place.
 
-    Raises ConversionError where images or activations are not finite, or images leave the network's input range.
+    Raises ConversionError where images or activations are not finite, or images leave the network's
+    input range.
     """
     for layer in snn.layers.values():
         layer.width = layer.ceiling  # clip nothing that is to be measured
@@ -36,26 +40,31 @@ def calibrate_(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) 
 
 
 def check_range(images: Tensor, low: float, high: float) -> None:
-    """Raise ConversionError if calibration images are not finite or leave [low, high] by more than rounding."""
+    """Raise ConversionError if calibration images are not finite or leave [low, high] by more than
+    rounding.
+    """
     smallest, largest = images.min().item(), images.max().item()
     if not (math.isfinite(smallest) and math.isfinite(largest)):
         raise ConversionError("the calibration images hold NaN or infinity")
     slack = 1e-4 * (high - low)
     if smallest < low - slack or largest > high + slack:
         raise ConversionError(
-            f"the calibration images lie on [{smallest:.4g}, {largest:.4g}], outside input_range ({low:g}, {high:g});"
+            f"the calibration images lie on [{smallest:.4g}, {largest:.4g}], outside input_range "
+            f"({low:g}, {high:g});"
             " pass the range of the inputs"
         )
 
 
 class WindowGrowth:
-    """After each training batch, T <- max(T, growth x largest potential of the batch), layer by layer.
+    """After each training batch, T <- max(T, growth x largest potential of the batch), layer by
+    layer.
 
-    Windows never shrink (Stanojevic et al. 2024, published code, with growth 10). Times count from the end of a window,
-    so a wider one changes no charge: it only makes room. A potential above T is clipped in the batch where it first
-    appears, which a growth of 10 makes rare.
+    Windows never shrink (Stanojevic et al. 2024, published code, with growth 10). Times count from
+    the end of a window, so a wider one changes no charge: it only makes room. A potential above T
+    is clipped in the batch where it first appears, which a growth of 10 makes rare.
 
-    Call `start` before training, `grow` after each batch, `stop` when the network is to outlive its training.
+    Call `start` before training, `grow` after each batch, `stop` when the network is to outlive its
+    training.
     """
 
     def __init__(self, snn: SpikingNetwork, growth: float):

@@ -70,7 +70,8 @@ def _check_versions(results: Results) -> None:
                     "files that differ from their commit" if part.git_dirty else "code outside git"
                 )
                 raise UserError(
-                    f"{record.name}: {stage} ran with {state}; commit and run again, or archive --mixed"
+                    f"{record.name}: {stage} ran with {state}; commit and run again, or archive "
+                    "--mixed"
                 )
         ids = [str(value) for key, value in record.ids.items() if key != "seed"]
         groups["/".join(ids)][record.name] = str(record.digests.get("code"))

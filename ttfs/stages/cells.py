@@ -70,7 +70,9 @@ def task(stage: Stage, grid: Grid, cell: Cell | Study) -> Task:
 
 
 def record_death(stage: Stage, grid_file: Path, name: str, cause: str) -> None:
-    """Write the failure record of a stage whose process died. Called by its parent, without torch."""
+    """Write the failure record of a stage whose process died. Called by its parent, without
+    torch.
+    """
     grid = load_grid(grid_file)
     job = task(stage, grid, grid.find(name))
     job.say(f"error: {cause}")

@@ -9,7 +9,7 @@ from ttfs.files import atomic_write
 
 GRID = """\
 title: A grid of my own
-datasets: [digits]                  # files of configs/datasets; {name} is yours to change and to add
+datasets: [digits]                 # files of configs/datasets; {name} is yours to change
 models: [fc2]
 methods:
   - ann
@@ -17,7 +17,7 @@ methods:
   - {{method: b1-scratch, over: {{activity_l1: [0.0, 2.0e-3]}}}}   # a network for each value
 seeds: [0]
 hardware:
-  - {{over: {{weight_bits: [4, 2], tuning: [none, {{}}]}}}}        # as mapped, and fine-tuned on the chip
+  - {{over: {{weight_bits: [4, 2], tuning: [none, {{}}]}}}}   # as mapped, and fine-tuned
 deployed: [b1-converted]
 """
 

@@ -33,7 +33,8 @@ def load(folder: str | Path) -> Trained:
     folder = Path(folder)
     if not (folder / RECORD).exists():
         raise UserError(
-            f"{folder}: holds no {RECORD}; name the folder of a cell, such as {STORE}/digits/fc2/ann/seed0"
+            f"{folder}: holds no {RECORD}; name the folder of a cell, such as "
+            f"{STORE}/digits/fc2/ann/seed0"
         )
     record = read(folder / RECORD)
     if "study" in record.ids:

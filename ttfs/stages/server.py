@@ -39,7 +39,9 @@ KEPT = ("TTFS_DATA", "TTFS_RUN", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
 
 
 def ask(stage: "Stage", grid_file: Path, name: str) -> int | None:
-    """Have the server run a stage; return the child's wait status, None where no server takes it."""
+    """Have the server run a stage; return the child's wait status, None where no server takes
+    it.
+    """
     connection = connect(os.environ.get(SERVER, "/nowhere"))
     if connection is None:
         return None
@@ -80,7 +82,9 @@ def _answer(connection: socket.socket) -> str | None:
 
 
 def serve(path: str, run: int, jobs: int) -> None:
-    """Listen on a socket until the run ends, and print the progress of its jobs on standard error."""
+    """Listen on a socket until the run ends, and print the progress of its jobs on standard
+    error.
+    """
     progress = Progress(jobs)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)  # first: stages that come while it imports wait
@@ -133,7 +137,9 @@ def _reaped() -> list[int]:
 
 @dataclass
 class Progress:
-    """The progress of a run: one line, rewritten on a terminal, and printed now and then elsewhere."""
+    """The progress of a run: one line, rewritten on a terminal, and printed now and then
+    elsewhere.
+    """
 
     jobs: int
     done: int = 0
@@ -158,7 +164,8 @@ class Progress:
         ended = self.done + self.failed
         left = (now - self.began) / ended * (self.jobs - ended)
         line = (
-            f"{self.done} of {self.jobs} stages done, {self.running} running, {self.failed} failed, "
+            f"{self.done} of {self.jobs} stages done, {self.running} running, {self.failed} "
+            "failed, "
             f"about {int(left // 60)}:{int(left % 60):02d} left"
         )
         print(

@@ -51,7 +51,8 @@ def gradients(config: Mapping[str, Any], data: DataSet, say: Callable[[str], Non
         ]
         medians = gains.groupby("network", sort=False)["value"].median()
         say(
-            f"{depth} hidden layers: gain {', '.join(f'{name} {value:.2g}' for name, value in medians.items())}"
+            f"{depth} hidden layers: gain "
+            f"{', '.join(f'{name} {value:.2g}' for name, value in medians.items())}"
         )
     return pd.concat(tables, ignore_index=True)
 

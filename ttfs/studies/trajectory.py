@@ -17,8 +17,8 @@ from ttfs.studies.networks import Axes, Learner, accuracy_on, cosine, four_netwo
 from ttfs.studies.weights import in_relu_terms, matrices, scales
 
 COLUMNS = [
-    "model", "optimizer", "dtype", "network", "step", "status", "loss", "batch_accuracy", "logit_difference",
-    "distance_max", "distance_l2", "update_cosine", "stalled_neurons", "validation_accuracy",
+    "model", "optimizer", "dtype", "network", "step", "status", "loss", "batch_accuracy",
+    "logit_difference", "distance_max", "distance_l2", "update_cosine", "stalled_neurons", "validation_accuracy",
 ]  # fmt: skip
 
 Row = dict[str, Any]
@@ -130,14 +130,17 @@ def _run(
 
 
 def _check(networks: Mapping[str, nn.Module], model: str) -> None:
-    """Raise UserError where weights cannot be compared one by one, or networks would drop neurons."""
+    """Raise UserError where weights cannot be compared one by one, or networks would drop
+    neurons.
+    """
     file = f"configs/models/{model}.yaml"
     pairs = zip_longest(matrices(networks["b1"]), matrices(networks["relu"]))
     if not all(
         own is not None and wanted is not None and torch.equal(own, wanted) for own, wanted in pairs
     ):
         raise UserError(
-            f"{file}: a trajectory compares weights one by one, and the mapping changes this network's; take one "
+            f"{file}: a trajectory compares weights one by one, and the mapping changes this "
+            "network's; take one "
             "without batch norm, and a data set without 'normalize'"
         )
     if any(

@@ -1,7 +1,9 @@
-"""Training of any network that maps items to logits. Lightning is imported here and nowhere else."""
+"""Training of any network that maps items to logits. Lightning is imported here and nowhere
+else.
+"""
 
-from ttfs.training.windows import GrowingWindows
 from ttfs.training.classifier import Classifier
 from ttfs.training.fit import fit
+from ttfs.training.windows import GrowingWindows
 
 __all__ = ["Classifier", "GrowingWindows", "fit"]

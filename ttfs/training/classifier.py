@@ -1,4 +1,6 @@
-"""The one Lightning module: any network that maps images to logits, ReLU or spiking, learns here."""
+"""The one Lightning module: any network that maps images to logits, ReLU or spiking, learns
+here.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -64,7 +66,9 @@ class Classifier(pl.LightningModule):
         self._activity.close()
 
     def configure_optimizers(self) -> Any:
-        """Weight decay acts on weights, not on biases and scales; the schedule moves at each step."""
+        """Weight decay acts on weights, not on biases and scales; the schedule moves at each
+        step.
+        """
         config = self.config
         named = list(self.network.named_parameters())
         weights = [p for name, p in named if p.dim() > 1 and "bias" not in name]

@@ -139,7 +139,9 @@ class _Epochs(pl.Callback):
             self._save(trainer, self._checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, besides weights and optimizer, from which a training goes on unchanged."""
+        """Return the state, besides weights and optimizer, from which a training goes on
+        unchanged.
+        """
         return {
             "rows": self.rows,
             "chosen": self.chosen,

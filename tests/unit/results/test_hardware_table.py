@@ -24,7 +24,9 @@ SPENT = {
 
 
 def on(hardware: str, seed: int) -> Record:
-    """A network on a clock as mapped loses 4 or 2 points, fine-tuned none, and one more in the second draw."""
+    """A network on a clock as mapped loses 4 or 2 points, fine-tuned none, and one more in the
+    second draw.
+    """
     top = 98.0 - seed
     rows: list[dict] = []
 
@@ -63,7 +65,9 @@ def chips() -> dict[str, Variant]:
 
 @pytest.fixture
 def found() -> Results:
-    """Of each seed a clock of two speeds, as mapped and fine-tuned, and a fixed chip; a failure beside them."""
+    """Of each seed a clock of two speeds, as mapped and fine-tuned, and a fixed chip; a failure
+    beside them.
+    """
     networks = [made_up("b1-converted", seed) for seed in range(3)]
     records = [on(name, seed) for seed in range(3) for name in (*CLOCK, FIXED)]
     broken = made_up("b1-converted", error="boom", hardware="ideal+broken")

@@ -94,7 +94,9 @@ def test_a_row_is_a_known_metric_and_a_finite_number(row: dict, said: str):
 
 
 def test_curve_columns_and_metrics_share_no_name():
-    """In MLflow they would end in one history, and the last value would be neither. Studies have no curve."""
+    """In MLflow they would end in one history, and the last value would be neither. Studies have no
+    curve.
+    """
     of_studies = {metric.name for metric in studies.METRICS}
     assert not set(CURVE_COLUMNS) & (set(METRICS) - of_studies)
 

@@ -30,7 +30,9 @@ def trained(method: str, seed: int, validation: float, **penalty: float) -> Reco
 
 @pytest.fixture
 def records() -> list[Record]:
-    """ANN at 95 and 97 % validation accuracy (mean error 4 points), and strengths that add 0, 0.05 and 0.5 points."""
+    """ANN at 95 and 97 % validation accuracy (mean error 4 points), and strengths that add 0, 0.05
+    and 0.5 points.
+    """
     found = []
     for seed, validation in ((0, 95.0), (1, 97.0)):
         found += [

@@ -244,7 +244,15 @@ def test_figures_are_written_and_the_same_each_time(tmp_path: Path, monkeypatch)
     for folder in ("one", "two"):
         figures.write(results(), tmp_path / folder)
     names = sorted(path.stem for path in (tmp_path / "one").iterdir())
-    assert names == ["accuracy-by-spikes", "cost", "hardware", "pareto", "sparsity", "spikes-by-layer", "training-curves"]
+    assert names == [
+        "accuracy-by-spikes",
+        "cost",
+        "hardware",
+        "pareto",
+        "sparsity",
+        "spikes-by-layer",
+        "training-curves",
+    ]
     for name in names:
         one, two = ((tmp_path / folder / f"{name}.svg").read_bytes() for folder in ("one", "two"))
         assert one == two

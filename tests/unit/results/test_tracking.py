@@ -1,4 +1,6 @@
-"""The MLflow view: rebuilt from records without duplicates, shared by parallel jobs, never in the way of a training."""
+"""The MLflow view: rebuilt from records without duplicates, shared by parallel jobs, never in the
+way of a training.
+"""
 
 import os
 import shutil

@@ -1,4 +1,6 @@
-"""When a cell is current: files, records, configuration, data and source; the next run makes anew what is not."""
+"""When a cell is current: files, records, configuration, data and source; the next run makes anew
+what is not.
+"""
 
 import json
 import shutil
@@ -180,7 +182,9 @@ def test_data_that_were_only_touched_are_looked_at_and_no_network_is_trained_aga
 
 
 def test_what_started_from_a_source_that_is_another_now_is_made_again(little: Path):
-    """The source was made by another run, which ended in other weights: the records of what followed are of the old."""
+    """The source was made by another run, which ended in other weights: the records of what
+    followed are of the old.
+    """
     made = ("weights.pt", "curve.csv", "made.json")
     for name in made:
         shutil.copy(cell("ann") / name, name)

@@ -45,7 +45,9 @@ class Edits:
         self.before: dict[Path, str] = {}
 
     def __call__(self, file: str, old: str = "", new: str = LINE) -> set[str]:
-        """Change the one place of a file that holds a text, or add to its end; return what is due then."""
+        """Change the one place of a file that holds a text, or add to its end; return what is due
+        then.
+        """
         path = self.package / file
         text = path.read_text(encoding="utf-8")
         assert not old or text.count(old) == 1, f"{file}: {old!r}"
@@ -106,7 +108,9 @@ def test_an_edit_moves_what_it_can_change(after_edit, file: str, moved: set[str]
 
 
 def test_the_module_of_b1_neurons_trains_no_relu_network(after_edit):
-    """α1 networks are made by way of B1 networks, so they move too; what counts spikes knows of B1 networks."""
+    """α1 networks are made by way of B1 networks, so they move too; what counts spikes knows of B1
+    networks.
+    """
     assert after_edit("snn/b1.py") == NETWORKS - {f"make {ANN}"} | {STUDY}
 
 

@@ -1,4 +1,6 @@
-"""The stages of cells: what they measure, what they leave behind, and with which status they end."""
+"""The stages of cells: what they measure, what they leave behind, and with which status they
+end.
+"""
 
 import json
 import shutil
@@ -352,7 +354,9 @@ def test_a_gpu_that_is_not_there(fresh: Path, capsys):
 
 
 def test_a_process_that_ended_and_was_not_asked_how_is_not_alive():
-    """Who reads a run's output to its end, before asking how it ended, must not wait for the run's server."""
+    """Who reads a run's output to its end, before asking how it ended, must not wait for the run's
+    server.
+    """
     import subprocess
     import sys
     import time

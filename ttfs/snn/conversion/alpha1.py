@@ -1,4 +1,6 @@
-"""Map a B1 network to an α1 network: J = α W / (1 - Σ W), neuron by neuron (Stanojevic et al. 2023)."""
+"""Map a B1 network to an α1 network: J = α W / (1 - Σ W), neuron by neuron (Stanojevic et al.
+2023).
+"""
 
 import math
 from collections.abc import Iterable
@@ -17,7 +19,9 @@ from ttfs.snn.synapses import Reshape, Synapses, scale_columns
 from ttfs.snn.windows import calibrate_
 
 LOWEST_SUM, HIGHEST_SUM = -10.0, 0.99
-"""Bounds on a neuron's sum of ReLU weights in the mapping (Stanojevic et al. 2023); above 1 there is no slope left."""
+"""Bounds on a neuron's sum of ReLU weights in the mapping (Stanojevic et al. 2023); above 1 there
+is no slope left.
+"""
 
 
 @torch.inference_mode(False)
@@ -38,18 +42,21 @@ def convert_to_alpha1(
 def to_alpha1_(snn: SpikingNetwork, drawn: bool = False) -> None:
     """Turn a B1 network into an α1 network, in place.
 
-    The mapping is exact (Stanojevic et al. 2023): where a neuron's weights sum to more than 0.99 or less than -10, its
-    weights and bias are scaled to that bound and the next layer's weights make up for it; then J = α W / (1 - Σ W).
-    Windows have to be calibrated anew, for charges are scaled too.
+    The mapping is exact (Stanojevic et al. 2023): where a neuron's weights sum to more than 0.99 or
+    less than -10, its weights and bias are scaled to that bound and the next layer's weights make
+    up for it; then J = α W / (1 - Σ W). Windows have to be calibrated anew, for charges are scaled
+    too.
 
     Args:
-        snn: a chain of convolutions or linear layers, neurons and max pools, as `ttfs.convert` makes it.
-        drawn: take the weights for the currents as they are instead, J = W. The function changes; what a network is
-            when J is drawn as ReLU weights are.
+        snn: a chain of convolutions or linear layers, neurons and max pools, as `ttfs.convert`
+            makes it.
+        drawn: take the weights for the currents as they are instead, J = W. The function changes;
+            what a network is when J is drawn as ReLU weights are.
 
     Raises:
-        ConversionError: where the network is no chain (sums, means, concatenations), where no neurons come between two
-            layers of weights, or where neurons come last: a scale would be left that no weights make up for.
+        ConversionError: where the network is no chain (sums, means, concatenations), where no
+            neurons come between two layers of weights, or where neurons come last: a scale would be
+            left that no weights make up for.
     """
     compensation: Tensor | None = None  # what charges are multiplied by, [C] or [features]
     chain = _chain(snn)
@@ -75,7 +82,9 @@ def to_alpha1_(snn: SpikingNetwork, drawn: bool = False) -> None:
 
 
 def _chain(snn: SpikingNetwork) -> dict[str, nn.Module]:
-    """The modules {name: module} in order, in which synapses and neurons take turns and synapses come last."""
+    """The modules {name: module} in order, in which synapses and neurons take turns and synapses
+    come last.
+    """
     chain: dict[str, nn.Module] = {}
     due: type[nn.Module] = Synapses
     for node in snn.body.graph.nodes:
@@ -87,7 +96,8 @@ def _chain(snn: SpikingNetwork) -> dict[str, nn.Module]:
             node, known = node.all_input_nodes[0], due is Fire
         if not known or len(node.users) > 1:
             raise ConversionError(
-                f"{node.name}: α1 neurons need a chain of weights and neurons in turn, weights last; use neuron 'b1'"
+                f"{node.name}: α1 neurons need a chain of weights and neurons in turn, weights "
+                "last; use neuron 'b1'"
             )
         if isinstance(module, due):
             due = Synapses if due is Fire else Fire
@@ -97,7 +107,9 @@ def _chain(snn: SpikingNetwork) -> dict[str, nn.Module]:
 
 
 def _bound_sums(synapses: Synapses) -> Tensor:
-    """Scale rows and biases so that each neuron's weights sum to [-10, 0.99]; return the scales [C_out]."""
+    """Scale rows and biases so that each neuron's weights sum to [-10, 0.99]; return the scales
+    [C_out].
+    """
     weight = synapses.weights.weight
     total = weight.double().flatten(1).sum(1)
     bound = total.clamp(LOWEST_SUM, HIGHEST_SUM)

@@ -1,4 +1,6 @@
-"""Exact conversion of a ReLU network to B1 neurons: keep the graph, replace each ReLU by neurons."""
+"""Exact conversion of a ReLU network to B1 neurons: keep the graph, replace each ReLU by
+neurons.
+"""
 
 import itertools
 import math
@@ -39,7 +41,9 @@ def map_network(
     headroom: float,
     input_range: tuple[float, float],
 ) -> tuple[SpikingNetwork, Iterator[Tensor]]:
-    """Return the network of B1 neurons, compared with the ANN, and the batches that its windows are to be measured on."""
+    """Return the network of B1 neurons, compared with the ANN, and the batches that its windows are
+    to be measured on.
+    """
     ann = unwrapped(ann)
     low, high = _checked(ann, headroom, input_range)
     batches = images_of(calibration)
@@ -102,7 +106,8 @@ def _mapped(
     kind, shape = type(ann).__name__, list(images.shape[1:])
     if not images.is_floating_point() or (parameter.numel() and images.dtype != parameter.dtype):
         raise ConversionError(
-            f"{kind}: fails on {images.dtype} images of shape {shape}: its weights are {parameter.dtype}"
+            f"{kind}: fails on {images.dtype} images of shape {shape}: its weights are "
+            f"{parameter.dtype}"
         )
     few = images[:8].double()
     reference = copied(ann)
@@ -127,11 +132,14 @@ def _mapped(
 
 
 def _name_difference(ann: nn.Module, snn: SpikingNetwork, images: Tensor, off: float) -> None:
-    """Raise for a network whose graph does not tell all that it does, with the layer if there is one."""
+    """Raise for a network whose graph does not tell all that it does, with the layer if there is
+    one.
+    """
     for name, value in layer_differences(ann, snn, images).items():
         if not value <= EXACT:
             raise ConversionError(
-                f"layer {name}: its activations differ from the ANN's by {value:.1%} of the largest one"
+                f"layer {name}: its activations differ from the ANN's by {value:.1%} of the "
+                "largest one"
             )
     hooks = ", ".join(hooked(ann))
     cause = (

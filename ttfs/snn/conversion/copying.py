@@ -1,4 +1,6 @@
-"""A copy of a network in float64 and in `eval()`, every weight a plain parameter, to read and run."""
+"""A copy of a network in float64 and in `eval()`, every weight a plain parameter, to read and
+run.
+"""
 
 import copy
 from typing import Any

@@ -1,12 +1,13 @@
 """The walk over a ReLU network's graph that builds the TTFS network's graph beside it.
 
-Everything between two ReLUs is affine, so it is folded into synapses. A value of the ReLU network is carried in the
-TTFS network as `scale * raw + shift`, where raw is a node of the new graph; scale and shift (batch norm after ReLU,
-inputs on [p, q]) wait until the next weights can take them in:
+Everything between two ReLUs is affine, so it is folded into synapses. A value of the ReLU network
+is carried in the TTFS network as `scale * raw + shift`, where raw is a node of the new graph; scale
+and shift (batch norm after ReLU, inputs on [p, q]) wait until the next weights can take them in:
 
     W (scale * s + shift) + D  =  (W scale) s  +  (D + W shift)
 
-where `W shift` is a map, different at the border, if W is zero-padded. Scales are per channel where pooling needs it.
+where `W shift` is a map, different at the border, if W is zero-padded. Scales are per channel where
+pooling needs it.
 """
 
 import copy
@@ -70,7 +71,9 @@ class _Value:
 
 
 class Walk:
-    """One walk over the ANN's graph that builds the TTFS network's graph beside it, under the same names."""
+    """One walk over the ANN's graph that builds the TTFS network's graph beside it, under the same
+    names.
+    """
 
     def __init__(self, ann: fx.GraphModule, low: float, high: float):
         self.ann = ann
@@ -175,7 +178,9 @@ class Walk:
         return _Value(raw, value.shape, spikes=True)
 
     def _clip(self, node: fx.Node, module: Clip, value: _Value) -> _Value:
-        """min(max(v, low), high) = low + s, s of neurons that fire at the opening from high - low on."""
+        """min(max(v, low), high) = low + s, s of neurons that fire at the opening from high - low
+        on.
+        """
         low, high = module.low, module.high
         if low == -math.inf:  # high - relu(high - v)
             return _times(self._fire(node, _times(value, -1.0, high), True), -1.0, high)
@@ -192,7 +197,9 @@ class Walk:
         return self._difference(node, positive, negative, slope, value.shape)
 
     def _halves(self, node: fx.Node, value: _Value) -> tuple[fx.Node, fx.Node]:
-        """The charges of neurons for relu(v) and for relu(-v), before and after the pools that wait."""
+        """The charges of neurons for relu(v) and for relu(-v), before and after the pools that
+        wait.
+        """
         settled = self._settled(value, node, pooled=True)
         one = torch.ones([1] * len(settled.shape), dtype=torch.float64, device=self.device)
         minus = self._emit(node, OneToOne(-one, 0 * one), settled.raw, suffix="_minus")
@@ -219,7 +226,9 @@ class Walk:
         return _Value(joined, after)
 
     def _pooled(self, value: _Value, node: fx.Node) -> _Value:
-        """The value after the pools that wait for a ReLU which never came: max v = max relu(v) - min relu(-v)."""
+        """The value after the pools that wait for a ReLU which never came: max v = max relu(v) -
+        min relu(-v).
+        """
         if not value.pending:
             return value
         one = torch.ones([1] * len(value.shape), dtype=torch.float64, device=self.device)
@@ -354,7 +363,9 @@ class Walk:
             self.values[node] = self._moved(node, parts[0][0], sources)
 
     def _moved(self, node: fx.Node, numbers: Tensor, sources: list[fx.Node]) -> _Value:
-        """The values of the sources at the places that the numbers say, counted from 1; 0 is a 0."""
+        """The values of the sources at the places that the numbers say, counted from 1; 0 is a
+        0.
+        """
         values = [self._pooled(self._reader(source), node) for source in sources]
         if len(values) > 1:
             return self._moved_together(node, numbers, values)
@@ -500,7 +511,9 @@ class Walk:
         return all(math.prod(part.shape[1:]) == 1 for part in parts)
 
     def _settled(self, value: _Value, node: fx.Node, pooled: bool = False) -> _Value:
-        """The value with scale 1 and shift 0: folded into the synapses it comes from, or into new one-to-one ones."""
+        """The value with scale 1 and shift 0: folded into the synapses it comes from, or into new
+        one-to-one ones.
+        """
         if value.pending and not pooled:
             value = self._pooled(value, node)
         if value.scale is None or value.shift is None:
@@ -515,7 +528,9 @@ class Walk:
         return settled
 
     def _emit(self, node: fx.Node, module: Any, source: fx.Node, suffix: str = "") -> fx.Node:
-        """Add a module under the name of the ANN's node, or under one of its own if it has a suffix."""
+        """Add a module under the name of the ANN's node, or under one of its own if it has a
+        suffix.
+        """
         name = self._name(node, suffix)
         self.modules[name] = module
         return self.graph.create_node("call_module", name, (source,), name=name)

@@ -22,17 +22,20 @@ def convert(
 ) -> SpikingNetwork:
     """Map a feed-forward ReLU network exactly to a TTFS network; the ANN is left as it is.
 
-    The weights of B1 neurons are the ANN's own, batch norm folded in (Stanojevic et al. 2024, Nat. Commun. 15:6793).
-    α1 neurons store currents from which these weights follow, up to a scale of each neuron (`to_alpha1_`).
-    Each window is (1 + headroom) times the largest activation of its layer over the calibration images (Stanojevic et
-    al. 2023, Neural Networks, with headroom 0.5); a stronger activation is clipped to the opening of its window.
+    The weights of B1 neurons are the ANN's own, batch norm folded in (Stanojevic et al. 2024, Nat.
+    Commun. 15:6793). α1 neurons store currents from which these weights follow, up to a scale of
+    each neuron (`to_alpha1_`). Each window is (1 + headroom) times the largest activation of its
+    layer over the calibration images (Stanojevic et al. 2023, Neural Networks, with headroom 0.5);
+    a stronger activation is clipped to the opening of its window.
 
     Args:
-        ann: any module that `torch.fx` can trace, made of Linear, Conv1d/2d, BatchNorm1d/2d, ReLU, MaxPool, AvgPool,
-            AdaptiveAvgPool, sums, concatenation of channels, flatten, dropout; as modules or functions, used once or
-            more. It is mapped as in `eval()`. A module used twice becomes two sets of synapses.
+        ann: any module that `torch.fx` can trace, made of Linear, Conv1d/2d, BatchNorm1d/2d, ReLU,
+            MaxPool, AvgPool, AdaptiveAvgPool, sums, concatenation of channels, flatten, dropout; as
+            modules or functions, used once or more. It is mapped as in `eval()`. A module used
+            twice becomes two sets of synapses.
         calibration: images [N, ...] as the ANN takes them, or an iterable of such batches.
-        neuron: the neuron model, "b1", or "alpha1" for a chain of convolutions, linear layers and max pools.
+        neuron: the neuron model, "b1", or "alpha1" for a chain of convolutions, linear layers and
+            max pools.
         headroom: margin of the windows over the largest activation, >= 0.
         input_range: (low, high), the range of the inputs; low stays silent, high spikes at once.
 
@@ -40,7 +43,8 @@ def convert(
         A SpikingNetwork with the ANN's inputs, outputs and dtype.
 
     Raises:
-        ConversionError: naming the module and the reason, where there is no exact counterpart or calibration fails.
+        ConversionError: naming the module and the reason, where there is no exact counterpart or
+            calibration fails.
     """
     if neuron not in _MAPPINGS:
         raise ConversionError(

@@ -87,14 +87,77 @@ class Unsupported(nn.Module):
         self.name, self.reason = name, reason or self.reason
 
 
-REARRANGED = ["flatten", "reshape", "view", "reshape_as", "view_as", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "swapaxes", "swapdims", "movedim", "moveaxis", "contiguous", "clone", "detach", "to", "float", "double", "half", "bfloat16", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "narrow", "select", "getitem", "getattr", "flip", "roll", "pad", "stack", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "t", "index_select", "type_as", "expand", "expand_as", "repeat", "tile", "repeat_interleave"]  # fmt: skip
+REARRANGED = [
+    "flatten",
+    "reshape",
+    "view",
+    "reshape_as",
+    "view_as",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "transpose",
+    "permute",
+    "swapaxes",
+    "swapdims",
+    "movedim",
+    "moveaxis",
+    "contiguous",
+    "clone",
+    "detach",
+    "to",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "chunk",
+    "split",
+    "split_with_sizes",
+    "tensor_split",
+    "unbind",
+    "narrow",
+    "select",
+    "getitem",
+    "getattr",
+    "flip",
+    "roll",
+    "pad",
+    "stack",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "channel_shuffle",
+    "t",
+    "index_select",
+    "type_as",
+    "expand",
+    "expand_as",
+    "repeat",
+    "tile",
+    "repeat_interleave",
+]
 REARRANGING = (
-    nn.Flatten, nn.Unflatten, nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d,
-    nn.ReplicationPad2d, nn.CircularPad1d, nn.CircularPad2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
-)  # fmt: skip
+    nn.Flatten,
+    nn.Unflatten,
+    nn.ZeroPad1d,
+    nn.ZeroPad2d,
+    nn.ReflectionPad1d,
+    nn.ReflectionPad2d,
+    nn.ReplicationPad1d,
+    nn.ReplicationPad2d,
+    nn.CircularPad1d,
+    nn.CircularPad2d,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+    nn.ChannelShuffle,
+)
 DROPOUTS = (
-    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-)  # fmt: skip
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, GlobalMax)
@@ -102,19 +165,41 @@ MEAN_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPo
 IDENTITIES = (*DROPOUTS, nn.Identity)
 RECTIFIERS = (nn.ReLU, Clip, Leaky)
 KNOWN = (
-    *RECTIFIERS, *CONVOLUTIONS, *BATCH_NORMS, *MAX_POOLS, *MEAN_POOLS, *IDENTITIES, *REARRANGING, nn.Linear,
-    Add, Scale, Concatenate, Rearrange,
-)  # fmt: skip
+    *RECTIFIERS,
+    *CONVOLUTIONS,
+    *BATCH_NORMS,
+    *MAX_POOLS,
+    *MEAN_POOLS,
+    *IDENTITIES,
+    *REARRANGING,
+    nn.Linear,
+    Add,
+    Scale,
+    Concatenate,
+    Rearrange,
+)
 
 CALLS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU, "max_pool1d": nn.MaxPool1d, "max_pool2d": nn.MaxPool2d, "avg_pool1d": nn.AvgPool1d,
-    "avg_pool2d": nn.AvgPool2d, "adaptive_avg_pool1d": nn.AdaptiveAvgPool1d,
-    "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d, "adaptive_max_pool1d": nn.AdaptiveMaxPool1d,
-    "adaptive_max_pool2d": nn.AdaptiveMaxPool2d, "cat": Concatenate, "concat": Concatenate,
-    "concatenate": Concatenate, "dropout": nn.Dropout, "dropout1d": nn.Dropout1d, "dropout2d": nn.Dropout2d,
-    "dropout3d": nn.Dropout3d, "alpha_dropout": nn.AlphaDropout, "feature_alpha_dropout": nn.FeatureAlphaDropout,
+    "relu": nn.ReLU,
+    "max_pool1d": nn.MaxPool1d,
+    "max_pool2d": nn.MaxPool2d,
+    "avg_pool1d": nn.AvgPool1d,
+    "avg_pool2d": nn.AvgPool2d,
+    "adaptive_avg_pool1d": nn.AdaptiveAvgPool1d,
+    "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d,
+    "adaptive_max_pool1d": nn.AdaptiveMaxPool1d,
+    "adaptive_max_pool2d": nn.AdaptiveMaxPool2d,
+    "cat": Concatenate,
+    "concat": Concatenate,
+    "concatenate": Concatenate,
+    "dropout": nn.Dropout,
+    "dropout1d": nn.Dropout1d,
+    "dropout2d": nn.Dropout2d,
+    "dropout3d": nn.Dropout3d,
+    "alpha_dropout": nn.AlphaDropout,
+    "feature_alpha_dropout": nn.FeatureAlphaDropout,
     "stochastic_depth": nn.Dropout,
-}  # fmt: skip
+}
 """Functions and methods by their name, without the `_` of those that write into their input."""
 
 
@@ -212,23 +297,57 @@ def _signature(function: Any) -> list[str]:
 
 _POOL = ["input", "kernel_size", "stride", "padding"]
 _SIGNATURES = {
-    **{name: [*_POOL, "dilation", "ceil_mode", "return_indices"] for name in ["max_pool1d", "max_pool2d"]},
-    **{name: [*_POOL, "ceil_mode", "count_include_pad", "divisor_override"] for name in ["avg_pool1d", "avg_pool2d"]},
+    **{
+        name: [*_POOL, "dilation", "ceil_mode", "return_indices"]
+        for name in ["max_pool1d", "max_pool2d"]
+    },
+    **{
+        name: [*_POOL, "ceil_mode", "count_include_pad", "divisor_override"]
+        for name in ["avg_pool1d", "avg_pool2d"]
+    },
     **{name: ["input", "output_size"] for name in ["adaptive_avg_pool1d", "adaptive_avg_pool2d"]},
-    **{name: ["input", "output_size", "return_indices"] for name in ["adaptive_max_pool1d", "adaptive_max_pool2d"]},
-    **{name: ["input", "p", "training", "inplace"] for name in ["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"]},
+    **{
+        name: ["input", "output_size", "return_indices"]
+        for name in ["adaptive_max_pool1d", "adaptive_max_pool2d"]
+    },
+    **{
+        name: ["input", "p", "training", "inplace"]
+        for name in [
+            "dropout",
+            "dropout1d",
+            "dropout2d",
+            "dropout3d",
+            "alpha_dropout",
+            "feature_alpha_dropout",
+        ]
+    },
     "stochastic_depth": ["input", "p", "mode", "training"],
     "linear": ["input", "weight", "bias"],
-    **{name: ["input", "weight", "bias", "stride", "padding", "dilation", "groups"] for name in ["conv1d", "conv2d"]},
-    "batch_norm": ["input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"],
+    **{
+        name: ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]
+        for name in ["conv1d", "conv2d"]
+    },
+    "batch_norm": [
+        "input",
+        "running_mean",
+        "running_var",
+        "weight",
+        "bias",
+        "training",
+        "momentum",
+        "eps",
+    ],
     **{name: ["input", "min", "max"] for name in ["clamp", "clip"]},
-    "clamp_min": ["input", "min"], "clamp_max": ["input", "max"],
-    "hardtanh": ["input", "min_val", "max_val"], "relu6": ["input"],
+    "clamp_min": ["input", "min"],
+    "clamp_max": ["input", "max"],
+    "hardtanh": ["input", "min_val", "max_val"],
+    "relu6": ["input"],
     "threshold": ["input", "threshold", "value"],
-    "leaky_relu": ["input", "negative_slope", "inplace"], "prelu": ["input", "weight"],
+    "leaky_relu": ["input", "negative_slope", "inplace"],
+    "prelu": ["input", "weight"],
     **{name: ["input", "dim", "keepdim"] for name in ["mean", "sum", "amax"]},
     "relu": ["input", "inplace"],
-}  # fmt: skip
+}
 
 
 def _dispatched(function: Any) -> str:
@@ -261,9 +380,16 @@ def _convolution(node: fx.Node) -> Any:
     groups = given.get("groups", 1)
     kind: Any = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
     layer = kind(
-        weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), given.get("stride", 1),
-        given.get("padding", 0), given.get("dilation", 1), groups, bias is not None, device="meta",
-    )  # fmt: skip
+        weight.shape[1] * groups,
+        weight.shape[0],
+        tuple(weight.shape[2:]),
+        given.get("stride", 1),
+        given.get("padding", 0),
+        given.get("dilation", 1),
+        groups,
+        bias is not None,
+        device="meta",
+    )
     return _filled(layer, weight, bias)
 
 
@@ -308,7 +434,9 @@ def _threshold(threshold: float, value: float) -> Any:
 
 
 def _over_positions(node: fx.Node) -> Any:
-    """A mean, sum or maximum: of positions, for those of channels mix neurons of other layers' shapes."""
+    """A mean, sum or maximum: of positions, for those of channels mix neurons of other layers'
+    shapes.
+    """
     given, name = _arguments(node), call_name(node)
     dims, keep = given.get("dim"), bool(given.get("keepdim", False))
     ndim = node.all_input_nodes[0].meta["value"].dim()
@@ -324,7 +452,10 @@ def _over_positions(node: fx.Node) -> Any:
 
 
 _BUILDERS: dict[str, Callable[[fx.Node], Any]] = {
-    "linear": _linear, "conv1d": _convolution, "conv2d": _convolution, "batch_norm": _batch_norm,
+    "linear": _linear,
+    "conv1d": _convolution,
+    "conv2d": _convolution,
+    "batch_norm": _batch_norm,
     **dict.fromkeys(["clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6"], _clip),
     "threshold": lambda node: _threshold(_arguments(node)["threshold"], _arguments(node)["value"]),
     "leaky_relu": lambda node: Leaky(_arguments(node).get("negative_slope", 0.01)),
@@ -334,6 +465,9 @@ _BUILDERS: dict[str, Callable[[fx.Node], Any]] = {
     **dict.fromkeys(["add", "iadd"], lambda _: Add()),
     **dict.fromkeys(["sub", "isub", "subtract"], lambda _: Add(-1.0)),
     **dict.fromkeys(["mul", "imul", "multiply"], lambda _: Scale()),
-    **dict.fromkeys(["div", "truediv", "itruediv", "divide", "true_divide"], lambda _: Scale(divide=True)),
-    "neg": lambda _: Scale(), "negative": lambda _: Scale(),
-}  # fmt: skip
+    **dict.fromkeys(
+        ["div", "truediv", "itruediv", "divide", "true_divide"], lambda _: Scale(divide=True)
+    ),
+    "neg": lambda _: Scale(),
+    "negative": lambda _: Scale(),
+}

@@ -19,7 +19,9 @@ _LIVE = "live"  # a node's value while the network runs; operations in place may
 
 
 def record(graph: fx.GraphModule, inputs: Tensor) -> tuple[Any, dict[str, Any]]:
-    """Run a graph; return its output and the value of each node as it was when computed, by name."""
+    """Run a graph; return its output and the value of each node as it was when computed, by
+    name.
+    """
     values: dict[str, Any] = {}
 
     def watch(node: fx.Node, value: Any) -> Any:
@@ -31,7 +33,8 @@ def record(graph: fx.GraphModule, inputs: Tensor) -> tuple[Any, dict[str, Any]]:
 
 @torch.no_grad()
 def trace(ann: nn.Module, images: Tensor) -> fx.GraphModule:
-    """Return the graph of a copy in float64, each node with its value for the images [N, ...], N > 1.
+    """Return the graph of a copy in float64, each node with its value for the images [N, ...], N >
+    1.
 
     What the output does not depend on is left out, and so are hooks.
     """
@@ -161,7 +164,9 @@ def shape(node: fx.Node) -> tuple[int, ...] | None:
 
 
 def _drop_dead(graph: fx.GraphModule) -> None:
-    """Drop what the output does not depend on; writing into a value that is read later is no such."""
+    """Drop what the output does not depend on; writing into a value that is read later is no
+    such.
+    """
     live: set[fx.Node] = set()
     for node in reversed(graph.graph.nodes):
         sources = node.all_input_nodes

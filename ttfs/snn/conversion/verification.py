@@ -13,7 +13,9 @@ from ttfs.snn.pools import EarliestSpike
 
 
 def reference_network(snn: SpikingNetwork) -> nn.Module:
-    """Return a copy of the network with a ReLU for each layer of neurons: what a trained TTFS network should equal."""
+    """Return a copy of the network with a ReLU for each layer of neurons: what a trained TTFS
+    network should equal.
+    """
     twin = copy.deepcopy(snn)
     for name, layer in twin.layers.items():
         clips = layer.ceiling < math.inf
@@ -23,7 +25,8 @@ def reference_network(snn: SpikingNetwork) -> nn.Module:
 
 @torch.no_grad()
 def layer_differences(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> dict[str, float]:
-    """Return {layer: largest |charge - activation| / largest activation} over the images, and "output" for the logits.
+    """Return {layer: largest |charge - activation| / largest activation} over the images, and
+    "output" for the logits.
 
     In the order of the network: the first large one is where a conversion goes wrong.
     """
@@ -48,7 +51,8 @@ def _pool_after(node: fx.Node, snn: SpikingNetwork) -> fx.Node | None:
 
 
 def relative_difference(value: Tensor, reference: Tensor) -> float:
-    """Return max |value - reference| / max |reference|; the plain difference where the reference is all 0.
+    """Return max |value - reference| / max |reference|; the plain difference where the reference is
+    all 0.
 
     >>> relative_difference(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 4.0]))
     0.25

@@ -1,6 +1,8 @@
-"""Every synapse of a TTFS network, one by one: sparse matrices from spikes to potentials, in float64.
+"""Every synapse of a TTFS network, one by one: sparse matrices from spikes to potentials, in
+float64.
 
-Written from the definition of each map by index arithmetic, not by running it, so that the simulator stands on its own.
+Written from the definition of each map by index arithmetic, not by running it, so that the
+simulator stands on its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +23,9 @@ from ttfs.snn.synapses import Gather, OneToOne, Reshape, Synapses
 
 @dataclass(frozen=True)
 class Population:
-    """Spikes that travel together: an input, a layer of neurons, what a pool lets pass, or a concatenation of these."""
+    """Spikes that travel together: an input, a layer of neurons, what a pool lets pass, or a
+    concatenation of these.
+    """
 
     name: str
     kind: str  # "input" | "fire" | "pool" | "concatenation"
@@ -35,9 +39,11 @@ class Population:
 
 @dataclass(frozen=True)
 class Projection:
-    """Synapses that end in one layer: potential = constant + sum over populations of matrix @ charges.
+    """Synapses that end in one layer: potential = constant + sum over populations of matrix @
+    charges.
 
-    For α1 neurons the matrix holds the currents J: potential = constant + (sum of matrix @ charges) / slope.
+    For α1 neurons the matrix holds the currents J: potential = constant + (sum of matrix @ charges)
+    / slope.
     """
 
     constant: np.ndarray
@@ -46,10 +52,11 @@ class Projection:
 
 
 def connectivity(snn: SpikingNetwork) -> Iterator[Population]:
-    """Yield each population in the order of the network, its incoming synapses with it; last the output.
+    """Yield each population in the order of the network, its incoming synapses with it; last the
+    output.
 
-    Lazily: the synapses of a large layer need not outlive their use. A layer of C x H x W neurons is flattened in
-    that order.
+    Lazily: the synapses of a large layer need not outlive their use. A layer of C x H x W neurons
+    is flattened in that order.
     """
     values: dict[fx.Node, Population | _Linear] = {}
     for node in snn.body.graph.nodes:
@@ -165,7 +172,9 @@ def _stack(parts: list[_Linear], shape: tuple[int, ...]) -> _Linear:
 def _matrix(
     module: Any, shape: tuple[int, ...]
 ) -> tuple[sparse.csr_matrix, np.ndarray | float, tuple[int, ...]]:
-    """Return the matrix, the constant and the output shape of one affine module for inputs of the shape."""
+    """Return the matrix, the constant and the output shape of one affine module for inputs of the
+    shape.
+    """
     if isinstance(module, OneToOne):
         weight, bias = (_numpy(part.expand(shape)) for part in (module.weight, module.bias))
         return sparse.diags(weight, format="csr"), bias, shape
@@ -185,7 +194,9 @@ def _matrix(
 
 
 def _dense(weight: np.ndarray) -> sparse.csr_matrix:
-    """Sparse matrix of the weights that are not zero; scipy's own way takes three times the memory."""
+    """Sparse matrix of the weights that are not zero; scipy's own way takes three times the
+    memory.
+    """
     present = weight != 0
     columns = np.concatenate([np.flatnonzero(row).astype(np.int32) for row in present])
     return sparse.csr_matrix(
@@ -196,7 +207,9 @@ def _dense(weight: np.ndarray) -> sparse.csr_matrix:
 def _convolution(
     conv: Any, values: Tensor, shape: tuple[int, ...]
 ) -> tuple[sparse.csr_matrix, tuple[int, ...]]:
-    """Write a convolution as a matrix: row (o, position) holds values[o, c, tap] at the input that the tap reads."""
+    """Write a convolution as a matrix: row (o, position) holds values[o, c, tap] at the input that
+    the tap reads.
+    """
     two_d = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
     kernel, stride, dilation = (
         (1, *v) if len(v) == 1 else v for v in (conv.kernel_size, conv.stride, conv.dilation)

@@ -1,6 +1,7 @@
 """The oracle: an event-driven simulation in float64 that knows nothing of the closed form.
 
-It takes spikes one by one, in time order, integrates each membrane and looks for the crossing of the threshold.
+It takes spikes one by one, in time order, integrates each membrane and looks for the crossing of
+the threshold.
 """
 
 import heapq
@@ -19,10 +20,12 @@ from ttfs.snn.simulation.connectivity import Population, Projection, connectivit
 
 @dataclass(frozen=True)
 class Simulation:
-    """What the simulator saw: logits [N, classes] and spike times {layer: [N, ...]} in float64 (infinity: silent).
+    """What the simulator saw: logits [N, classes] and spike times {layer: [N, ...]} in float64
+    (infinity: silent).
 
-    `early_fire_rate` is the share of hidden neurons, over the images, whose membrane crosses its threshold before its
-    window opens. The network counts on a gate that holds those back; hardware without one would let them fire early.
+    `early_fire_rate` is the share of hidden neurons, over the images, whose membrane crosses its
+    threshold before its window opens. The network counts on a gate that holds those back; hardware
+    without one would let them fire early.
     """
 
     logits: Tensor
@@ -39,17 +42,20 @@ class _Spikes:
 def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     """Simulate each image event by event, tau_c = 1.
 
-    B1 neurons (Stanojevic et al. 2024, Methods): a spike at t adds its weight to dV/dt until its window closes at
-    t_max. When its own window opens, a neuron's dV/dt is 1; it fires where V reaches theta = T - D, at the opening if V
-    is there already, never if not before t_max.
+    B1 neurons (Stanojevic et al. 2024, Methods): a spike at t adds its weight to dV/dt until its
+    window closes at t_max. When its own window opens, a neuron's dV/dt is 1; it fires where V
+    reaches theta = T - D, at the opening if V is there already, never if not before t_max.
 
-    α1 neurons (Stanojevic et al. 2023): a spike adds its current J to dV/dt for good, and α = 1 is added when the
-    window opens, so that dV/dt = B = α + sum of J. Threshold B (T - D); who has not reached it by t_max, or never will
-    for B <= 0, is forced to spike at t_max. Padding counts as neurons that spike at their t_max.
+    α1 neurons (Stanojevic et al. 2023): a spike adds its current J to dV/dt for good, and α = 1 is
+    added when the window opens, so that dV/dt = B = α + sum of J. Threshold B (T - D); who has not
+    reached it by t_max, or never will for B <= 0, is forced to spike at t_max. Padding counts as
+    neurons that spike at their t_max.
 
-    On a chip (`ttfs.deploy`) thresholds and spike times are changed as the chip says (`ttfs.snn.imperfections`).
+    On a chip (`ttfs.deploy`) thresholds and spike times are changed as the chip says
+    (`ttfs.snn.imperfections`).
 
-    Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for samples of a test set.
+    Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for
+    samples of a test set.
     """
     _check(snn, images)
     windows, latency = snn.windows, snn.latency
@@ -93,7 +99,9 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
 
 
 def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
-    """A pixel x on [low, high] spikes at 1 - (x - low) / (high - low), the lowest never in a B1 network."""
+    """A pixel x on [low, high] spikes at 1 - (x - low) / (high - low), the lowest never in a B1
+    network.
+    """
     low, high = snn.encode.low, snn.encode.high
     pixels = images.detach().double().cpu().numpy().reshape(len(images), -1)
     charge = np.clip((pixels - low) / (high - low), 0.0, 1.0)
@@ -131,7 +139,9 @@ def _fire(
     window: tuple[float, float],
     chip: InTime | None,
 ) -> tuple[_Spikes, np.ndarray]:
-    """Return the spikes of a layer, and which membranes crossed the threshold before the window opened."""
+    """Return the spikes of a layer, and which membranes crossed the threshold before the window
+    opened.
+    """
     assert projection is not None
     t_min, t_max = window
     slope = np.ones_like(projection.constant) if projection.slope is None else projection.slope
@@ -151,9 +161,11 @@ def _fire(
 def _integrate(
     projection: Projection, known: dict[str, _Spikes], end: float, threshold: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Integrate the membranes to the time `end`; return them and which crossed the threshold before.
+    """Integrate the membranes to the time `end`; return them and which crossed the threshold
+    before.
 
-    A membrane is brought up to date when an event reaches it: the start of a current, or its end at the deadline.
+    A membrane is brought up to date when an event reaches it: the start of a current, or its end at
+    the deadline.
     """
     size = projection.constant.size
     membrane, slope, updated = np.zeros(size), np.zeros(size), np.zeros(size)
@@ -174,7 +186,9 @@ def _integrate(
 
 
 def _events(projection: Projection, known: dict[str, _Spikes], end: float):
-    """Yield (time, +1 | -1, population, neuron) in time order: a current starts, a current ends before the end."""
+    """Yield (time, +1 | -1, population, neuron) in time order: a current starts, a current ends
+    before the end.
+    """
     queues = []
     for name in projection.matrices:
         spikes = known[name]
@@ -188,7 +202,9 @@ def _events(projection: Projection, known: dict[str, _Spikes], end: float):
 
 
 def _race(population: Population, known: dict[str, _Spikes]) -> _Spikes:
-    """Let the earliest spike of each field pass; in channels of sign -1 the latest, none if any neuron is silent."""
+    """Let the earliest spike of each field pass; in channels of sign -1 the latest, none if any
+    neuron is silent.
+    """
     assert population.pool is not None
     pool, sign = population.pool.pool, population.pool.sign
     times, deadlines = (part.reshape(1, *population.field) for part in _routed(population, known))
