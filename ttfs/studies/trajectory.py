@@ -18,7 +18,8 @@ from ttfs.studies.weights import in_relu_terms, matrices, scales
 
 COLUMNS = [
     "model", "optimizer", "dtype", "network", "step", "status", "loss", "batch_accuracy",
-    "logit_difference", "distance_max", "distance_l2", "update_cosine", "stalled_neurons", "validation_accuracy",
+    "logit_difference", "distance_max", "distance_l2", "update_cosine", "stalled_neurons",
+    "validation_accuracy",
 ]  # fmt: skip
 
 Row = dict[str, Any]
