@@ -67,7 +67,7 @@ def test_why_says_what_is_due_and_why(little: Path, capsys):
     assert main(["why", GRID]) == 0
     assert (
         capsys.readouterr().out
-        == "little: all records are those of today's configuration, code and data\n"
+        == "little: all records are up to date with configuration, code and data\n"
     )
     (cell("ann") / "record.json").unlink()
     assert main(["why", GRID]) == 0
@@ -214,7 +214,7 @@ def test_archive_copies_records_and_tables_for_git(little: Path, fails, capsys):
     assert before == {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
     capsys.readouterr()
     edit("configs/datasets/made.yaml", "epochs: 6", "epochs: 5")
-    assert "its record is not of today's configuration, code and data" in fails(*words)
+    assert "its record is out of date with configuration, code or data" in fails(*words)
     (cell("ann") / "record.json").unlink()
     assert "cells have no record" in fails(*words)
     assert before == {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}

@@ -45,7 +45,7 @@ class Called(Written):
         return 3 * super().__call__(v)
 
 
-def x(n: int = 16) -> Tensor:
+def x(n: int = 1000) -> Tensor:
     return torch.rand(n, 6)
 
 

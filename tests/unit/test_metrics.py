@@ -211,7 +211,8 @@ def test_counting_in_batches_is_counting_at_once(snn: SpikingNetwork, images: Te
 def test_meters_without_what_they_need_say_nothing(snn: SpikingNetwork, images: Tensor):
     logits = snn(images)
     rows = measure(Subject(3), [Seen(torch.zeros(len(images), dtype=torch.long), logits)])
-    assert {row["metric"] for row in rows} == {"accuracy", "confusion"}
+    names = {row["metric"] for row in rows}
+    assert names == {"accuracy", "confusion", "balanced_accuracy", "macro_f1"}
 
 
 def test_accuracy_per_class_and_confusion_are_counts_of_pairs():

@@ -96,7 +96,7 @@ def test_a_failed_cell_stops_no_other_and_is_gone_once_put_right(copy: Sandbox):
     status, said = copy.run()
     assert status != 0
     missing = "configs/datasets/made.yaml: key 'source.npz': no file 'made.npz'; put it into"
-    assert f"error: {missing}" in said
+    assert f"failed: made/fc2/ann/seed0: make: {missing}" in said
     assert "Traceback" not in said
     new = copy.cell("digits/fc2/b1-converted/seed0/hardware/weight_bits=3")
     assert (new / "record.json").exists()

@@ -42,7 +42,7 @@ class NearestClassMean(Kind):
 
     def evaluate(self, job: Job):
         """Measure what can be measured."""
-        from ttfs.methods._measuring import answers
+        from ttfs.methods import answers
         from ttfs.metrics import Subject, measure
 
         return list(measure(Subject(job.data.classes), answers(self.load(job), job)))

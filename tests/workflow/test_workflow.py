@@ -17,7 +17,10 @@ GRIDS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", ["quick", "tenth"])
-def test_a_grid_is_planned_job_by_job(sandbox: Sandbox, name: str):
+def test_a_grid_is_planned_job_by_job(
+    sandbox: Sandbox, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)  # where no grid has run
     grid = None if name == "quick" else f"configs/{name}.yaml"  # quick is the default
     planned = Counter(stage for stage, _ in State(load_grid(ROOT / "configs" / f"{name}.yaml")).due)
     assert planned["make"] == planned["evaluate"] > 0

@@ -66,8 +66,10 @@ def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[
 def value_at(config: Mapping[str, Any], key: str) -> Any:
     """Return the value at a dotted key, None where there is none.
 
-    >>> value_at({"train": {"epochs": 3}}, "train.epochs"), value_at({"train": None},
-    "train.epochs") (3, None)
+    >>> value_at({"train": {"epochs": 3}}, "train.epochs")
+    3
+    >>> value_at({"train": None}, "train.epochs") is None
+    True
     """
     value: Any = config
     for part in key.split("."):

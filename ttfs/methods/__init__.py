@@ -8,13 +8,16 @@ import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ttfs.config.read import suggest
 from ttfs.errors import UserError
 from ttfs.methods._job import Job, Task
 from ttfs.methods._kind import Kind
 from ttfs.methods._options import Check, Options, SpikingTrain, TorchOptions, Train, schema
+
+if TYPE_CHECKING:
+    from ttfs.methods._answers import answers as answers
 
 __all__ = [
     "Check",
@@ -25,6 +28,7 @@ __all__ = [
     "Task",
     "TorchOptions",
     "Train",
+    "answers",
     "kind",
     "kinds",
     "method_schema",
@@ -32,6 +36,13 @@ __all__ = [
 
 if Path("methods").is_dir():
     __path__.insert(0, str(Path("methods").resolve()))
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch for what needs it, when it is first used."""
+    if name != "answers":
+        raise AttributeError(f"module 'ttfs.methods' has no attribute {name!r}")
+    return import_module("ttfs.methods._answers").answers
 
 
 def kinds() -> list[str]:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy, quantized_relu
+from ttfs.methods._answers import answers, test_accuracy
 from ttfs.methods._job import Job, Row
-from ttfs.methods._measuring import answers, test_accuracy
 from ttfs.methods._spiking import calibration
 from ttfs.metrics import Seen, Subject, fan_out, measure
 from ttfs.seeds import seed

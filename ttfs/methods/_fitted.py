@@ -55,7 +55,7 @@ def random_state(job: Job) -> int:
 
 def measure_fitted(classifier: nn.Module, job: Job) -> list[Row]:
     """Return the rows of a classifier over the test split."""
-    from ttfs.methods._measuring import answers
+    from ttfs.methods._answers import answers
 
     numbers = sum(buffer.numel() for buffer in classifier.buffers())
     subject = Subject(job.data.classes, facts={"parameters": numbers})

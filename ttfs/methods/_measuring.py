@@ -1,25 +1,23 @@
-"""Measurements of networks on the whole test split, and the check that a TTFS network is exact."""
+"""Measurements of TTFS networks on the whole test split, and the check that they are exact."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from ttfs.errors import UserError
+from ttfs.methods._answers import BATCH, answers, trained
 from ttfs.methods._job import Job, Row
 from ttfs.metrics import (
     Seen,
     Subject,
-    accuracy,
     dense_energy,
     fan_out,
     measure,
     multiply_accumulates,
 )
-from ttfs.metrics.selection import kept_epoch
 from ttfs.snn import (
     OUTPUT,
     Simulation,
@@ -27,45 +25,6 @@ from ttfs.snn import (
     layer_differences,
     simulate,
 )
-
-BATCH = 500
-
-
-@torch.no_grad()
-def answers(answer: Callable[[Tensor], Tensor | Seen], job: Job) -> Iterator[Seen]:
-    """Yield the answers of a classifier for each batch of the test split, on the CPU.
-
-    `answer` maps items [N, ...] to logits, or to a `Seen` whose labels are still to be filled in.
-    """
-    with parametrize.cached():  # few-bit weights are rounded once, not for each batch
-        for items, labels in job.data.test.batches(BATCH, device=job.device):
-            found = answer(items)
-            seen = found if isinstance(found, Seen) else Seen(labels, found)
-            seen.labels, seen.logits = labels.cpu(), seen.logits.cpu()
-            yield seen
-
-
-def test_accuracy(answer: Callable[[Tensor], Tensor], job: Job) -> float:
-    """Return the accuracy in percent of a function from items [N, ...] to logits."""
-    seen = list(answers(answer, job))
-    logits, labels = torch.cat([s.logits for s in seen]), torch.cat([s.labels for s in seen])
-    return accuracy(logits, labels)
-
-
-def trained(job: Job) -> dict[str, float]:
-    """Return the epoch that a training kept and its validation accuracy; nothing where nothing was
-    trained.
-    """
-    curve = job.curve()
-    return kept_epoch(curve, job.options["train"]["select"]) if curve else {}
-
-
-def measure_relu(network: nn.Module, job: Job) -> list[Row]:
-    """Return the rows of a ReLU network."""
-    parameters = sum(p.numel() for p in network.parameters())
-    subject = Subject(job.data.classes, facts=trained(job) | {"parameters": parameters})
-    network = network.to(job.device).eval()
-    return list(measure(subject, answers(network, job)))
 
 
 def measure_spiking(snn: SpikingNetwork, reference: nn.Module, job: Job) -> list[Row]:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ttfs.methods._answers import BATCH
 from ttfs.methods._job import Job, Row
-from ttfs.methods._measuring import BATCH
 from ttfs.metrics import Meters, Seen, Subject
 from ttfs.timed import TimedNetwork
 from ttfs.timed.network import AT_ONCE

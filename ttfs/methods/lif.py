@@ -44,7 +44,7 @@ class LIF(Kind):
 
     def evaluate(self, job: Job) -> list[Row]:
         """Return what is measured after each power of two of the steps it was trained for."""
-        from ttfs.methods._measuring import trained
+        from ttfs.methods._answers import trained
         from ttfs.methods._over_time import measure_over_steps, powers_of_two
         from ttfs.methods._spiking import any_item
         from ttfs.metrics import dense_energy, fan_out, multiply_accumulates

@@ -29,6 +29,6 @@ class ReLU(Kind):
 
     def evaluate(self, job: Job) -> list[Row]:
         """Return accuracy, confusion, the kept epoch and the number of parameters."""
-        from ttfs.methods._measuring import measure_relu
+        from ttfs.methods._answers import measure_relu
 
         return measure_relu(self.load(job), job)

@@ -42,7 +42,7 @@ class SpikePattern(Kind):
 
     def evaluate(self, job: Job) -> list[Row]:
         """Return accuracy, confusion and spikes."""
-        from ttfs.methods._measuring import answers, trained
+        from ttfs.methods._answers import answers, trained
         from ttfs.metrics import Seen, Subject, measure
 
         network = self.load(job).to(job.device)

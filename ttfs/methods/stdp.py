@@ -68,7 +68,7 @@ class STDP(Kind):
         """Return accuracy, confusion and spikes; the layer spikes once a record at most."""
         import torch
 
-        from ttfs.methods._measuring import answers
+        from ttfs.methods._answers import answers
         from ttfs.metrics import Seen, Subject, measure
 
         respond, neurons = self.load(job), job.options["neurons"]

@@ -28,8 +28,9 @@ def spikes_per_neuron(snn: "SpikingNetwork", images: "Tensor") -> float:
     >>> from torch import nn, tensor
     >>> ann = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 2))
     >>> _ = ann[0].weight.data.copy_(tensor([[1.0], [-1.0]]))
-    >>> spikes_per_neuron(ttfs.convert(ann, tensor([[1.0]])), tensor([[0.5], [0.0]]))  # one neuron,
-    for one image 0.25
+    >>> snn = ttfs.convert(ann, tensor([[1.0]]))
+    >>> spikes_per_neuron(snn, tensor([[0.5], [0.0]]))  # one of two neurons, for one of two images
+    0.25
     """
     if not len(images):
         raise ValueError("spikes_per_neuron: no images; give at least one")

@@ -54,8 +54,9 @@ def synaptic_operations(fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Te
     a pool holds back reaches no synapse.
 
     >>> from torch import tensor
-    >>> synaptic_operations({"input": tensor([[True, False], [True, True]])}, {"input": tensor([3.0,
-    4.0])}).tolist() [3.0, 7.0]
+    >>> fired = {"input": tensor([[True, False], [True, True]])}
+    >>> synaptic_operations(fired, {"input": tensor([3.0, 4.0])}).tolist()
+    [3.0, 7.0]
     """
     import torch
 
@@ -74,10 +75,10 @@ def multiply_accumulates(snn: "SpikingNetwork") -> int:
 
     >>> import ttfs
     >>> from torch import nn, rand
-    >>> ann = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32,
-    10))
-    >>> multiply_accumulates(ttfs.convert(ann, rand(1, 1, 4, 4)))  # 2 * 9 weights at 16 positions,
-    and 320 608
+    >>> conv, linear = nn.Conv2d(1, 2, 3, padding=1), nn.Linear(32, 10)
+    >>> ann = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), linear)
+    >>> multiply_accumulates(ttfs.convert(ann, rand(1, 1, 4, 4)))  # 18 weights x 16 places, and 320
+    608
     """
     import torch
 

@@ -238,8 +238,10 @@ def _over_seeds(row: Mapping[str, Any], name: str) -> str:
 def spread(mean: float, std: float, digits: str) -> str:
     """Mean ± std as text; the mean alone where there is no std, a dash where there is no mean.
 
-    >>> spread(98.024, 0.056, ".2f"), spread(98.024, math.nan, ".2f"), spread(math.nan, math.nan,
-    ".2f") ('98.02 ± 0.06', '98.02', '–')
+    >>> spread(98.024, 0.056, ".2f"), spread(98.024, math.nan, ".2f")
+    ('98.02 ± 0.06', '98.02')
+    >>> spread(math.nan, math.nan, ".2f")
+    '–'
     """
     if pd.isna(mean):
         return ABSENT

@@ -22,8 +22,9 @@ def smooth_count(activity: Tensor) -> Tensor:
     is the transformed L1 penalty, which Ma et al. 2019 (arXiv:1901.01021) put on weights, on
     charges.
 
-    >>> [round(smooth_count(scale * torch.tensor([[0.0, 1.0], [3.0, 0.0]])).item(), 3) for scale in
-    (1.0, 10.0)] [1.597, 1.597]
+    >>> activity = torch.tensor([[0.0, 1.0], [3.0, 0.0]])
+    >>> [round(smooth_count(scale * activity).item(), 3) for scale in (1.0, 10.0)]
+    [1.597, 1.597]
     """
     knee = (KNEE * activity.sum() / activity.count_nonzero().clamp(min=1)).clamp(min=1e-12)
     return (

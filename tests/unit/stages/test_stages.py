@@ -20,7 +20,7 @@ from ttfs.stages import cells
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
 
 METHODS = ("ann", "b1-converted", "b1-finetuned", "alpha1-converted")
-PLAIN = {"accuracy", "parameters"}
+PLAIN = {"accuracy", "balanced_accuracy", "macro_f1", "parameters"}
 TRAINED = {"best_validation_accuracy", "best_epoch"}
 SPIKING = {
     "agreement", "logit_difference", "spikes_per_neuron", "latency", "synaptic_operations", "energy", "ann_energy",
