@@ -93,7 +93,13 @@ def assert_simulated(snn: SpikingNetwork, batch: Tensor) -> None:
     assert oracle.spike_times.keys() == times.keys() == snn.windows.keys()
     for name, closed in times.items():
         simulated = oracle.spike_times[name]
-        assert torch.equal(simulated.isinf(), closed.isinf()), f"{name}: other neurons are silent"
+        differ = simulated.isinf() != closed.isinf()
+        # A potential of 0 up to rounding is silence, or a spike at the deadline.
+        late = torch.minimum(simulated, closed)[differ]
+        deadline = snn.windows[name][1]
+        assert (late >= deadline - 1e-9).all(), f"{name}: other neurons are silent"
+        simulated = simulated.masked_fill(differ, deadline)
+        closed = closed.masked_fill(differ, deadline)
         spiking = closed.isfinite()
         assert torch.allclose(simulated[spiking], closed[spiking], rtol=0, atol=1e-9), name
     assert scale_free(oracle.logits, snn(batch)) <= 1e-9

@@ -518,7 +518,7 @@ class Walk:
             value = self._pooled(value, node)
         if value.scale is None or value.shift is None:
             return value
-        settled = dataclasses.replace(value, scale=None, shift=None, spikes=False)
+        settled = dataclasses.replace(value, scale=None, shift=None, spikes=False, moved=False)
         synapses = self.modules.get(str(value.raw.target))
         if value.owned and isinstance(synapses, Synapses) and self._per_channel(value):
             _fold(synapses, value.scale, value.shift)
