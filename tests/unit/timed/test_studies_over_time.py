@@ -95,7 +95,7 @@ def test_the_surrogate_study_is_repeatable_and_sums_up_what_it_measured(digits):
     }
     figure = draw("surrogate", "A title", table.to_csv(index=False))
     assert figure == draw("surrogate", "A title", table.to_csv(index=False))
-    assert b"depth 3" in figure or b"<svg" in figure
+    assert all(f"depth {depth}".encode() in figure for depth in table["depth"].unique())
 
 
 def rate_block(**changes) -> dict:
@@ -143,10 +143,12 @@ def test_the_study_of_rates_finds_less_error_with_more_steps_and_none_in_ttfs(di
     assert abs(last["mean"].sum()) < abs(plain["mean"].sum())  # the mean error is what it removes
     rows = list(errors.summary(table))
     assert sum(row["metric"] == "validation_accuracy" for row in rows) == 6
-    assert all(
-        row["value"] < 1e-6
+    exact = [
+        row["value"]
         for row in rows
         if row["metric"] == "rate_error" and row["threshold"] == "ttfs"
-    )
+    ]
+    assert exact
+    assert max(exact) < 1e-6
     figure = draw("rates", "A title", table.to_csv(index=False))
     assert figure == draw("rates", "A title", table.to_csv(index=False))
