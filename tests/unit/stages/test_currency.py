@@ -5,10 +5,14 @@ what is not.
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from kit.stages import CELL, EVERYTHING, cell, due, edit, run_due, run_stages, times, write_data
+
+from ttfs.results.record import file_entry, read_made
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
 
@@ -198,6 +202,35 @@ def test_what_started_from_a_source_that_is_another_now_is_made_again(little: Pa
         shutil.copy(name, cell("ann") / name)
     assert set(due()) == NETWORKS - {f"make {ANN}"}
     assert due()[f"evaluate {ANN}"] == "its record is of another network"
+
+
+def test_a_source_remade_in_other_bits_moves_what_started_from_it(little: Path):
+    """Another machine ends in other weights of the same configuration, code and data."""
+    folder = cell("ann")
+    made = read_made(folder)
+    weights = torch.load(folder / "weights.pt")
+    torch.save({key: 1.01 * value for key, value in weights.items()}, folder / "weights.pt")
+    files = {name: file_entry(folder / name) for name in made.files}
+    assert files["weights.pt"] != made.files["weights.pt"]
+    (folder / "made.json").write_text(replace(made, files=files).to_json())
+    found = due()
+    assert set(found) == NETWORKS - {f"make {ANN}"}
+    assert found[f"evaluate {ANN}"] == "its record is of another network"
+    assert found[f"make {B1}"] == "its source is another network than it was"
+    assert set(run_due().values()) == {0}
+    assert due() == {}
+
+
+def test_a_network_remade_in_the_same_bits_is_evaluated_again(little: Path):
+    """Its record tells of the training that was asked for now."""
+    before = (cell("ann") / "weights.pt").read_bytes()
+    edit("configs/methods/ann.yaml", "2.0e-2}", "2.0e-2, patience: 1000}")
+    assert run_stages([f"make {ANN}"]) == {f"make {ANN}": 0}
+    assert (cell("ann") / "weights.pt").read_bytes() == before
+    found = due()
+    assert set(found) == NETWORKS - {f"make {ANN}"}
+    assert run_stages(found) == dict.fromkeys(found, 0)
+    assert due() == {}
 
 
 def test_a_stage_of_what_is_current_does_nothing(little: Path):

@@ -144,9 +144,7 @@ def test_the_study_of_rates_finds_less_error_with_more_steps_and_none_in_ttfs(di
     rows = list(errors.summary(table))
     assert sum(row["metric"] == "validation_accuracy" for row in rows) == 6
     exact = [
-        row["value"]
-        for row in rows
-        if row["metric"] == "rate_error" and row["threshold"] == "ttfs"
+        row["value"] for row in rows if row["metric"] == "rate_error" and row["threshold"] == "ttfs"
     ]
     assert exact
     assert max(exact) < 1e-6
