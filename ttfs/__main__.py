@@ -46,6 +46,15 @@ def guarded(work: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "ttfs").startswith("ttfs"):
+            raise
+        print(
+            f"error: {error.name} is not installed; the workflow needs the packages of "
+            "pip install 'ttfs[bench]'",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,19 @@ def records():
     return [cell.folder / "record.json" for cell in cells if cell not in due]
 
 
+def view_markers(name, *modules):
+    """The files that say of which code and configuration a view is, and of which jobs.
+
+    The second is there while something is due alone, and never before the view was made: Snakemake does not make a
+    missing input for an output that exists, so the output has to be missing, too.
+    """
+    markers = [view_marker(name, *modules)]
+    if DUE:
+        jobs = "".join(sorted(path for paths in all_jobs() for path in paths))
+        markers.append(f"{JOBS}/views/{name}-{digest_of({}, jobs)}")
+    return markers
+
+
 def view_marker(name, *modules):
     """The file that says of which code and configuration a view is."""
     cells = GRID.every
@@ -189,6 +203,7 @@ onstart:
 
 
 onsuccess:
+    shutil.rmtree(JOBS, ignore_errors=True)
     tell_results()
 
 

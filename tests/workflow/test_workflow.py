@@ -157,3 +157,26 @@ def test_the_workflow_runs_from_any_folder(copy: Sandbox, tmp_path: Path):
     assert status == 0, said
     assert "make" in said
     assert not (other.folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "planned"),
+    [
+        ("datasets/digits", "epochs: 2", "epochs: 1", {"make": 2, "evaluate": 2, "deploy": 1}),
+        (
+            "methods/b1-converted", "source: ann", "source: ann\ncheck: {agreement: 99.5}",
+            {"evaluate": 1},
+        ),
+    ],
+    ids=["epochs", "tolerance"],
+)  # fmt: skip
+def test_an_edit_is_planned_run_and_done(
+    copy: Sandbox, file: str, old: str, new: str, planned: dict[str, int]
+):
+    """The names of the cells stay, and so do all files that a run has left."""
+    copy.edit(f"configs/{file}.yaml", old, new)
+    assert copy.jobs() == planned | VIEWS
+    status, said = copy.run()
+    assert status == 0, said
+    assert copy.due() == set()
+    assert copy.jobs() == {}

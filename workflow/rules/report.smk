@@ -12,7 +12,7 @@ rule tables:
         ],
         [f"{GRID.folder}/tables/{name}.md" for name in ("summary", "hardware", "published")],
         f"{GRID.folder}/tables/cells.csv",
-        touch(view_marker("tables", *TABLES)),
+        touch(view_markers("tables", *TABLES)),
     log:
         f"{LOGS}/tables.log",
     shell:
@@ -21,7 +21,7 @@ rule tables:
 
 rule figures:
     input:
-        view_marker("tables", *TABLES),
+        view_markers("tables", *TABLES),
         records(),
     output:
         [
@@ -32,7 +32,7 @@ rule figures:
             report(f"{GRID.folder}/figures/{name}.svg", caption=f"../report/{kind}.rst", category="Studies")
             for name, kind in STUDY_FIGURES.items()
         ],
-        touch(view_marker("figures", "ttfs.results.figures", "ttfs.studies.figures", "ttfs.results.frame")),
+        touch(view_markers("figures", "ttfs.results.figures", "ttfs.studies.figures", "ttfs.results.frame")),
     log:
         f"{LOGS}/figures.log",
     shell:
@@ -41,10 +41,10 @@ rule figures:
 
 rule publish:
     input:
-        view_marker("tables", *TABLES),
+        view_markers("tables", *TABLES),
         records(),
     output:
-        touch(view_marker("publish", "ttfs.results.tracking")),
+        touch(view_markers("publish", "ttfs.results.tracking")),
     log:
         f"{LOGS}/publish.log",
     shell:
