@@ -19,19 +19,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ttfs.config import CONFIGS, read_yaml
+from ttfs.config import known, read_named
 from ttfs.models import build
 from ttfs.snn import SpikingNetwork, convert, relative_difference, simulate
 
 LOW, HIGH, CLASSES = -3.0, 3.0, 10
 FLOAT32, FLOAT64, TIME = 1e-4, 1e-10, 1e-9  # bounds: share of the logit scale, and tau_c
-GREY, COLOUR, DIGIT = (1, 28, 28), (3, 32, 32), (1, 8, 8)
+GRAY, COLOR, DIGIT = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 SHAPES = {
-    "fc": GREY,
-    "lenet": GREY,
-    "vgg16-small": GREY,
+    "fc": GRAY,
+    "lenet": GRAY,
+    "vgg16-small": GRAY,
     "cnn": DIGIT,
-}  # by the start of the id; others in colour
+}  # by the start of the id; others in color
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,8 @@ def network(model: str) -> tuple[nn.Module, tuple[int, int, int]]:
     """Return the network in `eval()` with the statistics a trained one might have, half of its
     scales negative.
     """
-    shape = next((shape for start, shape in SHAPES.items() if model.startswith(start)), COLOUR)
-    path = CONFIGS / "models" / f"{model}.yaml"
-    ann = build(read_yaml(path, "model"), shape, CLASSES)
+    shape = next((shape for start, shape in SHAPES.items() if model.startswith(start)), COLOR)
+    ann = build(read_named("model", model, "--models"), shape, CLASSES)
     for norm in ann.modules():
         if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) and norm.running_mean is not None:
             sign = torch.randint(0, 2, norm.weight.shape) * 2 - 1
@@ -113,10 +112,15 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
 
 def main() -> int:
     """Print the table as it grows; return 1 if a bound is broken."""
-    known = sorted(path.stem for path in (CONFIGS / "models").glob("*.yaml"))
+    models = known("model")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--models", nargs="+", choices=known, default=known, metavar="MODEL", help=", ".join(known)
+        "--models",
+        nargs="+",
+        choices=models,
+        default=models,
+        metavar="MODEL",
+        help=", ".join(models),
     )
     parser.add_argument(
         "--images", type=int, default=32, help="images compared with the ReLU network"

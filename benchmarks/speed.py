@@ -14,20 +14,19 @@ dropout, which a TTFS network has not either: both do the same multiplications.
 """
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ttfs.config import CONFIGS, read_yaml
+from ttfs.config import read_named
 from ttfs.hardware import Hardware, deploy
 from ttfs.models import build
+from ttfs.results.provenance import processor
 from ttfs.snn import NEURONS, SpikingNetwork, WindowGrowth, convert
 
 CLASSES = 10
@@ -108,7 +107,7 @@ def measure(model: str, device: str, budget: float) -> Iterator[str]:
     """Yield the table's rows of one network."""
     shape, size = SIZES[model]
     torch.manual_seed(0)
-    config = read_yaml(CONFIGS / "models" / f"{model}.yaml", "model") | {
+    config = read_named("model", model, "--models") | {
         "batch_norm": "none",
         "dropout": 0.0,
     }
@@ -146,12 +145,7 @@ def measure(model: str, device: str, budget: float) -> Iterator[str]:
 
 def machine(device: str) -> str:
     """Return the name of the processor that does the work."""
-    if device != "cpu":
-        return torch.cuda.get_device_name(device)
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return processor() if device == "cpu" else torch.cuda.get_device_name(device)
 
 
 def main() -> None:
@@ -169,10 +163,8 @@ def main() -> None:
         f"{machine(arguments.device)}, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, float32\n"
     )
-    print(
-        "| model | batch | neuron | kind | ReLU [ms] | TTFS / ReLU | turns "
-        "|\n|---|---|---|---|---|---|---|"
-    )
+    print("| model | batch | neuron | kind | ReLU [ms] | TTFS / ReLU | turns |")
+    print("|---|---|---|---|---|---|---|")
     for model in arguments.models:
         for row in measure(model, arguments.device, arguments.seconds):
             print(row, flush=True)

@@ -7,7 +7,7 @@ seconds that the conversion took and seconds of one forward pass of its 2 images
 refused.
 """
 
-import sys
+import argparse
 import time
 
 import torch
@@ -20,6 +20,7 @@ SIZES = {"inception_v3": 96, "googlenet": 96}
 
 
 def line(name: str) -> str:
+    """Return what came of one network."""
     torch.manual_seed(0)
     size = SIZES.get(name, 64)
     options = {"init_weights": False, "aux_logits": False} if name in SIZES else {}
@@ -44,11 +45,17 @@ def line(name: str) -> str:
     )
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    """Print a line a network."""
     known = torchvision.models.list_models(torchvision.models)
-    for name in names or known:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", help="networks of torchvision; all without one")
+    names = parser.parse_args().names or known
+    if unknown := sorted(set(names) - set(known)):
+        parser.error(f"torchvision has no network {unknown[0]!r}")
+    for name in names:
         print(line(name), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -33,11 +33,13 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
     "config": {"methods", "models"},
     "results": {"config", "data", "digest", "files", "metrics", "models"},
     "methods": {
-        "config", "data", "files", "hardware", "metrics", "models", "results", "seeds", "snn", "timed", "training",
+        "config", "data", "files", "hardware", "metrics", "models", "results", "seeds", "snn",
+        "timed", "training",
     },
     "studies": {"config", "data", "files", "metrics", "models", "results", "seeds", "snn", "timed"},
     "stages": {
-        "__main__", "config", "data", "digest", "files", "methods", "metrics", "models", "results", "studies",
+        "__main__", "config", "data", "digest", "files", "methods", "metrics", "models", "results",
+        "studies",
     },
     "__main__": {"config", "stages"},
     "__init__": {"data", "hardware", "metrics", "snn", "stages", "timed"},
@@ -170,7 +172,8 @@ HEAVY = (
         "import ttfs",
         "import ttfs.methods; [ttfs.methods.method_schema(name) for name in ttfs.methods.kinds()]",
         "import ttfs.config, ttfs.digest, ttfs.metrics, ttfs.data.stamp, ttfs.models.stamp",
-        "from ttfs.results.state import State; from ttfs.config import load_grid; State(load_grid('quick')).due",
+        "from ttfs.results.state import State; from ttfs.config import load_grid; "
+        "State(load_grid('quick')).due",
         "from ttfs.__main__ import main; main(['check', 'configs/quick.yaml'])",
         "from ttfs.__main__ import main; main(['--help'])",
         "from ttfs.__main__ import main; main(['why'])",
@@ -196,7 +199,9 @@ def test_the_core_needs_torch_numpy_and_scipy_alone(tmp_path: Path):
     program = f"""
 import sys
 import torch, ttfs
-net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
+net = torch.nn.Sequential(
+    torch.nn.Flatten(), torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2),
+)
 images = torch.rand(3, 1, 2, 2, dtype=torch.float64)
 snn = ttfs.convert(net.double(), images)
 ttfs.simulate(snn, images), ttfs.spikes_per_neuron(snn, images)

@@ -4,13 +4,12 @@ Verbs import their modules when they are called: `--help` is quick, evaluation l
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from ttfs.errors import UserError
+from ttfs.errors import guarded
 
 OF_A_CELL = {
     "make": "build or convert a network, and train it: made.json, weights.pt, curve.csv",
@@ -37,27 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     return guarded(lambda: options.run(options))
-
-
-def guarded(work: Callable[[], int]) -> int:
-    """Do the work and return its exit status; an error for the user becomes one line."""
-    try:
-        return work()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if (error.name or "ttfs").startswith("ttfs"):
-            raise
-        print(
-            f"error: {error.name} is not installed; the workflow needs the packages of "
-            "pip install 'ttfs[bench]'",
-            file=sys.stderr,
-        )
-        return 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

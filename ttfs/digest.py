@@ -56,8 +56,8 @@ def kind_digest(stage: str, kind: str, *rooms: str) -> str:
 
 @cache
 def code_digest(*modules: str) -> str:
-    """Return 16 hex digits of the modules' code and of all code of this package that they
-    import.
+    """Return 16 hex digits of the modules' code and of all code of this package that they import;
+    a package stands for the modules in it that it imports.
     """
     return _digest(modules, frozenset())
 
@@ -87,7 +87,8 @@ def _closure(roots: tuple[str, ...], hidden: frozenset[str]) -> set[str]:
     waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        if name not in found and (name in roots or not _is_bookkeeping(name)):
+        asked_for = name in roots or name.rpartition(".")[0] in roots
+        if name not in found and (asked_for or not _is_bookkeeping(name)):
             found.add(name)
             waiting += [_home(*pair) for pair in _facts(name, hidden).imports]
     return found

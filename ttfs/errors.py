@@ -1,4 +1,8 @@
-"""The one exception that is meant for users."""
+"""The exception that is meant for users, and how a command tells it."""
+
+import os
+import sys
+from collections.abc import Callable
 
 
 class UserError(ValueError):
@@ -8,5 +12,26 @@ class UserError(ValueError):
     """
 
 
-class ConversionError(UserError, ValueError):
+class ConversionError(UserError):
     """A network that cannot be mapped exactly; the message names the module and the reason."""
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do the work and return its exit status; an error for the user becomes one line."""
+    try:
+        return work()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "ttfs").startswith("ttfs"):
+            raise
+        print(
+            f"error: {error.name} is not installed; the workflow needs the packages of "
+            "pip install 'ttfs[bench]'",
+            file=sys.stderr,
+        )
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -27,7 +27,8 @@ from ttfs.results.record import Record, read
 
 # Images that a network is made for; any other takes those of MNIST.
 SHAPES = {
-    "cnn": (1, 8, 8), "fc-30": (4,), "vgg16": (3, 32, 32), "vgg11-bn": (3, 32, 32), "resnet18": (3, 32, 32),
+    "cnn": (1, 8, 8), "fc-30": (4,), "vgg16": (3, 32, 32), "vgg11-bn": (3, 32, 32),
+    "resnet18": (3, 32, 32),
 }  # fmt: skip
 
 
@@ -226,7 +227,8 @@ def write_grid(methods: list[str], hardware: str = "") -> None:
     for name in {name for method in methods for name in lineage(method)}:
         shorten(name)
     Path(TINY).write_text(
-        f"datasets: [made]\nmodels: [little]\nmethods: [{', '.join(methods)}]\nseeds: [0]\n{hardware}"
+        f"datasets: [made]\nmodels: [little]\nmethods: [{', '.join(methods)}]\n"
+        f"seeds: [0]\n{hardware}"
     )
 
 

@@ -52,7 +52,8 @@ def _rows(method: str, seed: int) -> list[dict[str, Any]]:
     if method == "ann":
         return [*rows, {"metric": "best_epoch", "value": 2}]
     plain = {
-        "agreement": 100.0, "logit_difference": 1e-6 * (1 + seed), "spikes_per_neuron": 0.4 + 0.1 * seed,
+        "agreement": 100.0, "logit_difference": 1e-6 * (1 + seed),
+        "spikes_per_neuron": 0.4 + 0.1 * seed,
         "latency": 10.0, "synaptic_operations": 12345.0, "energy": 0.1,
     }  # fmt: skip
     layers = {

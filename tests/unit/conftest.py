@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from ttfs.config import SHIPPED
+from ttfs.config import SHIPPED, read_yaml
+from ttfs.models import build
 
 torch.set_num_threads(1)  # tensors here are small: threads would only wait for one another
 
@@ -33,3 +35,15 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("TTFS_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path):
+    """Return a function that builds a network from the lines of a YAML file, through its schema."""
+
+    def make(lines: str, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10) -> nn.Module:
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"title: Mine\n{lines}\n")
+        return build(read_yaml(path, "model"), shape, classes)
+
+    return make

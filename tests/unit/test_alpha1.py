@@ -179,8 +179,8 @@ EXACT = {
 def test_the_mapping_is_exact_whatever_the_weights_sum_to(shape, modules, span) -> None:
     ann = unbalanced(shape, *copy.deepcopy(modules))
     snn = assert_exact(ann, shape, *span, neuron="alpha1")
-    folded = [m for m in convert(ann.double(), draw(shape, *span).double(), input_range=span).modules()
-              if isinstance(m, Synapses)]  # fmt: skip
+    folded_network = convert(ann.double(), draw(shape, *span).double(), input_range=span)
+    folded = [m for m in folded_network.modules() if isinstance(m, Synapses)]
     before = torch.cat([sums(synapses.weights.weight) for synapses in folded[:-1]])
     after = torch.cat([sums(synapses.weights.weight) for synapses in hidden(snn)])
     assert before.min() < -10

@@ -93,7 +93,8 @@ def test_what_names_nothing(little: Path, fails):
     done = command("make", GRID, "made/little/ann/seed1")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: grid little has no cell 'made/little/ann/seed1'; `python -m ttfs check` lists them\n"
+        "error: grid little has no cell 'made/little/ann/seed1'; `python -m ttfs check` lists "
+        "them\n"
     )
     assert (
         fails("tables", "configs/litle.yaml")
@@ -237,7 +238,8 @@ def test_archive_asks_for_a_commit_and_for_one_version_of_the_code(little: Path,
     for part, said in (
         (
             dirty,
-            "evaluate ran with files that differ from their commit; commit and run again, or archive --mixed",
+            "evaluate ran with files that differ from their commit; commit and run again, or "
+            "archive --mixed",
         ),
         (replace(dirty, git_commit=None, git_dirty=None), "evaluate ran with code outside git"),
     ):
@@ -278,7 +280,11 @@ def test_init_writes_a_grid_that_runs(tmp_path: Path, monkeypatch, fails, capsys
 def test_a_pipe_that_closes_is_no_traceback(little: Path):
     environment = os.environ | {"PYTHONPATH": PACKAGE}
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m ttfs check configs/mnist.yaml | head -n 1; exit ${{PIPESTATUS[0]}}"],
+        [
+            "bash", "-c",
+            f"{sys.executable} -m ttfs check configs/mnist.yaml | head -n 1; "
+            "exit ${PIPESTATUS[0]}",
+        ],
         capture_output=True, text=True, env=environment,
     )  # fmt: skip
     assert "Traceback" not in done.stderr

@@ -106,38 +106,60 @@ def test_pool_1d(pool: nn.Module) -> None:
 STACKS: dict[str, Callable[[], list[nn.Module]]] = {
     "linear": lambda: [nn.Flatten(), nn.Linear(216, 12), nn.ReLU(), nn.Linear(12, 9), nn.ReLU()],
     "linear, norms": lambda: [
-        nn.Flatten(), nn.Linear(216, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.BatchNorm1d(9), nn.Linear(9, 9), nn.ReLU(),
+        nn.Flatten(), nn.Linear(216, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.BatchNorm1d(9),
+        nn.Linear(9, 9), nn.ReLU(),
     ],
     "no hidden layer": lambda: [nn.Flatten()],
     "norm on the input": lambda: [norm(3), conv(), nn.ReLU()],
     "norm, pool on the input": lambda: [norm(3), nn.MaxPool2d(2), conv(), nn.ReLU()],
     "norm on the output": lambda: [conv(), nn.ReLU(), conv(4, 4), norm()],
-    "norm without scale": lambda: [conv(), norm(affine=False), nn.ReLU(), norm(affine=False), conv(4, 4), nn.ReLU()],
-    "norm, norm": lambda: [conv(), norm(), norm(), nn.ReLU(), norm(), norm(), conv(4, 4), nn.ReLU()],
-    "norm, max, norm, max, border": lambda: [
-        conv(), nn.ReLU(), norm(), nn.MaxPool2d(2, 1), norm(), nn.MaxPool2d(2, 1), conv(4, 4), norm(), nn.ReLU(),
+    "norm without scale": lambda: [
+        conv(), norm(affine=False), nn.ReLU(), norm(affine=False), conv(4, 4), nn.ReLU(),
     ],
-    "norm, max, mean": lambda: [conv(), nn.ReLU(), norm(), nn.MaxPool2d(2), nn.AvgPool2d(2), conv(4, 4), nn.ReLU()],
-    "norm, mean, norm": lambda: [conv(), nn.ReLU(), norm(), nn.AvgPool2d(3, 2, 1), norm(), conv(4, 4), nn.ReLU()],
+    "norm, norm": lambda: [
+        conv(), norm(), norm(), nn.ReLU(), norm(), norm(), conv(4, 4), nn.ReLU(),
+    ],
+    "norm, max, norm, max, border": lambda: [
+        conv(), nn.ReLU(), norm(), nn.MaxPool2d(2, 1), norm(), nn.MaxPool2d(2, 1), conv(4, 4),
+        norm(), nn.ReLU(),
+    ],
+    "norm, max, mean": lambda: [
+        conv(), nn.ReLU(), norm(), nn.MaxPool2d(2), nn.AvgPool2d(2), conv(4, 4), nn.ReLU(),
+    ],
+    "norm, mean, norm": lambda: [
+        conv(), nn.ReLU(), norm(), nn.AvgPool2d(3, 2, 1), norm(), conv(4, 4), nn.ReLU(),
+    ],
     "norm, flatten": lambda: [conv(), nn.ReLU(), norm()],
     "mean, relu": lambda: [conv(), nn.AvgPool2d(2), norm(), nn.ReLU()],
     "relu, norm, relu": lambda: [conv(), nn.ReLU(), norm(), nn.ReLU(), conv(4, 4), nn.ReLU()],
     "relu, relu": lambda: [conv(), nn.ReLU(), nn.ReLU(inplace=True), conv(4, 4), nn.ReLU()],
-    "conv, conv": lambda: [conv(), conv(4, 4), nn.ReLU(), norm(), conv(4, 4), conv(4, 4), nn.ReLU()],
+    "conv, conv": lambda: [
+        conv(), conv(4, 4), nn.ReLU(), norm(), conv(4, 4), conv(4, 4), nn.ReLU(),
+    ],
     "conv, max, relu": lambda: [conv(), nn.MaxPool2d(2), nn.ReLU(), conv(4, 4), nn.ReLU()],
-    "conv, max, norm, relu": lambda: [conv(), nn.MaxPool2d(2), norm(), nn.ReLU(), conv(4, 4), nn.ReLU()],
-    "conv, norm, max, relu": lambda: [conv(), norm(), nn.MaxPool2d(2), nn.ReLU(), conv(4, 4), nn.ReLU()],
+    "conv, max, norm, relu": lambda: [
+        conv(), nn.MaxPool2d(2), norm(), nn.ReLU(), conv(4, 4), nn.ReLU(),
+    ],
+    "conv, norm, max, relu": lambda: [
+        conv(), norm(), nn.MaxPool2d(2), nn.ReLU(), conv(4, 4), nn.ReLU(),
+    ],
     "conv, max, norm, max, norm, relu, norm, max": lambda: [
-        conv(), nn.MaxPool2d(2, 1), norm(), nn.MaxPool2d(2, 1), norm(), nn.Dropout(), nn.ReLU(), norm(),
+        conv(), nn.MaxPool2d(2, 1), norm(), nn.MaxPool2d(2, 1), norm(), nn.Dropout(), nn.ReLU(),
+        norm(),
         nn.MaxPool2d(2),
     ],
     "conv, same-size max, relu": lambda: [conv(), nn.MaxPool2d(3, 1, 1), nn.ReLU()],
-    "dropout": lambda: [nn.Dropout(), conv(), nn.Dropout2d(), norm(), nn.Identity(), nn.ReLU(), nn.Dropout(0.9, True)],
+    "dropout": lambda: [
+        nn.Dropout(), conv(), nn.Dropout2d(), norm(), nn.Identity(), nn.ReLU(),
+        nn.Dropout(0.9, True),
+    ],
     "relu on the input": lambda: [nn.ReLU(), conv(), nn.ReLU()],
     "inplace relu on the input": lambda: [nn.ReLU(inplace=True), conv(), nn.ReLU(inplace=True)],
     "max on the input": lambda: [nn.MaxPool2d(2), conv(), nn.ReLU()],
     "mean on the input": lambda: [nn.AvgPool2d(2, padding=1), conv(), nn.ReLU()],
-    "weight norm": lambda: [parametrizations.weight_norm(conv()), norm(), nn.ReLU(), norm(), conv(4, 4), nn.ReLU()],
+    "weight norm": lambda: [
+        parametrizations.weight_norm(conv()), norm(), nn.ReLU(), norm(), conv(4, 4), nn.ReLU(),
+    ],
     "spectral norm": lambda: [parametrizations.spectral_norm(conv()), nn.ReLU()],
 }  # fmt: skip
 
@@ -209,6 +231,10 @@ def doubled(net: Net, x: Tensor) -> Tensor:
     return net.head((y + y).relu().flatten(1))
 
 
+def same_module(conv: nn.Conv2d) -> nn.Module:
+    return headed(IMAGE, conv, nn.ReLU(), norm(3), conv, nn.ReLU())
+
+
 def same_twice(net: Net, x: Tensor) -> Tensor:
     y = net.norm(F.relu(net.conv(x)))
     return net.head(F.relu(net.conv2(net.pool(torch.cat([y, y], 1)))).flatten(1))
@@ -242,29 +268,38 @@ GRAPHS: dict[str, Callable[[], nn.Module]] = {
         preactivation_inplace, **modules(), relu=nn.ReLU(inplace=True), head=nn.Linear(288, 5)
     ),
     "dense": lambda: Net(
-        dense, conv1=conv(), conv2=conv(4), conv3=conv(8), norm1=norm(), norm2=norm(8), norm3=norm(12),
+        dense, conv1=conv(), conv2=conv(4), conv3=conv(8), norm1=norm(), norm2=norm(8),
+        norm3=norm(12),
         head=nn.Linear(12, 5),
     ),
     "inception": lambda: Net(
-        inception, conv1=conv(), conv2=conv(), conv3=conv(), conv4=conv(12), norm1=norm(), norm2=norm(),
+        inception, conv1=conv(), conv2=conv(), conv3=conv(), conv4=conv(12), norm1=norm(),
+        norm2=norm(),
         head=nn.Linear(80, 5),
     ),
     "inception, unlike": lambda: Net(
-        inception_unlike, conv1=conv(), conv2=conv(3, 2), conv3=conv(9), pool=nn.MaxPool2d(2), head=nn.Linear(64, 5)
+        inception_unlike, conv1=conv(), conv2=conv(3, 2), conv3=conv(9), pool=nn.MaxPool2d(2),
+        head=nn.Linear(64, 5)
     ),
     "module used twice": lambda: Net(
-        twice, conv=conv(3, 3), norm=norm(3), relu=nn.ReLU(inplace=True), pool=nn.MaxPool2d(2), head=nn.Linear(12, 5)
+        twice, conv=conv(3, 3), norm=norm(3), relu=nn.ReLU(inplace=True), pool=nn.MaxPool2d(2),
+        head=nn.Linear(12, 5)
     ),
-    "value read thrice": lambda: Net(shared, conv=conv(), norm=norm(), skip=conv(4), head=nn.Linear(864, 5)),
+    "value read thrice": lambda: Net(
+        shared, conv=conv(), norm=norm(), skip=conv(4), head=nn.Linear(864, 5),
+    ),
     "value added to itself": lambda: Net(doubled, conv=conv(), norm=norm(), head=nn.Linear(288, 5)),
     "value joined to itself": lambda: Net(
-        same_twice, conv=conv(), norm=norm(), conv2=conv(8), pool=nn.MaxPool2d(2), head=nn.Linear(64, 5)
+        same_twice, conv=conv(), norm=norm(), conv2=conv(8), pool=nn.MaxPool2d(2),
+        head=nn.Linear(64, 5)
     ),
     "methods": lambda: Net(methods, **modules(), head=nn.Linear(4, 5)),
     "functions": lambda: Net(functions, **modules(), head=nn.Linear(4, 5)),
-    "one module under two names": lambda: (lambda c: headed(IMAGE, c, nn.ReLU(), norm(3), c, nn.ReLU()))(conv(3, 3)),
+    "one module under two names": lambda: same_module(conv(3, 3)),
     "ends in ReLU": lambda: nn.Sequential(*headed(IMAGE, conv(), nn.ReLU()), nn.ReLU()),
-    "ends in pooled ReLU": lambda: nn.Sequential(conv(), nn.ReLU(), norm(), nn.MaxPool2d(2), nn.Flatten()),
+    "ends in pooled ReLU": lambda: nn.Sequential(
+        conv(), nn.ReLU(), norm(), nn.MaxPool2d(2), nn.Flatten(),
+    ),
     "fully convolutional": lambda: nn.Sequential(conv(), nn.ReLU(), conv(4, 2)),
     "identity": nn.Identity,
     "a convolution alone": conv,

@@ -29,14 +29,21 @@ NAMES = [
     "cat",
 ]
 REACH: dict[str, list[Operation]] = {
-    "clipped": [F.relu6, lambda x: x.clamp(-0.2, 0.7), lambda x: x.clamp(max=0.4), nn.Hardtanh(-1, 0.3)],
+    "clipped": [
+        F.relu6, lambda x: x.clamp(-0.2, 0.7), lambda x: x.clamp(max=0.4), nn.Hardtanh(-1, 0.3),
+    ],
     "leaky": [lambda x: F.leaky_relu(x, 0.3), nn.LeakyReLU(-0.5), lambda x: x.abs()],
     "scaled": [lambda x: 1 - 2 * x, lambda x: x / 4 + 0.5, lambda x: -x],
     "moved": [
-        lambda x: x.flip(1), lambda x: x[:, :, 1:].clone(), lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
-        lambda x: F.pad(x, (1, 0, 0, 1)), nn.ReflectionPad2d(1), lambda x: x.transpose(2, 3).contiguous(),
+        lambda x: x.flip(1), lambda x: x[:, :, 1:].clone(),
+        lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
+        lambda x: F.pad(x, (1, 0, 0, 1)), nn.ReflectionPad2d(1),
+        lambda x: x.transpose(2, 3).contiguous(),
     ],
-    "summed": [lambda x: x.sum(2, keepdim=True).repeat(1, 1, x.shape[2], 1), lambda x: F.adaptive_max_pool2d(x, 3)],
+    "summed": [
+        lambda x: x.sum(2, keepdim=True).repeat(1, 1, x.shape[2], 1),
+        lambda x: F.adaptive_max_pool2d(x, 3),
+    ],
 }  # fmt: skip
 
 

@@ -53,30 +53,48 @@ def overflowing() -> nn.Module:
 
 
 NO_COUNTERPART = "no exact TTFS counterpart"
-REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {  # network, how the module is named, why
+# name: (network, how the module is named, why)
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "GELU": (lambda: headed(IMAGE, conv(), nn.GELU()), "1 (GELU)", NO_COUNTERPART),
     "sigmoid": (lambda: headed(IMAGE, conv(), nn.Sigmoid()), "1 (Sigmoid)", NO_COUNTERPART),
-    "softmax": (lambda: nn.Sequential(*headed(IMAGE), nn.Softmax(1)), "2 (Softmax)", NO_COUNTERPART),
-    "LayerNorm": (lambda: headed(IMAGE, conv(), nn.LayerNorm([9, 8]), nn.ReLU()), "1 (LayerNorm)", NO_COUNTERPART),
-    "ConvTranspose2d": (
-        lambda: headed(IMAGE, nn.ConvTranspose2d(3, 4, 3), nn.ReLU()), "0 (ConvTranspose2d)", NO_COUNTERPART,
+    "softmax": (
+        lambda: nn.Sequential(*headed(IMAGE), nn.Softmax(1)), "2 (Softmax)", NO_COUNTERPART,
     ),
-    "F.softmax": (lambda: on_features(lambda x: F.softmax(x, 1)), "softmax (softmax)", NO_COUNTERPART),
+    "LayerNorm": (
+        lambda: headed(IMAGE, conv(), nn.LayerNorm([9, 8]), nn.ReLU()), "1 (LayerNorm)",
+        NO_COUNTERPART,
+    ),
+    "ConvTranspose2d": (
+        lambda: headed(IMAGE, nn.ConvTranspose2d(3, 4, 3), nn.ReLU()), "0 (ConvTranspose2d)",
+        NO_COUNTERPART,
+    ),
+    "F.softmax": (
+        lambda: on_features(lambda x: F.softmax(x, 1)), "softmax (softmax)", NO_COUNTERPART,
+    ),
     "F.gelu": (lambda: on_features(F.gelu), "gelu (gelu)", NO_COUNTERPART),
     "method": (lambda: on_features(lambda x: x.sigmoid()), "sigmoid (sigmoid)", NO_COUNTERPART),
     "product": (lambda: on_features(lambda x: x * x), "mul (Scale)", "product with a constant"),
-    "broadcast sum": (lambda: on_features(lambda x: x + x.mean((2, 3), True)), "add (Add)", "[4, 9, 8] and [4, 1, 1]"),
+    "broadcast sum": (
+        lambda: on_features(lambda x: x + x.mean((2, 3), True)), "add (Add)",
+        "[4, 9, 8] and [4, 1, 1]",
+    ),
     "dropout for ever": (lambda: on_features(F.dropout), "stays on in eval()", NO_COUNTERPART),
-    "channel mean": (lambda: on_features(lambda x: x.mean(1), 72), "mean over dimensions 1", NO_COUNTERPART),
+    "channel mean": (
+        lambda: on_features(lambda x: x.mean(1), 72), "mean over dimensions 1", NO_COUNTERPART,
+    ),
     "batch statistics": (
         lambda: headed(IMAGE, conv(), norm(track_running_stats=False), nn.ReLU()),
         "1 (BatchNorm2d)", "statistics of each batch",
     ),
     "indices": (
-        lambda: Net(indices, conv=conv(), pool=nn.MaxPool2d(2, return_indices=True), head=nn.Linear(64, 5)),
+        lambda: Net(
+            indices, conv=conv(), pool=nn.MaxPool2d(2, return_indices=True), head=nn.Linear(64, 5),
+        ),
         "pool (MaxPool2d)", "return_indices",
     ),
-    "linear map of rows": (lambda: nn.Sequential(conv(), nn.ReLU(), nn.Linear(8, 5)), "2 (Linear)", "a vector"),
+    "linear map of rows": (
+        lambda: nn.Sequential(conv(), nn.ReLU(), nn.Linear(8, 5)), "2 (Linear)", "a vector",
+    ),
     "pool of a vector": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(216, 8), nn.ReLU(), nn.MaxPool1d(2)),
         "3 (MaxPool1d)", "channels x length",
@@ -84,11 +102,18 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {  # network, how
     "branch on values": (
         lambda: on_features(lambda x: x if x.sum() > 0 else -x), "Net", "may not branch on values",
     ),
-    "two outputs": (lambda: Net(lambda net, x: (net.conv(x), x), conv=conv()), "network", "one tensor of logits"),
-    "memory shared": (
-        lambda: Net(aliased, conv=conv(), identity=nn.Identity(), head=nn.Linear(288, 5)), "output", "differ",
+    "two outputs": (
+        lambda: Net(lambda net, x: (net.conv(x), x), conv=conv()), "network",
+        "one tensor of logits",
     ),
-    "images mixed": (lambda: Net(lambda net, x: net.head(x.reshape(1, -1)), head=nn.Linear(216, 5)), "Net", "fails on"),
+    "memory shared": (
+        lambda: Net(aliased, conv=conv(), identity=nn.Identity(), head=nn.Linear(288, 5)),
+        "output", "differ",
+    ),
+    "images mixed": (
+        lambda: Net(lambda net, x: net.head(x.reshape(1, -1)), head=nn.Linear(216, 5)), "Net",
+        "fails on",
+    ),
     "NaN weight": (poisoned, "2.weight", "NaN"),
     "overflow": (overflowing, "layer _3", "inf over the calibration images"),
 }  # fmt: skip

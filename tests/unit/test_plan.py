@@ -28,6 +28,8 @@ class Nearest(Kind):
 
     class Options(Options):
         power: float = 1.0
+
+    make = evaluate = load = None
 """
 
 
@@ -127,8 +129,8 @@ def test_a_data_set_may_have_models_and_methods_of_its_choice(plan):
     assert not [one for one in grid.deployments if one.dataset == "yin-yang"]
     said = refusal(plan, {"[digits]": "[digits, {dataset: yin-yang, methods: [b1-converted]}]"})
     assert (
-        "'datasets.methods': on yin-yang, 'b1-converted' starts from 'ann', which is not listed there"
-        in said
+        "'datasets.methods': on yin-yang, 'b1-converted' starts from 'ann', which is not listed "
+        "there" in said
     )
 
 
@@ -141,8 +143,7 @@ def test_a_kind_without_a_model_is_made_once_a_seed(configs: Path, monkeypatch: 
     (configs / "mine.yaml").write_text(
         "datasets: [digits]\nmodels: [fc2, cnn]\nmethods: [ann, nearest]\nseeds: [0, 1]\n"
     )
-    monkeypatch.setattr(methods, "__path__", [*methods.__path__])
-    methods.register(Path("methods"))
+    monkeypatch.setattr(methods, "__path__", [str(Path("methods").resolve()), *methods.__path__])
     grid = load_grid("configs/mine.yaml")
     assert [one.name for one in grid.cells if one.method == "nearest"] == [
         "digits/none/nearest/seed0", "digits/none/nearest/seed1",
@@ -155,14 +156,37 @@ def test_a_kind_without_a_model_is_made_once_a_seed(configs: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("[digits]", "[digts]", "configs/mine.yaml: key 'datasets': no configs/datasets/digts.yaml; did you mean 'digits'?"),
-        ("[fc2]", "[fc2, leenet5]", "key 'models': no configs/models/leenet5.yaml; did you mean 'lenet5'?"),
+        (
+            "[digits]", "[digts]",
+            "configs/mine.yaml: key 'datasets': no configs/datasets/digts.yaml; "
+            "did you mean 'digits'?",
+        ),
+        (
+            "[fc2]", "[fc2, leenet5]",
+            "key 'models': no configs/models/leenet5.yaml; did you mean 'lenet5'?",
+        ),
         ("[ann, ", "[anne, ", "key 'methods': no configs/methods/anne.yaml; did you mean 'ann'?"),
-        ("[ann, ", "[", "key 'methods': 'b1-converted' starts from 'ann', which the grid does not list; add 'ann'"),
-        ("[b1-converted, b1-finetuned]", "[ann]", "key 'deployed': 'ann' is no method here whose networks go onto hardware"),
-        ("[b1-converted, b1-finetuned]", "[alpha1-converted]", "'alpha1-converted' is no method here whose networks"),
-        ("over: {time_bits", "over: {time_bit", "key 'hardware': ideal: no key 'time_bit' to vary; did you mean 'time_bits'"),
-        ("seeds: [0, 1]", "seeds: [0, 1]\nreference: an", "key 'reference': 'an' is no method here; did you mean 'ann'?"),
+        (
+            "[ann, ", "[",
+            "key 'methods': 'b1-converted' starts from 'ann', which the grid does not list; "
+            "add 'ann'",
+        ),
+        (
+            "[b1-converted, b1-finetuned]", "[ann]",
+            "key 'deployed': 'ann' is no method here whose networks go onto hardware",
+        ),
+        (
+            "[b1-converted, b1-finetuned]", "[alpha1-converted]",
+            "'alpha1-converted' is no method here whose networks",
+        ),
+        (
+            "over: {time_bits", "over: {time_bit",
+            "key 'hardware': ideal: no key 'time_bit' to vary; did you mean 'time_bits'",
+        ),
+        (
+            "seeds: [0, 1]", "seeds: [0, 1]\nreference: an",
+            "key 'reference': 'an' is no method here; did you mean 'ann'?",
+        ),
         ("[trajectory-digits]", "[hours]", "key 'studies': no configs/studies/hours.yaml"),
         ("seeds: [0, 1]", "seeds: [0, -1]", "key 'seeds.1': -1 is less than the minimum of 0"),
         ("seeds: [0, 1]", "seeds: [0, yes]", "key 'seeds.1': 'yes' is not of type 'integer'"),
@@ -200,22 +224,24 @@ TRAIN = "train: {optimizer: adam, learning_rate: 1.0e-3}"
     [
         (
             {"tuned": "kind: b1\nsource: b1-convertd"},
-            "configs/mine.yaml: key 'methods': 'tuned' starts from 'b1-convertd', which the grid does not list; "
-            "add 'b1-convertd'",
+            "configs/mine.yaml: key 'methods': 'tuned' starts from 'b1-convertd', which the "
+            "grid does not list; add 'b1-convertd'",
         ),
         ({"tuned": "kind: relu\nsource: ann"}, "configs/methods/tuned.yaml: unknown key 'source'"),
         (
             {"tuned": "kind: alpha1\nsource: b1-converted"},
-            "configs/methods/tuned.yaml: key 'source': 'b1-converted' makes networks of kind b1, and this method starts "
-            "from relu or alpha1; did you mean 'alpha1-converted'?",
+            "configs/methods/tuned.yaml: key 'source': 'b1-converted' makes networks of kind "
+            "b1, and this method starts from relu or alpha1; did you mean 'alpha1-converted'?",
         ),
         (
             {"tuned": "kind: b1\nsource: tuned"},
-            "configs/methods/tuned.yaml: key 'source': tuned <- tuned is a circle; start one from scratch",
+            "configs/methods/tuned.yaml: key 'source': tuned <- tuned is a circle; start one "
+            "from scratch",
         ),
         (
             {"hen": "kind: b1\nsource: egg", "egg": "kind: b1\nsource: hen"},
-            "configs/methods/hen.yaml: key 'source': hen <- egg <- hen is a circle; start one from scratch",
+            "configs/methods/hen.yaml: key 'source': hen <- egg <- hen is a circle; start one "
+            "from scratch",
         ),
     ],
 )  # fmt: skip
@@ -345,3 +371,22 @@ def test_a_model_may_vary_too(plan):
     assert grid.make_slice(cell("ann", model="fc2+layers=20"))["model"]["layers"] == 20
     assert grid.columns(cell("ann"))["layers"] == "340"
     assert grid.columns(cell("ann", model="fc2+layers=20"))["layers"] == "20"
+
+
+def test_each_data_set_has_its_reference(plan):
+    grid = plan(
+        {
+            "datasets: [digits]": "datasets:\n"
+            "  - digits\n"
+            "  - dataset: yin-yang\n"
+            "    models: [fc-30]\n"
+            "    methods: [{method: ann, over: {learning_rate: 3.0e-2}}]",
+        }
+    )
+    assert grid.references == {"digits": "ann", "yin-yang": "ann+learning_rate=0.03"}
+
+
+def test_a_column_of_a_key_that_the_data_set_sets_shows_its_value(plan):
+    grid = plan({"b1-scratch": "{method: b1-scratch, over: {epochs: [1]}}"})
+    assert grid.columns(cell("b1-scratch+epochs=1"))["epochs"] == "1"
+    assert grid.columns(cell("ann"))["epochs"] == str(grid.datasets["digits"].config["epochs"])

@@ -20,8 +20,10 @@ def loaded(tmp_path: Path, text: str) -> dict:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("012", 12), ("1:30", "1:30"), ("1e-3", 0.001), ("1.0e-3", 0.001), ("on", "on"), ("yes", "yes"),
-        ("true", True), ("~", None), ("null", None), ("none", "none"), ("0x10", "0x10"), ("-5", -5), (".5", 0.5),
+        ("012", 12), ("1:30", "1:30"), ("1e-3", 0.001), ("1.0e-3", 0.001), ("on", "on"),
+        ("yes", "yes"), ("true", True), ("~", None), ("null", None), ("none", "none"), ("0x10",
+        "0x10"),
+        ("-5", -5), (".5", 0.5),
         ("2026-11-25", "2026-11-25"), ("1_000", "1_000"),
     ],
 )  # fmt: skip
@@ -64,22 +66,61 @@ def test_a_billion_laughs_are_refused_before_they_are_laughed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("quick", "seeds", "sedes", "configs/quick.yaml: unknown key 'sedes'; did you mean 'seeds'?"),
-        ("quick", "[0, 1, 2]", "[0, 0]", "configs/quick.yaml: key 'seeds': [0, 0] has non-unique elements"),
+        (
+            "quick", "seeds", "sedes",
+            "configs/quick.yaml: unknown key 'sedes'; did you mean 'seeds'?",
+        ),
+        (
+            "quick", "[0, 1, 2]", "[0, 0]",
+            "configs/quick.yaml: key 'seeds': [0, 0] has non-unique elements",
+        ),
         ("quick", "[fc2, cnn]", "[fc3]", "no configs/models/fc3.yaml; did you mean 'fc"),
         ("quick", "[fc2, cnn]", "[../fc2]", "no configs/models/../fc2.yaml"),
-        ("datasets/digits", "epochs: 40", "epochs: 4.0", "datasets/digits.yaml: key 'epochs': 4.0 is not of type"),
+        (
+            "datasets/digits", "epochs: 40", "epochs: 4.0",
+            "datasets/digits.yaml: key 'epochs': 4.0 is not of type",
+        ),
         ("datasets/digits", "epochs: 40", "epochs: .inf", "datasets/digits.yaml: key 'epochs'"),
-        ("datasets/digits", "classes: 10", "classes: true", "datasets/digits.yaml: key 'classes': True is not of type"),
-        ("methods/ann", "kind: relu", "kind: rely", "methods/ann.yaml: key 'kind' is 'rely'; did you mean 'relu'?"),
-        ("methods/ann", "kind: relu", "note: ours", "methods/ann.yaml: missing key 'kind'; choose from:"),
-        ("methods/ann", "optimizer: adam", "optimizer: adan", "key 'train.optimizer' is 'adan'; did you mean 'adam'?"),
-        ("methods/ann", "learning_rate", "learning_rat", "unknown key 'train.learning_rat'; did you mean 'learning_rate'"),
-        ("methods/ann", "  learning_rate: 1.0e-3\n", "", "methods/ann.yaml: missing key 'train.learning_rate'"),
-        ("methods/ann", "1.0e-3", "1e308", "methods/ann.yaml: key 'train.learning_rate': 1e+308 is greater than"),
-        ("methods/ann", "kind: relu", "kind: relu\nthreads: 1000000", "key 'threads': 1000000 is greater than"),
-        ("models/fc2", "layers: 340", "layers: 340\ntorchvision: alexnet", "give exactly one of the keys"),
-        ("hardware/combined", "weight_bits: 4", "weight_bits: 1", "hardware/combined.yaml: key 'weight_bits': 1 is less"),
+        (
+            "datasets/digits", "classes: 10", "classes: true",
+            "datasets/digits.yaml: key 'classes': True is not of type",
+        ),
+        (
+            "methods/ann", "kind: relu", "kind: rely",
+            "methods/ann.yaml: key 'kind' is 'rely'; did you mean 'relu'?",
+        ),
+        (
+            "methods/ann", "kind: relu", "note: ours",
+            "methods/ann.yaml: missing key 'kind'; choose from:",
+        ),
+        (
+            "methods/ann", "optimizer: adam", "optimizer: adan",
+            "key 'train.optimizer' is 'adan'; did you mean 'adam'?",
+        ),
+        (
+            "methods/ann", "learning_rate", "learning_rat",
+            "unknown key 'train.learning_rat'; did you mean 'learning_rate'",
+        ),
+        (
+            "methods/ann", "  learning_rate: 1.0e-3\n", "",
+            "methods/ann.yaml: missing key 'train.learning_rate'",
+        ),
+        (
+            "methods/ann", "1.0e-3", "1e308",
+            "methods/ann.yaml: key 'train.learning_rate': 1e+308 is greater than",
+        ),
+        (
+            "methods/ann", "kind: relu", "kind: relu\nthreads: 1000000",
+            "key 'threads': 1000000 is greater than",
+        ),
+        (
+            "models/fc2", "layers: 340", "layers: 340\ntorchvision: alexnet",
+            "give exactly one of the keys",
+        ),
+        (
+            "hardware/combined", "weight_bits: 4", "weight_bits: 1",
+            "hardware/combined.yaml: key 'weight_bits': 1 is less",
+        ),
     ],
 )  # fmt: skip
 def test_a_fault_names_file_key_value_and_fix(

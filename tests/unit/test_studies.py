@@ -47,8 +47,10 @@ def model(layers: str, **changes: Any) -> dict[str, Any]:
 def block(*models: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """The trajectory block of a study."""
     settings = {
-        "dataset": {"id": "digits"}, "models": models, "optimizers": {"adam": 3e-3, "sgd": 0.05}, "momentum": 0.9,
-        "dtypes": ["float64"], "epochs": 1, "batch_size": 64, "seed": 0, "every": 6, "window_growth": 10.0,
+        "dataset": {"id": "digits"}, "models": models, "optimizers": {"adam": 3e-3, "sgd": 0.05},
+        "momentum": 0.9,
+        "dtypes": ["float64"], "epochs": 1, "batch_size": 64, "seed": 0, "every": 6,
+        "window_growth": 10.0,
     }  # fmt: skip
     return settings | changes
 
@@ -66,7 +68,8 @@ def run(digits: DataSet) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def by_depth(digits: DataSet) -> pd.DataFrame:
     settings = {
-        "dataset": {"id": "digits"}, "width": 64, "depths": [2, 8], "initialization": "he-uniform", "draws": 3,
+        "dataset": {"id": "digits"}, "width": 64, "depths": [2, 8], "initialization": "he-uniform",
+        "draws": 3,
         "images": 2, "steps": 10, "batch_size": 32, "learning_rate": 1e-3, "window_growth": 10.0,
     }  # fmt: skip
     return gradients(settings, digits, silent)

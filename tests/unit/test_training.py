@@ -150,7 +150,10 @@ def test_patience(data, monkeypatch, patience: int | None, epochs: int):
     [
         ({"activity_l1": 0.5}, 0.5 * 14 / 2),
         # means of the active 5/3 and 3, so half a count at 1/3 and 0.6
-        ({"activity_l0": 0.5}, 0.25 * (1 / (4 / 3) + 3 / (10 / 3) + 1 / (4 / 3) + 2 / 2.6 + 6 / 6.6 + 1 / 1.6)),
+        (
+            {"activity_l0": 0.5},
+            0.25 * (1 / (4 / 3) + 3 / (10 / 3) + 1 / (4 / 3) + 2 / 2.6 + 6 / 6.6 + 1 / 1.6),
+        ),
     ],
     ids=["charge", "count"],
 )  # fmt: skip

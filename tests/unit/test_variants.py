@@ -22,19 +22,41 @@ def ids(noun: str, entry) -> list[str]:
             "method", {"method": "b1-scratch", "over": {"train.activity_l1": [6.0e-4, 2.0e-3]}},
             ["b1-scratch+activity_l1=6e-4", "b1-scratch+activity_l1=2e-3"],
         ),
-        ("method", {"method": "b1-scratch", "over": {"activity_l1": [0.0, 0.5]}}, ["b1-scratch", "b1-scratch+activity_l1=0.5"]),
-        ("method", {"method": "ann", "over": {"epochs": 3, "batch_size": 8}}, ["ann+batch_size=8+epochs=3"]),
+        (
+            "method", {"method": "b1-scratch", "over": {"activity_l1": [0.0, 0.5]}},
+            ["b1-scratch", "b1-scratch+activity_l1=0.5"],
+        ),
+        (
+            "method", {"method": "ann", "over": {"epochs": 3, "batch_size": 8}},
+            ["ann+batch_size=8+epochs=3"],
+        ),
         (
             "method", {"method": "b1-converted", "over": {"source": "ann+activity_l1=1e-3"}},
             ["b1-converted+source=ann~activity_l1=1e-3"],
         ),
-        ("method", {"method": "b1-converted", "over": {"train": {"optimizer": "sgd", "learning_rate": 0.1}}}, None),
-        ("dataset", {"dataset": "mnist", "over": {"epochs": [20, 60]}}, ["mnist", "mnist+epochs=60"]),
+        (
+            "method",
+            {
+                "method": "b1-converted",
+                "over": {"train": {"optimizer": "sgd", "learning_rate": 0.1}},
+            },
+            None,
+        ),
+        (
+            "dataset", {"dataset": "mnist", "over": {"epochs": [20, 60]}},
+            ["mnist", "mnist+epochs=60"],
+        ),
         ("dataset", {"dataset": "mnist", "over": {"augment.shift": 2}}, ["mnist+shift=2"]),
-        ("dataset", {"dataset": "digits", "over": {"augment.shift": 2}}, ["digits+augment.shift=2"]),
+        (
+            "dataset", {"dataset": "digits", "over": {"augment.shift": 2}},
+            ["digits+augment.shift=2"],
+        ),
         ("dataset", {"dataset": "mnist", "over": {"augment": "none"}}, ["mnist+augment=none"]),
         ("hardware", {"over": {"time_bits": [4, "none"]}}, ["time_bits=4", "ideal"]),
-        ("hardware", {"over": {"weight_bits": 4, "tuning": ["none", {}]}}, ["weight_bits=4", "tuning+weight_bits=4"]),
+        (
+            "hardware", {"over": {"weight_bits": 4, "tuning": ["none", {}]}},
+            ["weight_bits=4", "tuning+weight_bits=4"],
+        ),
         ("hardware", {"over": {"tuning": {"epochs": 30}}}, ["tuning.epochs=30"]),
         ("hardware", {"over": {"tuning": {"epochs": 3}}}, ["tuning"]),
         (

@@ -6,18 +6,7 @@ import fcntl
 
 import pytest
 from kit.sandbox import Sandbox
-from kit.stages import write_data
-
-MADE = """\
-title: Made up
-source: {npz: made.npz}
-shape: [1, 6, 6]
-classes: 3
-validation: 12
-epochs: 1
-batch_size: 8
-citation: nobody
-"""
+from kit.stages import FILES, write_data
 
 
 def one_line(said: str) -> str:
@@ -37,11 +26,13 @@ def one_line(said: str) -> str:
         ),
         (
             "datasets/digits", "batch_size", "batchsize",
-            "error: configs/datasets/digits.yaml: unknown key 'batchsize'; did you mean 'batch_size'?",
+            "error: configs/datasets/digits.yaml: unknown key 'batchsize'; did you mean "
+            "'batch_size'?",
         ),
         (
             "published/che2024-ettfs", "source", "sauce",
-            "error: configs/published/che2024-ettfs.yaml: unknown key 'sauce'; did you mean 'source'?",
+            "error: configs/published/che2024-ettfs.yaml: unknown key 'sauce'; did you mean "
+            "'source'?",
         ),
     ],
 )  # fmt: skip
@@ -89,7 +80,8 @@ def test_a_second_run_at_once_is_refused_and_harms_nothing(copy: Sandbox, finish
 
 def test_a_failed_cell_stops_no_other_and_is_gone_once_put_right(copy: Sandbox):
     """A data set whose file is missing, beside a network that is to be evaluated again."""
-    copy.write("configs/datasets/made.yaml", MADE)
+    made = FILES["configs/datasets/made.yaml"].replace("epochs: 6", "epochs: 1")
+    copy.write("configs/datasets/made.yaml", made)
     copy.edit("configs/tiny.yaml", "[digits]", "[made, digits]")
     copy.edit("configs/tiny.yaml", "weight_bits: 4", "weight_bits: [4, 3]")
 

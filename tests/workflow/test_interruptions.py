@@ -103,17 +103,23 @@ def test_two_grids_at_the_same_time_compute_each_cell_once(sandbox: Sandbox, fin
     assert sandbox.due() == sandbox.due("configs/other.yaml") == set()
 
 
-def test_a_stage_whose_process_dies_leaves_a_record_of_it(sandbox: Sandbox):
-    """The kernel, short of memory, ends a process without a word: its parent writes the record."""
+def long_training(sandbox: Sandbox) -> subprocess.Popen:
+    """Start to make a network for many epochs, and return the stage's process once it has begun."""
     sandbox.edit("configs/datasets/digits.yaml", "epochs: 2", "epochs: 5000")
     words = [sys.executable, "-m", "ttfs", "make", "configs/tiny.yaml", "digits/fc2/ann/seed0"]
     parent = subprocess.Popen(
         words, cwd=sandbox.folder, env=sandbox.environment, text=True, stderr=subprocess.PIPE
     )
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    wait_for(lambda: bool(children.read_text().split()), parent)
     assert parent.stderr is not None
     assert "make: it is not made yet" in parent.stderr.readline()
+    return parent
+
+
+def test_a_stage_whose_process_dies_leaves_a_record_of_it(sandbox: Sandbox):
+    """The kernel, short of memory, ends a process without a word: its parent writes the record."""
+    parent = long_training(sandbox)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    wait_for(lambda: bool(children.read_text().split()), parent)
     [child] = children.read_text().split()
     os.kill(int(child), signal.SIGKILL)
     _, said = parent.communicate(timeout=PATIENCE)
@@ -127,13 +133,7 @@ def test_a_stage_whose_process_dies_leaves_a_record_of_it(sandbox: Sandbox):
 
 
 def test_a_stage_ends_with_its_parent(sandbox: Sandbox):
-    sandbox.edit("configs/datasets/digits.yaml", "epochs: 2", "epochs: 5000")
-    words = [sys.executable, "-m", "ttfs", "make", "configs/tiny.yaml", "digits/fc2/ann/seed0"]
-    parent = subprocess.Popen(
-        words, cwd=sandbox.folder, env=sandbox.environment, text=True, stderr=subprocess.PIPE
-    )
-    assert parent.stderr is not None
-    assert "make: it is not made yet" in parent.stderr.readline()
+    parent = long_training(sandbox)
     parent.kill()
     parent.wait()
     assert processes_in(sandbox.folder) == []
@@ -141,13 +141,7 @@ def test_a_stage_ends_with_its_parent(sandbox: Sandbox):
 
 
 def test_a_stage_that_is_asked_to_end_ends_and_is_no_failure_of_the_code(sandbox: Sandbox):
-    sandbox.edit("configs/datasets/digits.yaml", "epochs: 2", "epochs: 5000")
-    words = [sys.executable, "-m", "ttfs", "make", "configs/tiny.yaml", "digits/fc2/ann/seed0"]
-    parent = subprocess.Popen(
-        words, cwd=sandbox.folder, env=sandbox.environment, text=True, stderr=subprocess.PIPE
-    )
-    assert parent.stderr is not None
-    assert "make: it is not made yet" in parent.stderr.readline()
+    parent = long_training(sandbox)
     parent.terminate()
     _, said = parent.communicate(timeout=PATIENCE)
     assert "its process was ended by SIGTERM" in said

@@ -54,7 +54,8 @@ def test_a_run_ends_in_records_tables_figures_and_a_store(finished: Sandbox):
     assert "epoch 2/2" in log.read_text()
     assert not list((results / ".jobs").rglob("*"))
     assert {path.name for path in (results / "figures").iterdir()} == {
-        "accuracy-by-spikes.svg", "cost.svg", "hardware.svg", "pareto.svg", "sparsity.svg", "spikes-by-layer.svg",
+        "accuracy-by-spikes.svg", "cost.svg", "hardware.svg", "pareto.svg", "sparsity.svg",
+        "spikes-by-layer.svg",
         "training-curves.svg",
     }  # fmt: skip
     with (results / "tables" / "summary.csv").open() as file:
@@ -105,7 +106,7 @@ def test_an_edit_runs_again_what_depends_on_it_and_no_more(copy: Sandbox):
         with (copy.folder / "ttfs" / file).open("a") as module:
             module.write("\nMORE = 1\n")
 
-    add("results/figures.py")
+    add("results/figures/chips.py")
     assert copy.jobs() == {"figures": 1}
     add("snn/alpha1.py")
     assert copy.jobs() == {"figures": 1}

@@ -1,6 +1,6 @@
 """Configuration: files read and checked, axes made points, grids laid out into cells; no torch."""
 
-from ttfs.config.plan import (
+from ttfs.config.grid import (
     NO_MODEL,
     RESULTS,
     STORE,
@@ -10,8 +10,8 @@ from ttfs.config.plan import (
     Study,
     column,
     kind_of,
-    load_grid,
 )
+from ttfs.config.plan import load_grid
 from ttfs.config.read import (
     SHIPPED,
     find,

@@ -4,7 +4,6 @@ A file `methods/<kind>.py` of the working directory adds a kind, or takes the pl
 kinds and reading their options imports no torch.
 """
 
-import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -66,6 +65,8 @@ def kind(name: str) -> Kind:
     ]
     if len(found) != 1:
         raise UserError(f"{module.__file__}: holds {len(found)} subclasses of Kind; give it one")
+    if missing := sorted(found[0].__abstractmethods__):
+        raise UserError(f"{module.__file__}: {found[0].__name__} lacks {', '.join(missing)}")
     return found[0](name)
 
 
@@ -74,9 +75,3 @@ def method_schema(name: str) -> dict[str, Any]:
     """Return the JSON schema of the method files of a kind, made from its options."""
     own = kind(name)
     return schema(name, own.title, own.Options)
-
-
-def register(folder: Path) -> None:
-    """Look for kinds in a folder too, before all others."""
-    __path__.insert(0, str(folder.resolve()))
-    sys.path_importer_cache.pop(str(folder.resolve()), None)

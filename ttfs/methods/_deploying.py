@@ -88,8 +88,7 @@ def _quantile(snn: SpikingNetwork, latency: float, job: Job) -> float:
     if low == 0.0:
         raise UserError(
             f"latency_cut of {job.cell.hardware}: no windows are short enough for a latency of "
-            f"{latency:.2f} tau_c; "
-            f"the input takes 1 of it, so cut it less"
+            f"{latency:.2f} tau_c; the input takes 1 of it, so cut it less"
         )
     return low
 

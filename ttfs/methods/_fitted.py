@@ -1,6 +1,7 @@
 """Classifiers that scikit-learn fits, kept as tensors: reading tensors runs no code."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,7 +63,7 @@ def measure_fitted(classifier: nn.Module, job: Job) -> list[Row]:
     return list(measure(subject, answers(classifier, job)))
 
 
-class Fitted(nn.Module):
+class Fitted(nn.Module, ABC):
     """Items [N, ...] to logits [N, classes], from arrays that a fit left."""
 
     def __init__(self, arrays: Mapping[str, Any]):
@@ -74,9 +75,9 @@ class Fitted(nn.Module):
         """Return the decision function in float64."""
         return self.decide(items.flatten(1).double())
 
+    @abstractmethod
     def decide(self, items: Tensor) -> Tensor:
         """Return the logits of items [N, F]."""
-        raise NotImplementedError
 
 
 class Linear(Fitted):

@@ -54,8 +54,8 @@ def measure_spiking(snn: SpikingNetwork, reference: nn.Module, job: Job) -> list
         rows += _simulated(snn, limits, job)
     job.say(
         f"accuracy {found['accuracy']:.2f} %, agreement {found['agreement']:.2f} %, logit "
-        "difference "
-        f"{found['logit_difference']:.1e}, {found['spikes_per_neuron']:.3f} spikes per neuron"
+        f"difference {found['logit_difference']:.1e}, {found['spikes_per_neuron']:.3f} spikes "
+        "per neuron"
     )
     return rows
 
@@ -121,9 +121,8 @@ def check_logits(
         where = f"; the first layer that differs is {name}, by {worst[name]:.1e}"
     raise UserError(
         f"not the ReLU network: logits differ by {difference:.1e} of the largest (tolerance "
-        f"{limit:.0e}), agreement "
-        f"is {found['agreement']:.2f} %{where}; if its window clips strong activations, raise "
-        "headroom"
+        f"{limit:.0e}), agreement is {found['agreement']:.2f} %{where}; if its window clips "
+        "strong activations, raise headroom"
     )
 
 
@@ -133,6 +132,5 @@ def check_simulation(errors: Mapping[str, float], limit: float) -> None:
     if name is not None:
         raise UserError(
             f"layer {name}: closed form and event-driven simulator differ by {errors[name]:.1e} "
-            "tau_c "
-            f"(check.spike_time_error: {limit:.0e})"
+            f"tau_c (check.spike_time_error: {limit:.0e})"
         )

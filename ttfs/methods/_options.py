@@ -51,8 +51,7 @@ class Train(Options):
     schedule: Literal["cosine", "constant", "exponential", "one-cycle"] = Field(
         "cosine",
         description="Learning rate over the steps; cosine falls to zero, exponential by decay "
-        "each epoch, one-cycle "
-        "rises from 1/25 for three tenths of the steps and falls to zero",
+        "each epoch, one-cycle rises from 1/25 for three tenths of the steps and falls to zero",
     )
     decay: float = Field(0.9, gt=0, le=1, description="Of the exponential schedule")
     epochs: int | None = Field(

@@ -35,8 +35,7 @@ class Alpha1(B1):
         if options["initialization"] == "drawn" and options["source"] is not None:
             raise UserError(
                 f"{where}: key 'initialization' is 'drawn', but source {options['source']!r} "
-                "gives the weights; "
-                "leave one out"
+                "gives the weights; leave one out"
             )
 
     def evaluate(self, job: Job) -> list[Row]:

@@ -25,8 +25,7 @@ class B1(Kind):
         source: str | None = Field(
             None,
             description="The method whose network it starts from: a ReLU network is mapped; null "
-            "starts from "
-            "the mapping of the ReLU network that the seed draws",
+            "starts from the mapping of the ReLU network that the seed draws",
         )
         headroom: float = Field(
             0.5, ge=0, le=1e6,

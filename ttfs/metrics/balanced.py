@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ttfs.metrics.metric import Meter, Metric, Seen, Subject
+from ttfs.metrics.confusion import Confusion
+from ttfs.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,21 +47,10 @@ def macro_f1(confusion: "Tensor") -> float:
     return 100.0 * f1.mean().item()
 
 
-class Balanced(Meter):
+class Balanced(Confusion):
     """Balanced accuracy and macro F1 over all items."""
-
-    def __init__(self, subject: Subject):
-        super().__init__(subject)
-        self._pairs: Any = 0
-
-    def update(self, seen: Seen) -> None:
-        """Count pairs of label and answer."""
-        classes = self.subject.classes
-        pair = seen.labels.cpu() * classes + seen.logits.argmax(1).cpu()
-        self._pairs = self._pairs + pair.bincount(minlength=classes * classes)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield both."""
-        confusion = self._pairs.reshape(self.subject.classes, self.subject.classes)
-        yield {"metric": "balanced_accuracy", "value": balanced_accuracy(confusion)}
-        yield {"metric": "macro_f1", "value": macro_f1(confusion)}
+        yield {"metric": "balanced_accuracy", "value": balanced_accuracy(self.matrix)}
+        yield {"metric": "macro_f1", "value": macro_f1(self.matrix)}

@@ -1,5 +1,6 @@
 """A metric, the answers that a meter sees, and the meter."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -60,7 +61,7 @@ class Subject:
     """Values that need no data."""
 
 
-class Meter:
+class Meter(ABC):
     """Adds up the batches of a test set, and gives rows at the end."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -69,10 +70,10 @@ class Meter:
     def __init__(self, subject: Subject):
         self.subject = subject
 
+    @abstractmethod
     def update(self, seen: Seen) -> None:
         """Add one batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield {metric, value, **dimensions}."""
-        raise NotImplementedError

@@ -4,14 +4,14 @@ over seeds.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ttfs.config import STORE, Cell, Grid
+from ttfs.config import STORE, Cell, Grid, column
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS, Metric
 from ttfs.results.record import FAILURE, RECORD, Record, dimensions, read
@@ -43,10 +43,22 @@ class Results:
     """{cell: reason} of records whose configuration, code or data have changed."""
 
     def of(self, kind: str) -> list[Record]:
-        """Return the records of "networks", "hardware" or "studies"."""
+        """Return the records of "networks", "hardware" or "studies", in the order of the tables.
+
+        By data set, model and method, where the reference comes first, then by chip and seed.
+        """
         names = {"networks": self.grid.cells, "hardware": self.grid.deployments}
         wanted = {cell.name for cell in names.get(kind, self.grid.study_cells)}
-        return [record for record in self.records if record.name in wanted]
+        found = [record for record in self.records if record.name in wanted]
+        return sorted(found, key=self._place)
+
+    def _place(self, record: Record) -> tuple[Any, ...]:
+        ids = record.ids
+        if "study" in ids:
+            return (ids["study"],)
+        first = ids["method"] == self.grid.references.get(ids["dataset"])
+        method = (not first, ids["method"])
+        return ids["dataset"], ids["model"], method, ids.get("hardware", ""), ids["seed"]
 
     @property
     def failures(self) -> list[Record]:
@@ -74,16 +86,6 @@ def collect(grid: Grid, store: Path = STORE) -> Results:
     names = {record.name for record in found if record.status == "ok"}
     due = {cell.name: reason for (_, cell), reason in State(grid).due.items() if cell.name in names}
     return Results(grid, found, due)
-
-
-def long(records: Sequence[Record]) -> pd.DataFrame:
-    """Return a row for each row of the records that succeeded: ids, metric, value, and each
-    dimension that occurs.
-    """
-    rows = [
-        {**record.ids, **row} for record in records if record.status == "ok" for row in record.rows
-    ]
-    return pd.DataFrame(rows, columns=None if rows else [*ROW, "seed", "metric", "value"])
 
 
 def wide(records: Sequence[Record], dims: Sequence[str] = ()) -> pd.DataFrame:
@@ -147,17 +149,17 @@ def metrics_of(table: pd.DataFrame) -> list[str]:
 
 
 def cells(results: Results) -> pd.DataFrame:
-    """One row a network: ids, varied keys, status, each metric that any has, error; reference
-    first.
-    """
+    """One row a network: ids, varied keys, status, each metric that any has, error."""
     grid = results.grid
-    networks = sorted(results.of("networks"), key=lambda record: _order(record, grid.reference))
+    networks = results.of("networks")
     values = wide(networks)
     names = metrics_of(values)
     rows = []
     for record in networks:
         cell = Cell(**record.ids)
-        row = {**record.ids, **_columns(grid, cell), "status": record.status}
+        columns = grid.columns(cell)
+        row = {**record.ids, **{name: columns[name] for name in _column_names(grid)}}
+        row["status"] = record.status
         row |= {name: record.metrics.get(name, math.nan) for name in names}
         rows.append(row | {"error": " ".join((record.error or "").split())})
     return pd.DataFrame(rows, columns=None if rows else [*ROW, "seed", "status", "error"])
@@ -173,7 +175,7 @@ def summary(results: Results, cell_table: pd.DataFrame) -> pd.DataFrame:
     grid = results.grid
     varied = [name for name in _column_names(grid) if name in cell_table]
     names = [*metrics_of(cell_table), GAIN]
-    values = cell_table.assign(**{GAIN: _gain(cell_table, grid.reference)})
+    values = cell_table.assign(**{GAIN: _gain(cell_table, grid.references)})
     seeds = values.groupby(BLOCK)["seed"].nunique()
     rows = []
     for key, group in values.groupby(ROW, sort=False):
@@ -191,17 +193,18 @@ def layers(results: Results) -> pd.DataFrame:
     """One row per hidden layer of a spiking network, in order of depth, over the seeds that
     succeeded.
     """
-    table = wide(sorted(results.of("networks"), key=_plain_order), ["layer"])
+    table = wide(results.of("networks"), ["layer"])
     if table.empty:
         return pd.DataFrame(columns=[*ROW, "layer", "n", "neurons_mean", "spikes_per_neuron_mean"])
     if "t_min" in table:
-        table = table.sort_values([*ROW, "seed", "t_min"], kind="stable")
+        cell = table.groupby([*ROW, "seed"], sort=False).ngroup()
+        table = table.assign(cell=cell).sort_values(["cell", "t_min"], kind="stable")
     return over_seeds(table, [*ROW, "layer"], metrics_of(table))
 
 
 def steps(results: Results) -> pd.DataFrame:
     """One row per network and number of time steps it has run, over the seeds that succeeded."""
-    table = wide(sorted(results.of("networks"), key=_plain_order), ["step"])
+    table = wide(results.of("networks"), ["step"])
     if table.empty:
         return pd.DataFrame(columns=[*ROW, "step", "n", "accuracy_mean", "accuracy_std"])
     return over_seeds(table, [*ROW, "step"], metrics_of(table))
@@ -211,7 +214,7 @@ def classes(results: Results) -> pd.DataFrame:
     """One row per class: the share of its test items that are answered right, over the seeds that
     succeeded.
     """
-    table = wide(sorted(results.of("networks"), key=_plain_order), ["class"])
+    table = wide(results.of("networks"), ["class"])
     if table.empty:
         return pd.DataFrame(columns=[*ROW, "class", "n", "accuracy_mean", "accuracy_std"])
     return over_seeds(table, [*ROW, "class"], ["accuracy"])
@@ -225,43 +228,39 @@ def on_hardware(results: Results) -> pd.DataFrame:
     within a seed. `accuracy_minus_ideal` is the difference to the same seed's ideal network, in
     points; `latency_cut` is the ideal latency / latency.
     """
-    grid, records = results.grid, results.of("hardware")
+    grid = results.grid
     ideal = {
         record.name: record.metrics for record in results.of("networks") if record.status == "ok"
     }
-    drawn = wide(sorted(records, key=_plain_order), ["network", "draw"])
+    drawn = wide(results.of("hardware"), ["network", "draw"])
     keys = [*ROW, "hardware", "network"]
     if drawn.empty:
         return pd.DataFrame(columns=[*keys, "chip", "tuned", "n", "draws"])
-    seeds = []
-    for key, group in drawn.groupby([*keys, "seed"], sort=False):
-        seed = dict(group.iloc[0])
-        own = ideal.get(Cell(**{name: seed[name] for name in (*ROW, "seed")}).name, {})
-        accuracies = list(group["accuracy"])
-        seed |= {
-            "draws": len(group),
-            "accuracy": statistics.fmean(accuracies),
-            OF_DRAWS: std(accuracies),
-        }
-        seed[TO_IDEAL] = seed["accuracy"] - own.get("accuracy", math.nan)
-        seed[CUT] = own.get("latency", math.nan) / seed.get("latency", math.nan)
-        seeds.append(seed)
-        del key
-    table = pd.DataFrame(seeds)
-    names = [*metrics_of(table), TO_IDEAL, OF_DRAWS, CUT]
-    found = over_seeds(table, keys, names)
-    draws = [
-        table.loc[_same(table, row, keys), "draws"].iloc[0] for row in found.to_dict("records")
-    ]
+    groups = drawn.groupby([*keys, "seed"], sort=False)
+    seeds = pd.DataFrame([_over_draws(group, ideal) for _, group in groups])
+    found = over_seeds(seeds, keys, [*metrics_of(seeds), TO_IDEAL, OF_DRAWS, CUT])
+    draws = seeds.groupby(keys, sort=False)["draws"].first()
+    found.insert(found.columns.get_loc("n") + 1, "draws", list(draws))
     chips = [chip_of(name) for name in found["hardware"]]
-    place = 1 + found.columns.get_loc("n")
-    found.insert(place, "draws", draws)
-    found.insert(keys.index("network"), "chip", [chip for chip, _ in chips])
-    found.insert(keys.index("network") + 1, "tuned", [tuned for _, tuned in chips])
+    place = keys.index("network")
+    found.insert(place, "chip", [chip for chip, _ in chips])
+    found.insert(place + 1, "tuned", [tuned for _, tuned in chips])
+    columns = {cell.hardware: grid.columns(cell) for cell in grid.deployments}
     for name in _column_names(grid, "hardware"):
-        values = [_hardware_columns(grid, hardware)[name] for hardware in found["hardware"]]
-        found.insert(keys.index("network") + 2, name, values)
+        found.insert(place + 2, name, [columns[hardware][name] for hardware in found["hardware"]])
     return found
+
+
+def _over_draws(draws: pd.DataFrame, ideal: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """One seed's row, from those of its draws and the metrics of the ideal networks by cell."""
+    row = dict(draws.iloc[0])
+    own = ideal.get(Cell(**{name: row[name] for name in (*ROW, "seed")}).name, {})
+    accuracies = list(draws["accuracy"])
+    row |= {"draws": len(draws), "accuracy": statistics.fmean(accuracies)}
+    row[OF_DRAWS] = std(accuracies)
+    row[TO_IDEAL] = row["accuracy"] - own.get("accuracy", math.nan)
+    row[CUT] = own.get("latency", math.nan) / row.get("latency", math.nan)
+    return row
 
 
 def chip_of(hardware: str) -> tuple[str, bool]:
@@ -275,45 +274,20 @@ def chip_of(hardware: str) -> tuple[str, bool]:
     return "+".join(chip) or "ideal", len(chip) < len(words)
 
 
-def _same(table: pd.DataFrame, row: dict[str, Any], keys: Sequence[str]) -> pd.Series:
-    return (table[list(keys)] == [row[key] for key in keys]).all(axis=1)
-
-
 def _column_names(grid: Grid, *nouns: str) -> list[str]:
-    from ttfs.config import column
-
     chosen = nouns or ("dataset", "model", "method")
     return [
         column(key) for noun in chosen for key in grid.varied[noun] if not key.startswith("tuning")
     ]
 
 
-def _columns(grid: Grid, cell: Cell) -> dict[str, str]:
-    found = grid.columns(cell)
-    return {name: found[name] for name in _column_names(grid)}
-
-
-def _hardware_columns(grid: Grid, hardware: str) -> dict[str, str]:
-    cell = next(cell for cell in grid.deployments if cell.hardware == hardware)
-    return grid.columns(cell)
-
-
-def _order(record: Record, reference: str) -> tuple[Any, ...]:
-    ids = record.ids
-    return ids["dataset"], ids["model"], ids["method"] != reference, ids["method"], ids["seed"]
-
-
-def _plain_order(record: Record) -> tuple[Any, ...]:
-    return tuple(record.ids.values())
-
-
-def _gain(cell_table: pd.DataFrame, reference: str) -> pd.Series:
+def _gain(cell_table: pd.DataFrame, references: Mapping[str, str]) -> pd.Series:
     """Accuracy of each cell minus that of its seed's reference; nothing for the reference
     itself.
     """
-    if "accuracy" not in cell_table or not reference:
+    if "accuracy" not in cell_table:
         return pd.Series(math.nan, index=cell_table.index)
-    is_reference = cell_table["method"] == reference
+    is_reference = cell_table["method"] == cell_table["dataset"].map(references)
     of_reference = cell_table[is_reference].set_index([*BLOCK, "seed"])["accuracy"]
     own = pd.MultiIndex.from_frame(cell_table[[*BLOCK, "seed"]])
     return (cell_table["accuracy"] - of_reference.reindex(own).to_numpy()).mask(is_reference)

@@ -15,7 +15,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -338,9 +338,3 @@ def _unreadable(path: Path, what: str, error: Exception) -> UserError:
         f"{path}: not a readable {what} ({reason[:200]}); run the workflow again, which makes it "
         "anew"
     )
-
-
-def rows_of(metric: str, values: Mapping[Any, float], dimension: str) -> Iterator[Row]:
-    """Yield a row for each value of a mapping from a dimension's value."""
-    for key, value in values.items():
-        yield {"metric": metric, "value": value, dimension: key}

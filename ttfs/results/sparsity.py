@@ -10,15 +10,15 @@ from ttfs.results.record import Record
 
 PENALTIES = {"activity_l1": "L1 of charge", "activity_l0": "smooth count of spikes"}
 COLUMNS = [
-    *ROW, *PENALTIES, "n", "validation_accuracy_mean", "accuracy_mean", "accuracy_std",
+    *ROW, "family", *PENALTIES, "n", "validation_accuracy_mean", "accuracy_mean", "accuracy_std",
     "spikes_per_neuron_mean", "spikes_per_neuron_std", "operating_point",
 ]  # fmt: skip
 ORDER = ["dataset", "model", *reversed(PENALTIES), "method"]
 
 
 def trade_off(results: Results, tolerance: float) -> pd.DataFrame:
-    """Return a row for each data set, model and trained spiking method, by rising strength of L1,
-    then of L0.
+    """Return a row for each data set, model and trained TTFS method, by rising strength of L1, then
+    of L0. Methods that differ in nothing else are of one `family`.
 
     Means and sample standard deviations (divisor n - 1) over the n seeds that succeeded; accuracies
     in percent. The `operating_point` is the method of the fewest spikes among those that raise the
@@ -30,15 +30,13 @@ def trade_off(results: Results, tolerance: float) -> pd.DataFrame:
         if record.status == "ok" and "best_validation_accuracy" in record.metrics:
             ids = record.ids
             groups.setdefault((ids["dataset"], ids["model"], ids["method"]), []).append(record)
-    spiking = {
-        key: group for key, group in groups.items() if "spikes_per_neuron" in group[0].metrics
-    }
-    rows = [_row(key, group) for key, group in spiking.items()]
+    rows = [_row(key, group) for key, group in groups.items() if "latency" in group[0].metrics]
     rows.sort(key=lambda row: [row[name] for name in ORDER])
     allowed: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(rows):
         block = (row["dataset"], row["model"])
-        reference = _mean(groups.get((*block, results.grid.reference), []))
+        method = results.grid.references.get(row["dataset"], "")
+        reference = _mean(groups.get((*block, method), []))
         if (
             100.0 - row["validation_accuracy_mean"]
             <= (100.0 - reference) * (1.0 + tolerance) + 1e-9
@@ -56,6 +54,8 @@ def trade_off(results: Results, tolerance: float) -> pd.DataFrame:
 def _row(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, Any]:
     train = records[0].config.get("method", records[0].config)["train"]
     row: dict[str, Any] = dict(zip(ROW, key, strict=True))
+    words = row["method"].split("+")
+    row["family"] = "+".join(word for word in words if word.split("=")[0] not in PENALTIES)
     row |= {name: train.get(name, 0.0) for name in PENALTIES} | {"n": len(records)}
     row["validation_accuracy_mean"] = _mean(records)
     for name in ("accuracy", "spikes_per_neuron"):

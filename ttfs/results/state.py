@@ -6,7 +6,6 @@ now. Nothing else counts: neither the memory of a workflow engine nor the times 
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,14 +18,6 @@ from ttfs.results.record import RECORD, WEIGHTS, Made, Record, damaged, read, re
 
 DATA = ("ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
 """Modules behind the data, the model and the seeds that a job gives to each stage."""
-
-
-@dataclass(frozen=True)
-class Due:
-    """A stage that is to run, and the reason in words."""
-
-    stage: Stage
-    reason: str
 
 
 class Expected:

@@ -155,8 +155,7 @@ def _hardware_text(results: Results, table: pd.DataFrame) -> str:
     text = markdown(pd.DataFrame(rows)) if rows else ""
     text += (
         "\nMean ± sample standard deviation over seeds; a seed's value is a mean over draws "
-        "where chance is in it. "
-        "Costs are those of the fine-tuned network, where there is one.\n"
+        "where chance is in it. Costs are those of the fine-tuned network, where there is one.\n"
     )
     return text + _notes(results, records)
 

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ttfs.errors import guarded
+
 if TYPE_CHECKING:
     from ttfs.config import Stage
 
@@ -62,8 +64,6 @@ def exit_with(work: Callable[[], int]) -> None:
     """Do the work in this process, a forked child, and end with its status; no code of the parent
     follows.
     """
-    from ttfs.__main__ import guarded
-
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     die_with_parent()

@@ -165,8 +165,7 @@ class Progress:
         left = (now - self.began) / ended * (self.jobs - ended)
         line = (
             f"{self.done} of {self.jobs} stages done, {self.running} running, {self.failed} "
-            "failed, "
-            f"about {int(left // 60)}:{int(left % 60):02d} left"
+            f"failed, about {int(left // 60)}:{int(left % 60):02d} left"
         )
         print(
             f"\r{line}\033[K" if terminal else line,

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ttfs.config import Grid, kind_of
 from ttfs.files import atomic_write
-from ttfs.results.figures import COLORS, STYLE, svg
+from ttfs.results.figures.style import COLORS, STYLE, svg
 
 LOOKS: dict[
     str, dict[str, Any]

@@ -141,8 +141,7 @@ def _check(networks: Mapping[str, nn.Module], model: str) -> None:
     ):
         raise UserError(
             f"{file}: a trajectory compares weights one by one, and the mapping changes this "
-            "network's; take one "
-            "without batch norm, and a data set without 'normalize'"
+            "network's; take one without batch norm, and a data set without 'normalize'"
         )
     if any(
         isinstance(module, nn.Dropout) and module.p > 0 for module in networks["relu"].modules()

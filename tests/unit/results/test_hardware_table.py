@@ -9,6 +9,7 @@ from kit.records import grid, made_up
 
 from ttfs.config import Variant, read_named
 from ttfs.results import figures, tables
+from ttfs.results.figures.chips import beaten as beaten_by_others
 from ttfs.results.frame import Results, on_hardware
 from ttfs.results.record import Record
 
@@ -111,7 +112,8 @@ def test_what_failed_is_in_no_row_but_named(found: Results, tmp_path: Path):
     assert "- digits/fc2/b1-converted/seed0/hardware/ideal+broken: boom" in text
     row = next(line for line in text.splitlines() if "clocked+time_bits=4" in line)
     assert [cell.strip() for cell in row.split("|")[1:9]] == [
-        "digits", "fc2", "b1-converted", "clocked+time_bits=4", "92.50 ± 1.00", "96.50 ± 1.00", "-0.50 ± 0.00",
+        "digits", "fc2", "b1-converted", "clocked+time_bits=4", "92.50 ± 1.00", "96.50 ± 1.00",
+        "-0.50 ± 0.00",
         "96.50 ± 1.00",
     ]  # fmt: skip
     assert "broken" not in (tmp_path / "hardware.csv").read_text()
@@ -141,12 +143,12 @@ def test_figures_are_drawn_and_the_same_each_time(found: Results, tmp_path: Path
 def test_the_front_is_what_no_other_network_beats(found: Results):
     table = on_hardware(found)
     table = table[table["time_steps_mean"].notna()]
-    beaten = figures._beaten(table)
+    beaten = beaten_by_others(table)
     best = table["accuracy_mean"] == table["accuracy_mean"].max()
     assert 0 < (~beaten).sum() < len(table)
     assert (~beaten == best).all()
     falling = range(len(table), 0, -1)
-    assert not figures._beaten(table.assign(time_steps_mean=falling, accuracy_mean=falling)).any()
+    assert not beaten_by_others(table.assign(time_steps_mean=falling, accuracy_mean=falling)).any()
 
 
 def test_a_grid_without_hardware_says_so(tmp_path: Path):

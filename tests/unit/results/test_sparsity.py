@@ -92,6 +92,23 @@ def test_a_count_of_spikes_comes_after_l1_and_can_be_the_operating_point(
         assert ("smooth count of spikes" in (tmp_path / "sparsity.svg").read_text()) is labelled
 
 
+def test_networks_of_many_time_steps_have_no_part_in_it(records: list[Record]):
+    """Their spikes per neuron may exceed 1: they are in the figure of costs."""
+    stepping = with_values(trained("lif", 0, 97.0), latency=None, time_steps=4.0)
+    assert curve([*records, stepping]).equals(curve(records))
+
+
+def test_methods_that_differ_in_a_penalty_alone_are_a_family(records: list[Record]):
+    names = [f"{method}+epochs=9" for method in ("b1-scratch", STRONG)]
+    long = [trained(name, 0, 96.0) for name in names]
+    table = trade_off(Results(grid([*METHODS, *names]), [*records, *long]), 0.1)
+    families = table.groupby("family")["method"].agg(set).to_dict()
+    assert families == {
+        "b1-scratch": {"b1-scratch", WEAK, STRONG},
+        "b1-scratch+epochs=9": set(names),
+    }
+
+
 def test_without_the_reference_nothing_is_chosen(records: list[Record]):
     table = curve([one for one in records if one.ids["method"] != "ann"], 10.0)
     assert len(table) == 3

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from kit import records
 
-from ttfs.results.figures import cost, svg
+from ttfs.results.figures import cost
+from ttfs.results.figures.style import svg
 from ttfs.results.frame import cells, steps, summary
 
 
@@ -41,13 +42,13 @@ def test_each_number_of_steps_has_a_row_over_seeds(results):
 def test_networks_of_one_pass_have_no_such_rows(results):
     plain = replace(results, records=[r for r in results.records if r.ids["method"] != "rate"])
     assert steps(plain).empty
-    figure = cost(steps(plain), summary(plain, cells(plain)), "ann")
+    figure = cost(steps(plain), summary(plain, cells(plain)), {"digits": "ann"})
     assert b"no successful cell" in svg(figure)
 
 
 def test_the_figure_draws_curves_over_steps_and_ttfs_as_points(results):
     table = cells(results)
-    figure = cost(steps(results), summary(results, table), "ann")
+    figure = cost(steps(results), summary(results, table), {"digits": "ann"})
     spikes, operations = figure.axes
     curves = [line for line in spikes.lines if line.get_marker() == "."]
     assert [line.get_xdata().tolist() for line in curves] == [[0.8]]  # 1 step is far below the best

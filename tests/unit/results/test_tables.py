@@ -32,7 +32,8 @@ PAPER = {
     ],
 }
 FILES = [
-    "cells.csv", "classes.csv", "hardware.csv", "hardware.md", "layers.csv", "published.csv", "published.md",
+    "cells.csv", "classes.csv", "hardware.csv", "hardware.md", "layers.csv", "published.csv",
+    "published.md",
     "sparsity.csv", "steps.csv", "summary.csv", "summary.md",
 ]  # fmt: skip
 
@@ -100,8 +101,8 @@ def test_summary_shows_reference_spread_and_failure(written: Path):
     assert snn["Largest relative logit difference ↓"] == "2.0e-06"
     assert snn["Spikes per neuron ↓"] == "0.450 ± 0.071"
     assert (
-        "Failed:\n\n- digits/fc2/b1-converted/seed2: evaluate: layer layers.2: off by 0.1 Tolerance 1e-4\n"
-        in text
+        "Failed:\n\n- digits/fc2/b1-converted/seed2: evaluate: layer layers.2: off by 0.1 "
+        "Tolerance 1e-4\n" in text
     )
     assert "Versions of the code, with the records of each: 0123456 (6)." in text
 
@@ -268,7 +269,7 @@ def test_figures_without_a_successful_cell_say_so(tmp_path: Path, monkeypatch):
 
 
 def test_accuracy_figure_draws_each_seed_mean_and_reference():
-    (axes,) = figures.accuracy_by_spikes(frame.cells(results()), "ann").axes
+    (axes,) = figures.accuracy_by_spikes(frame.cells(results()), {"digits": "ann"}).axes
     data = [
         sorted(zip(*line.get_data(), strict=True)) for line in axes.lines if len(line.get_xdata())
     ]
@@ -282,7 +283,7 @@ def test_training_curves_have_a_line_per_seed(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in range(3):
         write_curve(STORE / made_up(seed=seed).name)
-    figure = figures.training_curves(figures._curves(results().of("networks")))
+    figure = figures.training_curves(figures.curves_of(results().of("networks")))
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 3, 3]
 
 

@@ -232,7 +232,8 @@ import sys
 from ttfs.config import Cell
 from ttfs.results import tracking
 tracking._client()
-with tracking.LiveRun("tiny", Cell("digits", "fc2", "ann", int(sys.argv[1])), {"epochs": 30}) as live:
+cell = Cell("digits", "fc2", "ann", int(sys.argv[1]))
+with tracking.LiveRun("tiny", cell, {"epochs": 30}) as live:
     for epoch in range(30):
         live.log(epoch, {"train_loss": 1.0 / (epoch + 1), "validation_accuracy": 90.0 + epoch / 10})
 """

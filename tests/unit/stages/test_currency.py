@@ -87,14 +87,19 @@ def fail(method: str) -> Callable[[], None]:
             remove("b1-converted", "weights.pt", "jitter=0.1+tuning.epochs=1"),
             {f"deploy {TRAINED_CHIP}"}, "weights.pt is missing",
         ),
-        (lambda: Path("results/cells/studies/short/table.csv").unlink(), {STUDY}, "table.csv is missing"),
+        (
+            lambda: Path("results/cells/studies/short/table.csv").unlink(), {STUDY},
+            "table.csv is missing",
+        ),
         (lambda: Path("results/cells/studies/short/record.json").unlink(), {STUDY}, "no record"),
         (lambda: shutil.rmtree("results/cells/made/little/ann"), NETWORKS, "it is not made yet"),
     ],
     ids=[
-        "no record", "edited record", "another's record", "failure", "no curve", "edited curve", "no weights",
-        "longer weights", "no made.json", "edited made.json", "another's made.json", "no record on a chip",
-        "edited record on a chip", "no weights on a chip", "no table", "no record of a study", "no cell",
+        "no record", "edited record", "another's record", "failure", "no curve", "edited curve",
+        "no weights", "longer weights", "no made.json", "edited made.json", "another's made.json",
+        "no record on a chip", "edited record on a chip", "no weights on a chip", "no table",
+        "no record of a study",
+        "no cell",
     ],
 )  # fmt: skip
 def test_what_is_spoiled_is_made_again_and_nothing_else(
@@ -138,12 +143,18 @@ def test_weights_of_the_same_size_are_caught_before_they_are_measured(little: Pa
     ("file", "old", "new", "again", "why"),
     [
         ("datasets/made", "epochs: 6", "epochs: 5", NETWORKS, "method.train.epochs 6 → 5"),
-        ("datasets/made", "validation: 12", "validation: 15", NETWORKS | {STUDY}, "dataset.validation 12 → 15"),
+        (
+            "datasets/made", "validation: 12", "validation: 15", NETWORKS | {STUDY},
+            "dataset.validation 12 → 15",
+        ),
         ("datasets/made", "title: Made up", "title: Another", set(), ""),
         ("models/little", "4C3-P2-6", "4C3-P2-7", NETWORKS, 'model.layers "4C3-P2-6" → "4C3-P2-7"'),
         ("models/dense", "layers: 5", "layers: 6", {STUDY}, "trajectory"),
         ("methods/ann", "2.0e-2", "1.0e-2", NETWORKS, "method.train.learning_rate 0.02 → 0.01"),
-        ("little", "weight_bits: 4", "weight_bits: [4, 3]", {f"deploy {B1}/hardware/weight_bits=3"}, "no record"),
+        (
+            "little", "weight_bits: 4", "weight_bits: [4, 3]",
+            {f"deploy {B1}/hardware/weight_bits=3"}, "no record",
+        ),
         ("little", "seeds: [0]", "seeds: [0, 1]",
          {words.replace("seed0", "seed1") for words in NETWORKS}, "it is not made yet"),
         ("little", "seeds: [0]", "seeds: [0]\ntitle: A grid", set(), ""),

@@ -23,7 +23,8 @@ METHODS = ("ann", "b1-converted", "b1-finetuned", "alpha1-converted")
 PLAIN = {"accuracy", "balanced_accuracy", "macro_f1", "parameters"}
 TRAINED = {"best_validation_accuracy", "best_epoch"}
 SPIKING = {
-    "agreement", "logit_difference", "spikes_per_neuron", "latency", "synaptic_operations", "energy", "ann_energy",
+    "agreement", "logit_difference", "spikes_per_neuron", "latency", "synaptic_operations",
+    "energy", "ann_energy",
     "spike_time_error", "early_fire_rate",
 }  # fmt: skip
 ANN, B1 = CELL.format("ann"), CELL.format("b1-converted")

@@ -1,0 +1,153 @@
+"""Figures of networks: accuracy by spikes, spikes by layer, the cost of silence, training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ttfs.config import NO_MODEL
+from ttfs.metrics import METRICS
+from ttfs.results.figures.style import (
+    COLORS,
+    MARKERS,
+    assign,
+    bar,
+    keys_of,
+    line,
+    logarithmic,
+    panels,
+    ring,
+)
+from ttfs.results.sparsity import PENALTIES
+
+DASHES: list[Any] = [":", "-.", (0, (1, 3)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
+ACCURACY = "Test accuracy [%]"
+
+
+def accuracy_by_spikes(cell_table: pd.DataFrame, references: Mapping[str, str]) -> Figure:
+    """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std.
+
+    The references, and classifiers that use no model, are lines at their mean accuracy.
+    """
+    wanted = cell_table.columns.union(["accuracy", "spikes_per_neuron"], sort=False)
+    cell_table = cell_table.reindex(columns=wanted)
+    uses_model = cell_table["model"] != NO_MODEL
+    color = assign(COLORS, cell_table.loc[uses_model, "model"])
+    dashes = assign(DASHES, cell_table.loc[~uses_model, "method"])
+    dashes |= dict.fromkeys(references.values(), "--")
+    spiking = cell_table["spikes_per_neuron"].notna()
+    marker = assign(MARKERS, cell_table.loc[spiking, "method"])
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for (model, method), group in panel.groupby(["model", "method"]):
+            if method in marker:
+                _draw_seeds(axes, group, {"color": color[model], "marker": marker[method]})
+            elif method in dashes:
+                look = {"color": color.get(model, "0.3"), "linestyle": dashes[method]}
+                axes.axhline(group["accuracy"].mean(), linewidth=1, **look)
+        axes.set_xlabel(METRICS["spikes_per_neuron"].label)
+        axes.set_ylabel(ACCURACY)
+        axes.margins(0.15)
+
+    lines = [line(f"{method} (mean)", dash) for method, dash in dashes.items()]
+    return panels(cell_table[cell_table["status"] == "ok"], draw, [*keys_of(color, marker), *lines])
+
+
+def _draw_seeds(axes: Axes, seeds: pd.DataFrame, look: Mapping[str, Any]) -> None:
+    """A pale point for each seed, and a bold one at their mean, with bars of ± std."""
+    x, y = seeds["spikes_per_neuron"], seeds["accuracy"]
+    axes.plot(x, y, markersize=4, alpha=0.45, markeredgewidth=0, linestyle="none", **look)
+    bold: dict[str, Any] = {"markersize": 7, "markeredgecolor": "white", "capsize": 3}
+    axes.errorbar(x.mean(), y.mean(), bar(y), bar(x), linestyle="none", **bold, **look)
+
+
+def spikes_by_layer(layer_table: pd.DataFrame) -> Figure:
+    """Spikes per neuron of each hidden layer, a panel per data set: mean ± std over seeds."""
+    color, marker = assign(COLORS, layer_table["model"]), assign(MARKERS, layer_table["method"])
+    size: dict[str, Any] = {"markersize": 5, "capsize": 3, "linewidth": 1}
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for (model, method), group in panel.groupby(["model", "method"]):
+            depth = range(1, len(group) + 1)
+            mean, spread = group["spikes_per_neuron_mean"], group["spikes_per_neuron_std"]
+            look: dict[str, Any] = {"color": color[model], "marker": marker[method]}
+            axes.errorbar(depth, mean, spread.fillna(0.0), **size, **look)
+        axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("Hidden layer, from the input")
+        axes.set_ylabel(METRICS["spikes_per_neuron"].label)
+
+    return panels(layer_table, draw, keys_of(color, marker))
+
+
+def sparsity(
+    table: pd.DataFrame, cell_table: pd.DataFrame, references: Mapping[str, str]
+) -> Figure:
+    """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set;
+    operating points ringed.
+
+    A curve is a model and a method without its penalties. Lines are the models' references.
+    """
+    alone = table.groupby("model")["family"].nunique() == 1
+    name = table["model"].where(table["model"].map(alone), table["model"] + ", " + table["family"])
+    table = table.assign(curve=name)
+    color = assign(COLORS, table["curve"])
+    marker = {
+        name: MARKERS[place] for place, name in enumerate(PENALTIES) if (table[name] > 0).any()
+    }
+    is_reference = cell_table["method"] == cell_table["dataset"].map(references)
+    anns = cell_table[is_reference & (cell_table["status"] == "ok")]
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for curve, points in panel.groupby("curve"):
+            for penalty in marker or PENALTIES:
+                look = {"color": color[curve], "marker": marker.get(penalty, "o")}
+                _draw_strengths(axes, points, penalty, look)
+            chosen = points[points["operating_point"]]
+            x, y = chosen["spikes_per_neuron_mean"], chosen["accuracy_mean"]
+            axes.plot(x, y, "o", markersize=10, color=color[curve], fillstyle="none")
+        for model, curve in panel.groupby("model")["curve"].first().items():
+            ann = anns[(anns["model"] == model) & (anns["dataset"] == panel["dataset"].iloc[0])]
+            axes.axhline(ann["accuracy"].mean(), color=color[curve], linestyle="--", linewidth=1)
+        axes.set_xscale("log")
+        axes.margins(0.1)
+        logarithmic(axes.xaxis)
+        axes.set_xlabel(METRICS["spikes_per_neuron"].label)
+        axes.set_ylabel(ACCURACY)
+
+    keys = keys_of(color, {PENALTIES[name]: marker[name] for name in marker})
+    keys.append(ring("operating point, by validation"))
+    used = table["dataset"].drop_duplicates().map(references).dropna().unique()
+    keys += [line(f"{method} (mean)", "--") for method in used]
+    return panels(table, draw, keys)
+
+
+def _draw_strengths(
+    axes: Axes, points: pd.DataFrame, penalty: str, look: Mapping[str, Any]
+) -> None:
+    """The curve along one penalty, where all others are 0."""
+    others = [name for name in PENALTIES if name != penalty]
+    curve = points[(points[others] == 0.0).all(axis=1)]
+    x, y = curve["spikes_per_neuron_mean"], curve["accuracy_mean"]
+    spread = curve[["accuracy_std", "spikes_per_neuron_std"]].fillna(0.0)
+    size: dict[str, Any] = {"markersize": 4, "capsize": 2, "linewidth": 1}
+    axes.errorbar(x, y, spread["accuracy_std"], spread["spikes_per_neuron_std"], **size, **look)
+
+
+def training_curves(curves: pd.DataFrame) -> Figure:
+    """Accuracy on the validation split by epoch, a panel per data set: a line per seed."""
+    color, marker = assign(COLORS, curves["model"]), assign(MARKERS, curves["method"])
+    size: dict[str, Any] = {"markersize": 2.5, "linewidth": 0.8, "alpha": 0.8}
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for (model, method, _), curve in panel.groupby(["model", "method", "seed"]):
+            look: dict[str, Any] = {"color": color[model], "marker": marker[method]}
+            axes.plot(curve["epoch"], curve["validation_accuracy"], **size, **look)
+        axes.set_xlabel("Epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel("Validation accuracy [%]")
+
+    return panels(curves, draw, keys_of(color, marker))

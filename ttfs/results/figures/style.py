@@ -1,0 +1,120 @@
+"""How every figure looks: colors, panels, legends, axes; and how one becomes a file."""
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
+
+from ttfs.results.frame import std
+
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
+"""Okabe and Ito's palette: distinct in every common kind of color blindness."""
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+DEEPEST = 15.0
+"""Figures of costs and hardware show accuracies down to so many points below the best one."""
+NARROWEST = 5.0
+"""Width of a figure with a single panel, in inches: room for its legend."""
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "ttfs",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def assign(looks: Sequence[Any], names: pd.Series) -> dict[str, Any]:
+    """Return {name: look} for the names of a column, in alphabetical order."""
+    return {name: looks[place % len(looks)] for place, name in enumerate(sorted(set(names)))}
+
+
+def bar(values: pd.Series) -> float:
+    """Return the length of an error bar: the standard deviation, 0 for a single value."""
+    return std(values) if len(values) > 1 else 0.0
+
+
+def keys_of(color: Mapping[str, str], marker: Mapping[str, str]) -> list[Line2D]:
+    """Return legend entries: a color for each model, a marker for each method."""
+    models = [Line2D([], [], color=color[model], linewidth=4, label=model) for model in color]
+    return models + [
+        Line2D([], [], color="0.3", marker=marker[m], linestyle="none", label=m) for m in marker
+    ]
+
+
+def line(label: str, linestyle: Any, linewidth: float = 1.0) -> Line2D:
+    """Return a legend entry of a gray line."""
+    return Line2D([], [], color="0.3", linestyle=linestyle, linewidth=linewidth, label=label)
+
+
+def ring(label: str) -> Line2D:
+    """Return a legend entry of a gray ring."""
+    look: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none"}
+    return Line2D([], [], color="0.3", linestyle="none", label=label, **look)
+
+
+def legend(figure: Figure, keys: Sequence[Line2D]) -> None:
+    """Put a legend below all panels, in as many columns as fit, and make room for it."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for columns in range(len(keys), 0, -1):
+        drawn = figure.legend(handles=keys, loc="outside lower center", ncols=columns)
+        box = drawn.get_window_extent(renderer)
+        if box.width <= figure.bbox.width or columns == 1:
+            break
+        drawn.remove()
+    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def panels(
+    table: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], None], keys: Sequence[Line2D]
+) -> Figure:
+    """Return a figure with a panel for each data set of the table, at most three in a row, and one
+    legend below all of them.
+    """
+    groups = list(table.groupby("dataset"))
+    columns = min(3, max(1, len(groups)))
+    rows = max(1, math.ceil(len(groups) / columns))
+    size = (max(NARROWEST, 3.6 * columns), 2.8 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    for place, (dataset, panel) in enumerate(groups, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.set_title(dataset, loc="left", fontweight="bold")
+        draw(axes, panel)
+    if groups:
+        legend(figure, keys)
+    else:
+        figure.text(0.5, 0.5, "no successful cell has these values", ha="center", color="0.4")
+    return figure
+
+
+def logarithmic(axis: Axis) -> None:
+    """Label an axis with a logarithmic scale at plain numbers: more of them, the fewer decades."""
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    subs = (1.0, 2.0, 5.0) if decades < 1.3 else (1.0, 3.0) if decades < 2.5 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(_plain))
+    axis.set_minor_locator(NullLocator())
+
+
+def _plain(value: float, place: int | None = None) -> str:
+    """A number without an exponent, in thousands and millions from 1,000 on."""
+    return EngFormatter(sep="")(value) if value >= 1000 else f"{value:g}"
+
+
+def svg(figure: Figure) -> bytes:
+    """Return the figure as SVG without a date, so that equal figures are equal bytes."""
+    content = io.BytesIO()
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()

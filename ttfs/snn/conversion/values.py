@@ -1,0 +1,119 @@
+"""A value of the ReLU network, as the TTFS network carries it: a node of its graph, a scale and a
+shift.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ttfs.errors import ConversionError
+from ttfs.snn.pools import EarliestSpike
+from ttfs.snn.synapses import Synapses
+
+
+@dataclass
+class Value:
+    """A value of the ANN: `scale * raw + shift`, after the pools of `pending`."""
+
+    raw: fx.Node
+    shape: tuple[int, ...]
+    spikes: bool = False
+    """Whether raw is charges of neurons, >= 0; else it is a weighted sum of them."""
+    moved: bool = False
+    """Whether raw is charges of spikes in another shape, which pooling can race as well."""
+    scale: Tensor | None = None
+    """Broadcasts to shape; None, as shift then is, stands for 1."""
+    shift: Tensor | None = None
+    """Broadcasts to shape; None, as scale then is, stands for 0."""
+    owned: bool = False
+    """Whether raw comes from synapses that nobody else reads: scale and shift may be folded into
+    them.
+    """
+    pending: list[EarliestSpike] = field(default_factory=list)
+    """Max pools that wait for their ReLU."""
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether scale and shift are the same all over each channel."""
+        parts = [part for part in (self.scale, self.shift) if part is not None]
+        return all(math.prod(part.shape[1:]) == 1 for part in parts)
+
+    def affine(self, scale: Tensor, shift: Tensor) -> "Value":
+        """Return scale * value + shift, for constants that broadcast to the shape."""
+        if self.pending and not all(math.prod(part.shape[1:]) == 1 for part in (scale, shift)):
+            raise ConversionError(
+                "a constant that differs within a channel meets a max pool without ReLU"
+            )
+        return dataclasses.replace(
+            self,
+            scale=compact(scale if self.scale is None else scale * self.scale),
+            shift=compact(shift if self.shift is None else scale * self.shift + shift),
+            pending=[pool.turned(sign_of(scale)) for pool in self.pending],
+        )
+
+
+def sign_of(scale: Tensor) -> Tensor:
+    """Return -1 where a scale is negative, else 1."""
+    return torch.where(scale < 0, -1.0, 1.0).double()
+
+
+def compact(part: Tensor | None) -> Tensor | None:
+    """A constant with one value a channel, where it is the same all over each channel."""
+    if part is None or part.dim() < 2 or math.prod(part.shape[1:]) == 1:
+        return part
+    first = part.reshape(len(part), -1)[:, :1].reshape(-1, *[1] * (part.dim() - 1))
+    return first if torch.equal(first.expand_as(part), part) else part
+
+
+def moved_constant(
+    part: Tensor, index: Tensor, neutral: float, after: tuple[int, ...]
+) -> Tensor | None:
+    """A scale or shift [...] at the places of the index; neutral where it is -1."""
+    taken = part.reshape(-1)[index.clamp(min=0)]
+    return compact(torch.where(index < 0, neutral, taken).reshape(after))
+
+
+def fold(synapses: Synapses, scale: Tensor, shift: Tensor) -> None:
+    """Replace the synapses' W and D by scale W and scale D + shift."""
+    weights: Any = synapses.weights
+    scale, shift = scale.reshape(-1), shift.reshape(-1)
+    with torch.no_grad():
+        weights.weight.mul_(scale.reshape(-1, *[1] * (weights.weight.dim() - 1)))
+        if synapses.bias_map is not None:
+            column = [-1] + [1] * (synapses.bias_map.dim() - 1)
+            synapses.bias_map.mul_(scale.reshape(column)).add_(shift.reshape(column))
+        else:
+            bias = shift if weights.bias is None else weights.bias * scale + shift
+            weights.bias = nn.Parameter(bias.expand(weights.weight.shape[0]).clone())
+
+
+def join_channels(columns: list[tuple[Tensor | None, tuple[int, ...]]], neutral: float) -> Tensor:
+    """Concatenate the scales or shifts of branches of the given shapes along the channels."""
+    device = next(column.device for column, _ in columns if column is not None)
+    neutrals = [
+        torch.full([1] * len(after), neutral, dtype=torch.float64, device=device)
+        for _, after in columns
+    ]
+    tensors = [
+        other if column is None else column
+        for (column, _), other in zip(columns, neutrals, strict=True)
+    ]
+    rest = torch.broadcast_shapes(*(tensor.shape[1:] for tensor in tensors))
+    return torch.cat(
+        [t.expand(after[0], *rest) for t, (_, after) in zip(tensors, columns, strict=True)]
+    )
+
+
+def padding(convolution: Any) -> tuple[int, ...]:
+    """Zero padding of a convolution; none where the border repeats the image."""
+    if convolution.padding_mode != "zeros" or convolution.padding == "valid":
+        return (0,)
+    if convolution.padding == "same":
+        return tuple(
+            d * (k - 1) for d, k in zip(convolution.dilation, convolution.kernel_size, strict=True)
+        )
+    return tuple(convolution.padding)
