@@ -4,15 +4,19 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 GRID ?= configs/quick.yaml
 READY := $(VENV)/.ready
+BRIAN2 := .venv-brian2
 LINTED := ttfs tests benchmarks docs
 
-.PHONY: all test lint report browse clean
+.PHONY: all test test-brian2 lint report browse clean
 
 all: $(READY)  ## set up and run the main job on $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID)
 
 test: $(READY)  ## set up and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-brian2: $(BRIAN2)/.ready  ## B1 and α1 networks as differential equations in Brian2
+	$(BRIAN2)/bin/python -m pytest tests/unit/test_brian2.py
 
 lint: $(READY)  ## style, formatting, types
 	$(BIN)/ruff check $(LINTED)
@@ -26,10 +30,17 @@ browse: $(READY)  ## the MLflow UI on the results
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///results/mlflow.db}
 
 clean:  ## remove the environment, not the results
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BRIAN2)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[dev]'
+	touch $@
+
+# Brian2 needs an older NumPy than the one pinned for the suite; `--no-config` leaves the pins out.
+$(BRIAN2)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(BRIAN2)
+	$(BRIAN2)/bin/python -m pip install --quiet uv
+	$(BRIAN2)/bin/uv pip install --quiet --no-config --python $(BRIAN2)/bin/python --editable '.[dev,brian2]'
 	touch $@

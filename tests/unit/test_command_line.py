@@ -197,6 +197,28 @@ def test_trial_finds_what_cannot_work_before_anything_is_trained(fresh: Path, ca
     assert all(line.startswith("error: made: model 'little'") for line in lines)
 
 
+def test_trial_names_each_model_with_each_method_that_refuses_it(fresh: Path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    Path("smooth_nets.py").write_text(
+        "from torch import nn\n\n\ndef smooth(shape, classes):\n"
+        "    size = shape[0] * shape[1] * shape[2]\n"
+        "    layers = nn.Flatten(), nn.Linear(size, 8), nn.GELU(), nn.Linear(8, classes)\n"
+        "    return nn.Sequential(*layers)\n"
+    )
+    Path("configs/models/smooth.yaml").write_text("title: S\nmodule: smooth_nets:smooth\n")
+    rate, lif = "{method: rate, over: {steps: 4}}", "{method: lif, over: {steps: 2}}"
+    methods = f"[ann, b1-converted, alpha1-converted, {rate}, {lif}]"
+    Path("configs/blocked.yaml").write_text(
+        f"title: B\ndatasets: [made]\nmodels: [little, smooth]\nmethods: {methods}\nseeds: [0]\n"
+    )
+    assert main(["trial", "configs/blocked.yaml"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    for line, method in zip(lines, ("b1", "alpha1", "rate", "lif"), strict=True):
+        assert line.startswith(f"error: made, model 'smooth', method '{method}")
+        assert "2 (GELU) cannot be mapped" in line
+
+
 def test_archive_copies_records_and_tables_for_git(little: Path, fails, capsys):
     words = ("archive", GRID, "--mixed")
     assert main(words) == 0

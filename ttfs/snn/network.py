@@ -142,6 +142,27 @@ class SpikingNetwork(Numbers):
 
         return run(self.body, cut(INPUT, self.encode(images)), watch)
 
+    def first_spike(self, images: Tensor, threshold: float | None = None) -> tuple[Tensor, Tensor]:
+        """Return the class [N] whose output neuron spikes first, and when [N], in float64 and
+        tau_c.
+
+        Output neurons with one threshold θ, and dV/dt = 1 from `latency` on, spike at latency +
+        (θ - V)+, where V are the logits: the earliest spike is the largest logit. Of spikes at the
+        same time that of the lowest class counts.
+
+        Args:
+            images: [N, ...].
+            threshold: θ; None takes the largest logit of the images, the lowest threshold that
+                holds them apart. Neurons above a lower one all spike at `latency`.
+        """
+        if not len(images):
+            raise ValueError("first_spike: no images; give at least one")
+        logits = self(images).double()
+        reached = logits.max() if threshold is None else threshold
+        wait = (reached - logits).clamp(min=0.0)  # [N, classes]
+        first = wait.argmin(1)
+        return first, self.latency + wait.gather(1, first[:, None])[:, 0]
+
     def spike_times(self, images: Tensor) -> dict[str, Tensor]:
         """Return {layer: absolute spike times [N, ...]} in float64 and tau_c, infinity where a
         neuron stays silent.

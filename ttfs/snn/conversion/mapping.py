@@ -22,11 +22,14 @@ from ttfs.snn.conversion.operations import (
     MAX_POOLS,
     MEAN_POOLS,
     REARRANGING,
+    TRANSPOSED,
     Add,
     Clip,
     Concatenate,
     GlobalMax,
+    Largest,
     Leaky,
+    Maximum,
     Rearrange,
     Scale,
     Unsupported,
@@ -49,9 +52,15 @@ from ttfs.snn.synapses import Gather, Reshape, Synapses, scale_columns
 
 RANKS = {  # dimensions of one image's value
     1: (nn.Linear,),
-    2: (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
-    3: (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
-}
+    2: (
+        nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d,
+        nn.AdaptiveMaxPool1d,
+    ),
+    3: (
+        nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
+        nn.AdaptiveMaxPool2d,
+    ),
+}  # fmt: skip
 
 
 class Walk(Construction):
@@ -89,6 +98,8 @@ class Walk(Construction):
             result = self._add(node, module)
         elif isinstance(module, Concatenate):
             result = self._concatenate(node, module)
+        elif isinstance(module, Maximum):
+            result = self._maximum(node, module)
         elif isinstance(module, Scale):
             result = self._scale(node, module, sources)
         else:
@@ -115,11 +126,15 @@ class Walk(Construction):
             return self._leaky(node, module, value)
         if isinstance(module, MAX_POOLS):
             return self._max_pool(node, module, value)
+        if isinstance(module, Largest):
+            return self._largest(node, module, value)
         if isinstance(module, IDENTITIES):
             return value
         if isinstance(module, BATCH_NORMS):
             return self._batch_norm(node, module, value)
         value = self._pooled(value, node)
+        if isinstance(module, TRANSPOSED):
+            return self._transposed(node, module, value)
         if isinstance(module, CONVOLUTIONS):
             return self._synapses(node, module, self._on_channels(node, value))
         if isinstance(module, nn.Linear):
@@ -173,6 +188,28 @@ class Walk(Construction):
             return self._reshape(node, self._pooled(value, node), after)
         return self._race(node, pool, value, after)
 
+    def _maximum(self, node: fx.Node, module: Maximum) -> Value:
+        """Both branches side by side, and the larger of each two."""
+        sources = [source for source in node.args if isinstance(source, fx.Node)]
+        shapes = [self.values[source].shape for source in sources]
+        if shapes[0] != shapes[1]:
+            self._refuse(node, module, f"it has shapes {list(shapes[0])} and {list(shapes[1])}")
+        numbers = torch.arange(1, 2 * math.prod(shapes[0]) + 1, device=self.device)
+        pair = self._moved(node, numbers.reshape(2, *shapes[0]), sources)
+        return self._largest(node, Largest((1,)), pair)
+
+    def _largest(self, node: fx.Node, module: Largest, value: Value) -> Value:
+        """The earliest spike over dimensions; of potentials max relu(v) - min relu(-v)."""
+        value, after = self._settled(value, node), shape(node) or ()
+        kept = tuple(module(torch.empty(1, *value.shape, device="meta")).shape[1:])
+        if value.spikes or value.moved:
+            raw = self._emit(node, EarliestSpike(module), value.raw, suffix="_max")
+            return self._reshape(node, Value(raw, kept, moved=True), after, "_shape")
+        waiting = dataclasses.replace(value, pending=[EarliestSpike(module)])
+        halves = self._halves(node, waiting)
+        joined = self._difference(node, *halves, self._ones(value), kept)
+        return self._reshape(node, joined, after, "_shape")
+
     def _race(
         self, node: fx.Node, pool: Any, value: Value, after: tuple[int, ...], suffix: str = ""
     ) -> Value:
@@ -216,6 +253,19 @@ class Walk(Construction):
                 scale_columns(weights, value.scale.reshape(-1))
         raw = self._emit(node, Synapses(weights, bias_map), value.raw)
         return Value(raw, after, owned=True)
+
+    def _transposed(self, node: fx.Node, module: Any, value: Value) -> Value:
+        """The inputs apart by the stride, zeros between and around them, and a convolution."""
+        value, after = self._settled(value, node), shape(node) or ()
+        numbers = torch.arange(1, math.prod(value.shape) + 1, device=self.device)
+        spread = numbers.reshape(value.shape)
+        for i, size in enumerate(after[1:]):
+            reach = module.dilation[i] * (module.kernel_size[i] - 1)
+            start = reach - module.padding[i]
+            spread = _apart(spread, i + 1, module.stride[i], start, size + reach)
+        index, places = spread.flatten() - 1, tuple(spread.shape)
+        raw = self._emit(node, Gather(index, places), value.raw, suffix="_spread")
+        return self._synapses(node, _as_convolution(module), Value(raw, places))
 
     def _mean_pool(self, node: fx.Node, module: Any, value: Value) -> Value:
         counts_border = getattr(module, "count_include_pad", False) and module.padding not in (
@@ -293,14 +343,16 @@ class Walk(Construction):
         raw = self._emit(node, Gather(numbers.flatten().long() - 1, numbers.shape), joined)
         return Value(raw, tuple(numbers.shape), moved=all(v.spikes or v.moved for v in settled))
 
-    def _reshape(self, node: fx.Node, value: Value, after: tuple[int, ...]) -> Value:
+    def _reshape(
+        self, node: fx.Node, value: Value, after: tuple[int, ...], suffix: str = ""
+    ) -> Value:
         scale, shift = (
             None if part is None else part.expand(value.shape).reshape(after)
             for part in (value.scale, value.shift)
         )
         if after == value.shape:
             return Value(value.raw, after, value.spikes, value.moved, scale, shift)
-        raw = self._emit(node, Reshape(after), value.raw)
+        raw = self._emit(node, Reshape(after), value.raw, suffix)
         moved = value.spikes or value.moved
         return Value(raw, after, moved=moved, scale=compact(scale), shift=compact(shift))
 
@@ -375,3 +427,31 @@ class Walk(Construction):
             joined.scale = join_channels([(part.scale, part.shape) for part in parts], 1.0)
             joined.shift = join_channels([(part.shift, part.shape) for part in parts], 0.0)
         return joined
+
+
+def _apart(numbers: Tensor, dim: int, stride: int, start: int, size: int) -> Tensor:
+    """The numbers along a dimension at start, start + stride, ... of a new size; 0 elsewhere."""
+    places = torch.arange(numbers.shape[dim], device=numbers.device) * stride + start
+    inside = ((places >= 0) & (places < size)).nonzero()[:, 0]
+    spread = numbers.new_zeros([*numbers.shape[:dim], size, *numbers.shape[dim + 1 :]])
+    return spread.index_copy(dim, places[inside], numbers.index_select(dim, inside))
+
+
+def _as_convolution(module: Any) -> nn.Module:
+    """The convolution that a transposed one is of its inputs, once they stand apart."""
+    groups, weight = module.groups, module.weight.detach()
+    kernel = weight.shape[2:]
+    # [G * in, out, ...] -> [G * out, in, ...]
+    weight = (
+        weight.unflatten(0, (groups, -1))
+        .transpose(1, 2)
+        .flatten(0, 1)
+        .flip(tuple(range(2, weight.dim())))
+    )
+    kind: Any = nn.Conv1d if len(kernel) == 1 else nn.Conv2d
+    options = {"dilation": module.dilation, "groups": groups, "bias": module.bias is not None}
+    layer = kind(module.in_channels, module.out_channels, kernel, device="meta", **options)
+    layer.weight = nn.Parameter(weight.clone())
+    if module.bias is not None:
+        layer.bias = nn.Parameter(module.bias.detach().clone())
+    return layer

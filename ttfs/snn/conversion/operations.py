@@ -61,6 +61,34 @@ class GlobalMax(nn.Module):
         return values.amax(list(range(2, values.dim())), keepdim=self.keep)
 
 
+class Largest(nn.Module):
+    """Largest value over dimensions that may hold channels."""
+
+    def __init__(self, dims: tuple[int, ...]):
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map [N, ...] to [N, ...] with one place in each of the dimensions."""
+        return values.amax(self.dims, keepdim=True)
+
+
+class Maximum(nn.Module):
+    """The larger of two branches, value by value (maxout)."""
+
+
+class Resize(nn.Module):
+    """Each channel resized by weights that sum to 1 at each place: bilinear and the like."""
+
+    def __init__(self, **options: Any):
+        super().__init__()
+        self.options = options
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map [N, C, ...] to [N, C, ...]."""
+        return F.interpolate(values, **self.options)
+
+
 class Clip(nn.Module):
     """Values clipped to [low, high], one of them finite at least."""
 
@@ -159,14 +187,18 @@ DROPOUTS = (
     nn.FeatureAlphaDropout,
 )
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, GlobalMax)
-MEAN_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, ChannelMean)
+MEAN_POOLS = (
+    nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, ChannelMean, Resize,
+)  # fmt: skip
 IDENTITIES = (*DROPOUTS, nn.Identity)
 RECTIFIERS = (nn.ReLU, Clip, Leaky)
 KNOWN = (
     *RECTIFIERS,
     *CONVOLUTIONS,
+    *TRANSPOSED,
     *BATCH_NORMS,
     *MAX_POOLS,
     *MEAN_POOLS,
@@ -230,6 +262,8 @@ def operation(node: fx.Node, root: fx.GraphModule) -> Any:
         return Unsupported(f"{node.op} {node.target}")
     name = call_name(node)
     stem = name.strip("_")
+    if stem == "getitem" and call_name(node.args[0]) == "max":  # type: ignore[arg-type]
+        return nn.Identity() if node.args[1] == 0 else Unsupported("max", "its indices are read")
     if stem in REARRANGED:
         return Rearrange()
     if stem in CALLS:
@@ -240,7 +274,7 @@ def operation(node: fx.Node, root: fx.GraphModule) -> Any:
             return Unsupported(f"{name} that stays on in eval()") if stays else kind()
         return kind(*_pooling(node, kind)) if kind in (*MAX_POOLS, *MEAN_POOLS) else kind()
     built = _BUILDERS.get(stem)
-    return built(node) if built else Unsupported(name)
+    return built(node) if built else Unsupported(name, _hint(name))
 
 
 def _named(module: Any) -> Any:
@@ -256,6 +290,12 @@ def _named(module: Any) -> Any:
         return Leaky(module.negative_slope)
     if kind is nn.PReLU:
         return Leaky(module.weight.detach())
+    if kind in (nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d):
+        return _resize(
+            module.mode, size=module.size, scale_factor=module.scale_factor,
+            align_corners=module.align_corners,
+            recompute_scale_factor=module.recompute_scale_factor,
+        )  # fmt: skip
     if kind in (nn.ConstantPad1d, nn.ConstantPad2d) and module.value == 0:
         return Rearrange()
     known = next((base.__name__ for base in kind.__mro__[1:] if base in KNOWN), None)
@@ -266,7 +306,7 @@ def _named(module: Any) -> Any:
 
 
 def _hint(name: str) -> str:
-    if name in ("Softmax", "LogSoftmax"):
+    if name in ("Softmax", "LogSoftmax", "softmax", "log_softmax"):
         return (
             "there is no exact TTFS counterpart; if it comes last, leave it out: the argmax stays"
         )
@@ -345,9 +385,16 @@ _SIGNATURES = {
     "threshold": ["input", "threshold", "value"],
     "leaky_relu": ["input", "negative_slope", "inplace"],
     "prelu": ["input", "weight"],
-    **{name: ["input", "dim", "keepdim"] for name in ["mean", "sum", "amax"]},
+    **{name: ["input", "dim", "keepdim"] for name in ["mean", "sum", "amax", "max"]},
+    "maximum": ["input", "other"],
     "relu": ["input", "inplace"],
-}
+    **{
+        name: [
+            "input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation",
+        ]
+        for name in ["conv_transpose1d", "conv_transpose2d"]
+    },
+}  # fmt: skip
 
 
 def _dispatched(function: Any) -> str:
@@ -393,6 +440,40 @@ def _convolution(node: fx.Node) -> Any:
     return _filled(layer, weight, bias)
 
 
+def _transposed(node: fx.Node) -> Any:
+    given = _arguments(node)
+    weight, bias = given["weight"], given.get("bias")
+    if not isinstance(weight, Tensor):
+        return Unsupported("transposed convolution with weights that the input decides")
+    groups = given.get("groups", 1)
+    kind: Any = nn.ConvTranspose1d if weight.dim() == 3 else nn.ConvTranspose2d
+    layer = kind(
+        weight.shape[0],
+        weight.shape[1] * groups,
+        tuple(weight.shape[2:]),
+        given.get("stride", 1),
+        given.get("padding", 0),
+        given.get("output_padding", 0),
+        groups,
+        bias is not None,
+        given.get("dilation", 1),
+        device="meta",
+    )
+    return _filled(layer, weight, bias)
+
+
+def _resize(mode: str, **options: Any) -> Any:
+    """Values repeated, averaged over an area, or weighed."""
+    if mode in ("nearest", "nearest-exact"):
+        return Rearrange()
+    return Resize(mode=mode, **options)
+
+
+def _interpolated(node: fx.Node) -> Any:
+    given = {key: value for key, value in _arguments(node).items() if key != "input"}
+    return _resize(**{"mode": "nearest"} | given)
+
+
 def _filled(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
     layer.weight = nn.Parameter(weight.detach().clone())
     layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
@@ -434,34 +515,53 @@ def _threshold(threshold: float, value: float) -> Any:
 
 
 def _over_positions(node: fx.Node) -> Any:
-    """A mean, sum or maximum: of positions, for those of channels mix neurons of other layers'
-    shapes.
-    """
+    """A mean or sum of positions, for those of channels mix neurons of other layers' shapes."""
     given, name = _arguments(node), call_name(node)
-    dims, keep = given.get("dim"), bool(given.get("keepdim", False))
-    ndim = node.all_input_nodes[0].meta["value"].dim()
-    each: Any = [dims] if isinstance(dims, int) else dims or []
-    places = tuple(sorted(dim % ndim for dim in each))
+    keep, places = bool(given.get("keepdim", False)), _dimensions(node)
     if not places or places[0] < 2:
-        return Unsupported(f"{name} over dimensions {dims}")
-    if name == "amax":
-        return (
-            GlobalMax(keep) if places == tuple(range(2, ndim)) else Unsupported(f"amax over {dims}")
-        )
+        return Unsupported(f"{name} over dimensions {given.get('dim')}")
     return ChannelMean(torch.mean if name == "mean" else torch.sum, places, keep)
+
+
+def _largest(node: fx.Node) -> Any:
+    """Largest values over dimensions, or of two branches."""
+    given, places = _arguments(node), _dimensions(node)
+    other = given.get("other", given.get("dim"))
+    if isinstance(other, fx.Node):
+        return Maximum()
+    if isinstance(other, Tensor) and other.numel() == 1:
+        return Clip(other.item(), math.inf)
+    if not places or places[0] == 0:
+        return Unsupported(call_name(node), "it takes dimensions of one image, or another branch")
+    if places == tuple(range(2, node.all_input_nodes[0].meta["value"].dim())):
+        return GlobalMax(bool(given.get("keepdim", False)))
+    return Largest(places)
+
+
+def _dimensions(node: fx.Node) -> tuple[int, ...]:
+    """The dimensions that a call reduces, counted from the first, in order."""
+    dims: Any = _arguments(node).get("dim")
+    ndim = node.all_input_nodes[0].meta["value"].dim()
+    each = [dims] if isinstance(dims, int) else dims if isinstance(dims, tuple | list) else []
+    return tuple(sorted(dim % ndim for dim in each))
 
 
 _BUILDERS: dict[str, Callable[[fx.Node], Any]] = {
     "linear": _linear,
     "conv1d": _convolution,
     "conv2d": _convolution,
+    "conv_transpose1d": _transposed,
+    "conv_transpose2d": _transposed,
+    "interpolate": _interpolated,
+    "upsample": _interpolated,
     "batch_norm": _batch_norm,
     **dict.fromkeys(["clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6"], _clip),
     "threshold": lambda node: _threshold(_arguments(node)["threshold"], _arguments(node)["value"]),
     "leaky_relu": lambda node: Leaky(_arguments(node).get("negative_slope", 0.01)),
     "prelu": lambda node: Leaky(_arguments(node)["weight"].detach()),
     **dict.fromkeys(["abs", "absolute"], lambda _: Leaky(-1.0)),
-    **dict.fromkeys(["mean", "sum", "amax"], _over_positions),
+    **dict.fromkeys(["mean", "sum"], _over_positions),
+    **dict.fromkeys(["amax", "max", "maximum"], _largest),
     **dict.fromkeys(["add", "iadd"], lambda _: Add()),
     **dict.fromkeys(["sub", "isub", "subtract"], lambda _: Add(-1.0)),
     **dict.fromkeys(["mul", "imul", "multiply"], lambda _: Scale()),

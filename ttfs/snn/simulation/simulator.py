@@ -39,7 +39,7 @@ class _Spikes:
     deadlines: np.ndarray  # t_max of each neuron's window, when its current ends
 
 
-def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
+def simulate(snn: SpikingNetwork, images: Tensor, threshold: float | None = None) -> Simulation:
     """Simulate each image event by event, tau_c = 1.
 
     B1 neurons (Stanojevic et al. 2024, Methods): a spike at t adds its weight to dV/dt until its
@@ -51,6 +51,9 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     reached it by t_max, or never will for B <= 0, is forced to spike at t_max. Padding counts as
     neurons that spike at their t_max.
 
+    With a `threshold`, output neurons spike too (`SpikingNetwork.first_spike`): their dV/dt is 1
+    once all their inputs have come, and `spike_times` has them as "output".
+
     On a chip (`ttfs.deploy`) thresholds and spike times are changed as the chip says
     (`ttfs.snn.imperfections`).
 
@@ -61,6 +64,8 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     windows, latency = snn.windows, snn.latency
     encoded = _encode(images, snn)
     times: dict[str, list[np.ndarray]] = {name: [] for name in windows}
+    if threshold is not None:
+        times[OUTPUT] = []
     spikes: list[dict[str, _Spikes]] = [{} for _ in images]
     logits, early, neurons = [], 0, 0
     for population in connectivity(snn):
@@ -81,6 +86,8 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
                 fired = _race(population, known)
             elif population.name == OUTPUT:
                 logits.append(_read_out(population, known, latency))
+                if threshold is not None:
+                    times[OUTPUT].append(latency + np.maximum(threshold - logits[-1], 0.0))
                 continue
             else:
                 window = windows[population.name]
