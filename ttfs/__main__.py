@@ -22,6 +22,7 @@ OF_A_GRID = {
     "trial": "try each model of a grid with each method, before anything is trained",
     "tables": "write the tables of a grid from its records",
     "figures": "draw the figures of a grid from its records",
+    "page": "write the page of a grid, one HTML file, from its records and figures",
     "publish": "make the MLflow store agree with the records of a grid",
     "archive": "copy the records and tables of a grid to results/published/, for git",
     "show": "print the summary of a grid, filtered and sorted, as Markdown, CSV, LaTeX or JSON",
@@ -62,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("jobs", type=int, help="stages that are due, for the progress")
     added = verb("init", "copy a grid and a data set's file to configs/, to start from", _init)
     added.add_argument("name", nargs="?", default="my-grid", help="name of the grid (%(default)s)")
+    verb("site", "gather the published grids into results/site/, a page for each and one for all",
+         _site)  # fmt: skip
     for name, help in OF_A_CELL.items():
         added = verb(name, help, _on_cell)
         added.add_argument("grid", type=Path, help="a grid file")
@@ -131,6 +134,12 @@ def _init(options: argparse.Namespace) -> int:
     from ttfs.stages.init import init
 
     return init(options.name)
+
+
+def _site(options: argparse.Namespace) -> int:
+    from ttfs.stages.site import site
+
+    return site()
 
 
 if __name__ == "__main__":

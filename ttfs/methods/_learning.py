@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def learn(network: "nn.Module", job: Job, callbacks: Sequence[Any] = ()) -> None:
     """Train the network in place as the options say, and write curve.csv."""
-    from ttfs.results.record import CURVE, curve_text
+    from ttfs.results.record import CURVE, CURVE_COLUMNS, curve_text
     from ttfs.results.tracking import LiveRun
     from ttfs.training import fit
 
@@ -23,7 +23,7 @@ def learn(network: "nn.Module", job: Job, callbacks: Sequence[Any] = ()) -> None
                 f"epoch {row['epoch']:.0f}/{config['epochs']}: train loss {row['train_loss']:.4f}, "
                 f"validation accuracy {row['validation_accuracy']:.2f} %"
             )
-            live.log(row)
+            live.log(int(row["epoch"]), {name: row[name] for name in CURVE_COLUMNS})
 
         checkpoint = job.folder / f"training-{job.digest}.ckpt"
         rows = fit(network, job.data, config, job.axes, job.device, on_epoch, callbacks, checkpoint)

@@ -64,8 +64,8 @@ def live(cell: Cell = CELL, config: dict | None = None) -> tracking.LiveRun:
     return tracking.LiveRun("tiny", cell, config or {})
 
 
-def epoch(number: int, **values: float) -> dict[str, float]:
-    return {"epoch": number, **dict.fromkeys(CURVE_COLUMNS, 1.0), **values}
+def point(**values: float) -> dict[str, float]:
+    return dict.fromkeys(CURVE_COLUMNS, 1.0) | values
 
 
 def runs(*states: str) -> dict[str, list]:
@@ -184,7 +184,7 @@ def test_the_live_run_of_a_training_becomes_the_run_of_its_record(store: Path, f
     rows = read_curve(STORE / ANN)
     with live(config=found[0].config) as run:
         for row in rows:
-            run.log(row)
+            run.log(int(row["epoch"]), {name: row[name] for name in CURVE_COLUMNS})
     (before,) = runs()[ANN]
     assert publish(found) == (6, 6, 0, 0)
     (after,) = runs()[ANN]
@@ -196,8 +196,8 @@ def test_the_live_run_of_a_training_becomes_the_run_of_its_record(store: Path, f
 
 
 def test_killed_trainings_are_marked_so_and_strangers_spared(store: Path, found: list[Record]):
-    live().__enter__().log(epoch(0))
-    live().__enter__().log(epoch(0))  # the second start of a cell marks the first
+    live().__enter__().log(0, point())
+    live().__enter__().log(0, point())  # the second start of a cell marks the first
     assert [run.info.status for run in runs()[ANN]].count("KILLED") == 1
     trained, dead = Cell("digits", "fc8", "ann", 0), Cell("digits", "fc8", "ann", 1)
     live(trained).__enter__()
@@ -299,7 +299,7 @@ def test_a_deleted_experiment_comes_back(store, found):
 
 def test_more_than_one_batch(store):
     with live(config={f"key{n}": n for n in range(250)}) as run:
-        run.log(epoch(0, **{f"metric{n}": float(n) for n in range(1200)}))
+        run.log(0, point(**{f"metric{n}": float(n) for n in range(1200)}))
     (run,) = runs()[ANN]
     assert len(run.data.params) == 254
     assert len(run.data.metrics) == 1205
@@ -308,7 +308,7 @@ def test_more_than_one_batch(store):
 def test_a_live_run_of_a_failed_training_is_failed(store):
     def train() -> None:
         with live() as run:
-            run.log(epoch(0, train_loss=float("nan")))
+            run.log(0, point(train_loss=float("nan")))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -335,7 +335,7 @@ def test_a_damaged_store(store, found, capsys, break_it):
     assert "delete the file and run" in str(caught.value)
     with live() as run:
         for number in range(3):
-            run.log(epoch(number))
+            run.log(number, point())
     assert capsys.readouterr().err.count("warning") == 1
     store.unlink()
     assert publish(found).written == 6
@@ -348,7 +348,7 @@ def test_a_locked_store(store, found, capsys, monkeypatch):
     with pytest.raises(UserError, match="database is locked; close what holds it"):
         publish(found)
     with live() as run:
-        run.log(epoch(0))
+        run.log(0, point())
     holder.close()
     assert capsys.readouterr().err.count("\n") == 1
     assert publish(found).written == 6
@@ -371,8 +371,8 @@ from ttfs.results.record import CURVE_COLUMNS
 cell = Cell("digits", "fc2", "ann", int(sys.argv[1]))
 with tracking.LiveRun("tiny", cell, {"epochs": 30}) as live:
     for epoch in range(30):
-        row = {"epoch": epoch} | dict.fromkeys(CURVE_COLUMNS, 1.0)
-        live.log(row | {"validation_accuracy": 90.0 + epoch / 10})
+        row = dict.fromkeys(CURVE_COLUMNS, 1.0)
+        live.log(epoch, row | {"validation_accuracy": 90.0 + epoch / 10})
 """
 
 

@@ -24,7 +24,7 @@ from ttfs.results.tracking.tags import CELL, CURVE
 
 class LiveRun:
     """The run of a cell while it trains: ``with LiveRun(grid, cell, config) as live: ...
-    live.log(row)``.
+    live.log(epoch, metrics)``.
 
     Leaving the block ends the run, as FAILED if by an exception. `publish` completes it later with
     the numbers of the record. Runs of the cell that a killed training left are marked as killed at
@@ -41,11 +41,11 @@ class LiveRun:
         self._attempt(self._start)
         return self
 
-    def log(self, row: Mapping[str, float]) -> None:
-        """Log a row of the training curve, in one batch."""
-        self._rows.append(row)
-        metrics = at(int(row["epoch"]), time.time(), curve_names(row))
-        self._attempt(lambda: log(self._client, self._run, metrics=metrics))
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of one step (epoch) in one batch."""
+        self._rows.append({"epoch": step, **metrics})
+        points = at(step, time.time(), curve_names(metrics))
+        self._attempt(lambda: log(self._client, self._run, metrics=points))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
