@@ -7,7 +7,7 @@ from ttfs.config import RESULTS, load_grid
 from ttfs.errors import UserError
 from ttfs.results import figures, page
 from ttfs.results.frame import Results, collect
-from ttfs.stages.archive import PUBLISHED
+from ttfs.stages.lookup import PUBLISHED
 
 SITE = RESULTS / "site"
 

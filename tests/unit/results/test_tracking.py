@@ -5,16 +5,18 @@ way of a training.
 import base64
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kit.records import grid, made_up, records, results, with_values, write_curve
+from kit.records import PROVENANCE, grid, made_up, records, results, with_values, write_curve
 
 from ttfs.config import STORE, Cell
 from ttfs.errors import UserError
@@ -127,6 +129,28 @@ def test_publish_writes_each_cell_once(store: Path, found: list[Record]):
     (failed,) = written[B1.format(2)]
     assert failed.info.status == "FAILED"
     assert "off by 0.1" in failed.data.tags["mlflow.note.content"]
+
+
+def test_the_time_of_a_run_is_that_of_its_training(store: Path, found: list[Record]):
+    stages = {"evaluate": PROVENANCE, "make": replace(PROVENANCE, wall_seconds=300.0)}
+    publish([replace(found[0], provenance=stages)])
+    (run,) = runs()[ANN]
+    assert run.info.end_time - run.info.start_time == 300_000
+
+
+def test_the_views_of_a_grid_have_links(store: Path, found: list[Record]):
+    with pytest.raises(UserError, match=r"grid tiny: no runs in sqlite:.*ttfs publish"):
+        tracking.view_links("tiny")
+    publish(found)
+    (first, link), *others = tracking.view_links("tiny")
+    assert first == "All results, seeds below their mean"
+    assert re.fullmatch(
+        r"#/experiments/\d+/runs\?workflowType=machine_learning&viewStateShareKey=results", link
+    )
+    assert [name for name, _ in others] == [
+        "Best accuracy under a spike budget",
+        "fc2 on digits, across methods",
+    ]
 
 
 def test_a_mean_over_seeds_is_the_parent_of_its_seeds(store: Path, found: list[Record]):

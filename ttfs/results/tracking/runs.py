@@ -13,6 +13,7 @@ from ttfs.config import STORE, Cell, Grid
 from ttfs.files import checksum
 from ttfs.metrics import METRICS
 from ttfs.results.frame import Results, summed
+from ttfs.results.provenance import Provenance
 from ttfs.results.record import Record, curve_text, dimensions, name_of, read_curve
 from ttfs.results.tracking.tags import (
     CELL,
@@ -83,8 +84,7 @@ def entries(results: Results) -> list[Entry]:
 
 def _of_record(record: Record, grid: Grid) -> Entry:
     ids = record.ids
-    parts = list(record.provenance.values())
-    part = parts[-1] if "hardware" in ids else parts[0]
+    part = _spent(record)
     finished = datetime.fromisoformat(part.finished).timestamp()
     return Entry(
         cell=record.name,
@@ -100,6 +100,13 @@ def _of_record(record: Record, grid: Grid) -> Entry:
         failed=record.status == "failed",
         curve=() if "hardware" in ids else read_curve(STORE / record.name),
     )
+
+
+def _spent(record: Record) -> Provenance:
+    """The stage that the time of the run is of: the training; on hardware, the deployment."""
+    stages = record.provenance
+    wanted = "deploy" if "hardware" in record.ids else "make"
+    return stages.get(wanted) or next(iter(stages.values()))
 
 
 def _group(ids: Mapping[str, Any]) -> str:
@@ -207,7 +214,7 @@ def _values(record: Record) -> Iterator[tuple[str, float]]:
 
 
 def _tags(record: Record, grid: Grid) -> dict[str, str]:
-    provenance = list(record.provenance.values())[-1]
+    provenance = _spent(record)
     tags = {
         RECORD: checksum(record.to_json().encode()),
         "ttfs.status": record.status,
@@ -228,10 +235,10 @@ def _tags(record: Record, grid: Grid) -> dict[str, str]:
 
 def _note(record: Record, grid: Grid) -> str:
     """The description, shown at the top of a run's page."""
-    last = list(record.provenance.values())[-1]
     said = record.error or _headline(dict(_values(record))) + "."
+    commit = _spent(record).git_commit or "unknown"
     return (
-        f"{said}\n\nMade at commit {last.git_commit or 'unknown'}. To get the same numbers again:\n"
+        f"{said}\n\nMade at commit {commit}. To get the same numbers again:\n"
         f"\n    ttfs reproduce {grid.file} {record.name}\n\n"
         f"Earlier runs of this cell: filter by ``tags.`{CELL}` = '{record.name}'``."
     )

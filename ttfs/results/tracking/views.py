@@ -6,7 +6,9 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ttfs.errors import UserError
 from ttfs.results.tracking.runs import Entry
+from ttfs.results.tracking.store import client, readable_errors, tracking_uri
 from ttfs.results.tracking.tags import CHIP_MEAN, CURRENT, LEVEL, MEAN, STATE
 
 PREFIX = "mlflow.sharedViewState."
@@ -82,6 +84,27 @@ def tag(view: View, made: int) -> tuple[str, str]:
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
     content = {"name": view.name, "createdAt": made, "updatedAt": made}
     return PREFIX + view.id, json.dumps(content | {"state": f"deflate;{packed}"})
+
+
+def view_links(grid: str) -> list[tuple[str, str]]:
+    """Return name and link, below the address of MLflow's server, of each view of a grid; that of
+    all results comes first. Raises UserError if the grid was not published.
+    """
+    with readable_errors():
+        experiment = client().get_experiment_by_name(f"ttfs/{grid}")
+    found = []
+    tags = {} if experiment is None else experiment.tags
+    for name, value in tags.items():
+        if experiment is not None and name.startswith(PREFIX):
+            place = f"#/experiments/{experiment.experiment_id}/runs"
+            key = name.removeprefix(PREFIX)
+            link = f"{place}?workflowType=machine_learning&viewStateShareKey={key}"
+            found.append((json.loads(value)["name"], link))
+    if not found:
+        raise UserError(
+            f"grid {grid}: no runs in {tracking_uri()}; run it, or `ttfs publish` it, first"
+        )
+    return sorted(found, key=lambda view: (not view[1].endswith("=results"), view[0]))
 
 
 def _columns(group: str, *names: str) -> list[str]:
