@@ -214,7 +214,8 @@ def _encode(
     origin: str,
 ) -> np.ndarray:
     """Return charges, float32 [N, F]."""
-    keys, encoding = config["keys"], config["encoding"]
+    encoding = config["encoding"]
+    keys = dict(sorted(config["keys"].items()))  # records sort keys, and so would their readers
     reference = _rows(table, train.tolist())
     try:
         if encoding == "one-hot":

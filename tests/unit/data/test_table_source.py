@@ -33,6 +33,15 @@ def fault(**changes) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["one-hot", "informed"])
+def test_the_order_of_keys_in_a_file_is_no_matter(name):
+    """Records hold their configuration sorted, and `ttfs.load` reads the data by that."""
+    keys = shipped("files")["keys"]
+    back = dict(reversed(keys.items()))
+    one, other = (load(shipped("files", encoding=ENCODINGS[name], keys=k)) for k in (keys, back))
+    assert one.digest == other.digest
+
+
 def test_no_group_is_in_two_parts():
     table = files()
     shares = {"id": "x", "test": 0.2, "validation": 100}
