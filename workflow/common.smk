@@ -64,7 +64,9 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
-FIGURES = ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "cost", "training-curves")
+FIGURES = (
+    "accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "cost", "few-labels", "training-curves"
+)
 STUDY_FIGURES = {f"study-{name}": kind_of(study) for name, study in GRID.studies.items()}
 TABLES = ("ttfs.results.tables", "ttfs.results.frame")
 JOBS = f"{GRID.folder}/.jobs"

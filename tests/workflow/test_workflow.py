@@ -54,9 +54,8 @@ def test_a_run_ends_in_records_tables_figures_and_a_store(finished: Sandbox):
     assert "epoch 2/2" in log.read_text()
     assert not list((results / ".jobs").rglob("*"))
     assert {path.name for path in (results / "figures").iterdir()} == {
-        "accuracy-by-spikes.svg", "cost.svg", "hardware.svg", "pareto.svg", "sparsity.svg",
-        "spikes-by-layer.svg",
-        "training-curves.svg",
+        "accuracy-by-spikes.svg", "cost.svg", "few-labels.svg", "hardware.svg", "pareto.svg",
+        "sparsity.svg", "spikes-by-layer.svg", "training-curves.svg",
     }  # fmt: skip
     with (results / "tables" / "summary.csv").open() as file:
         ann, snn = csv.DictReader(file)

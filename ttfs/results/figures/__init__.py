@@ -14,6 +14,8 @@ from ttfs.results.figures.chips import axes_of, hardware, pareto
 from ttfs.results.figures.costs import cost
 from ttfs.results.figures.networks import (
     accuracy_by_spikes,
+    few_labels,
+    labels_of,
     sparsity,
     spikes_by_layer,
     training_curves,
@@ -28,8 +30,8 @@ def write(results: Results, folder: Path) -> None:
     """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
 
     ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg``,
-    ``pareto.svg``, ``cost.svg`` and ``training-curves.svg`` from the ``curve.csv`` beside each
-    record.
+    ``pareto.svg``, ``cost.svg``, ``few-labels.svg`` and ``training-curves.svg`` from the
+    ``curve.csv`` beside each record.
     """
     grid, references = results.grid, results.grid.references
     cell_table, hardware_table = cells(results), on_hardware(results)
@@ -42,6 +44,7 @@ def write(results: Results, folder: Path) -> None:
             "hardware": hardware(hardware_table, axes_of(grid)),
             "pareto": pareto(hardware_table),
             "cost": cost(steps(results), summary(results, cell_table), references),
+            "few-labels": few_labels(cell_table, labels_of(grid)),
             "training-curves": training_curves(curves_of(results.of("networks"))),
         }.items():
             atomic_write(folder / f"{name}.svg", svg(figure))
