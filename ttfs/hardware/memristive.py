@@ -107,8 +107,9 @@ class Pairs(nn.Module):
             kind = torch.rand if name == "stuck" else torch.randn
             self._drawn = {k: v for k, v in self._drawn.items() if k.split()[0] != name}
             self._drawn[key] = kind(like.shape, generator=stream, dtype=torch.float64)
-        self._drawn[key] = self._drawn[key].to(like)
-        return self._drawn[key]
+        self._drawn[key] = self._drawn[key].to(like.device)
+        drawn = self._drawn[key]
+        return drawn if name == "stuck" else drawn.to(like.dtype)
 
     def _target(self, weight: Tensor, full: Tensor) -> Tensor:
         share = (weight / full).clamp(-1.0, 1.0)

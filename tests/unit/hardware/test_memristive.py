@@ -86,6 +86,20 @@ def test_each_programming_draws_anew_and_each_pass_of_a_training(wide, images):
     assert torch.equal(first, again(images)), "trained or not, the first writing is the same"
 
 
+def test_a_chip_is_the_same_in_every_precision(wide):
+    devices = {"programming_noise": 0.03, "stuck_devices": 0.1, "drift_spread": 0.01}
+    chip = deploy(wide, Hardware(**devices, drift_time=10.0)).eval()
+    single = pair_of(layers(chip)[0])
+    after = pair_of(layers(copy.deepcopy(chip).double())[0])
+    fresh = deploy(copy.deepcopy(wide).double(), Hardware(**devices, drift_time=10.0)).eval()
+    assert torch.allclose(single.double(), after, atol=1e-6)
+    assert torch.allclose(pair_of(layers(fresh)[0]), after, rtol=0, atol=1e-6)
+    exact = layers(fresh)[0].parametrizations.weight[0]
+    again = layers(copy.deepcopy(chip).double())[0].parametrizations.weight[0]
+    draws = [pairs._draw("programming", after) for pairs in (exact, again)]
+    assert torch.equal(*draws), "all digits of the draws are kept"
+
+
 def test_stuck_devices_are_off_or_at_the_largest_whatever_is_written(wide):
     chip = deploy(wide, Hardware(stuck_devices=0.2, programming_noise=0.01, seed=2)).eval()
     weights = layers(chip)[0]
