@@ -111,6 +111,13 @@ def _splits(data) -> tuple:
     return data.train, data.validation, data.test
 
 
+def test_a_record_without_a_label_is_of_no_class():
+    table = files()
+    table["class"][:5] = [""] * 5
+    write(table, DATA / "made.csv")
+    assert sum(map(len, _splits(load(made())))) == 2000 - 5
+
+
 def test_the_stamp_follows_the_file():
     write(files(), DATA / "made.csv")
     before = data_stamp(made())
