@@ -26,6 +26,8 @@ from ttfs.results.figures.style import (
 from ttfs.results.sparsity import PENALTIES
 
 DASHES: list[Any] = [":", "-.", (0, (1, 3)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
+TIED = ("labels", "epochs", "batch_size")
+"""Keys that go with the number of labels."""
 ACCURACY = "Test accuracy [%]"
 
 
@@ -64,7 +66,7 @@ def labels_of(grid: Grid) -> dict[str, tuple[str, float]]:
     """
     found = {}
     for name, point in grid.datasets.items():
-        words = [word for word in name.split("+") if not word.startswith(("labels=", "epochs="))]
+        words = [word for word in name.split("+") if word.partition("=")[0] not in TIED]
         found[name] = ("+".join(words), float(point.config.get("labels") or math.inf))
     counts = Counter(family for family, _ in found.values())
     return {name: point for name, point in found.items() if counts[point[0]] > 1}
