@@ -131,10 +131,15 @@ def view_marker(name, *modules):
     return f"{GRID.folder}/.views/{name}-{digest_of(content, code_digest(*modules), *parts)}"
 
 
+def shape_of(dataset):
+    """What the shape of inputs and logits follows from; of a table, from all that it says of it."""
+    return [dataset["shape"], dataset["classes"]] if "shape" in dataset else dataset
+
+
 def trial_marker():
     """The file that says which models and methods were tried, with which code."""
     content = {
-        "datasets": {name: [v.config["shape"], v.config["classes"]] for name, v in GRID.datasets.items()},
+        "datasets": {name: shape_of(v.config) for name, v in GRID.datasets.items()},
         "models": {name: v.config for name, v in GRID.models.items()},
         "cells": sorted({f"{cell.dataset} {cell.model} {cell.method}" for cell in GRID.cells}),
     }

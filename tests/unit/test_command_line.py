@@ -219,6 +219,22 @@ def test_trial_names_each_model_with_each_method_that_refuses_it(fresh: Path, ca
         assert "2 (GELU) cannot be mapped" in line
 
 
+def test_trial_reads_tables_of_records(fresh: Path, capsys):
+    """Their shapes follow from the records, and classes may be named."""
+    grid = Path("configs/records.yaml")
+    over = "{labels: [100], classes: [[code, data]], neurons_per_key: [4]}"
+    grid.write_text(
+        f"datasets: [{{dataset: files, over: {over}}}]\nmodels: [fc2]\n"
+        "methods: [b1-scratch, logistic-regression]\nseeds: [0]\n"
+    )
+    assert main(["trial", str(grid)]) == 0
+    grid.write_text(grid.read_text().replace("100", "1"))
+    capsys.readouterr()
+    assert main(["trial", str(grid)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: configs/datasets/files.yaml: no record of class 'data' is in")
+
+
 def test_archive_copies_records_and_tables_for_git(little: Path, fails, capsys):
     words = ("archive", GRID, "--mixed")
     assert main(words) == 0

@@ -3,6 +3,8 @@
 import copy
 import io
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -135,13 +137,22 @@ def test_pixels_outside_the_range_are_clipped() -> None:
     assert snn.spike_times(images)["input"][images <= -1].isinf().all()
 
 
-LOOKS = ("__call__", "charges", "spike_times", "potentials", "spikes_per_neuron", "read_out")
+LOOKS = {
+    "logits": SpikingNetwork.__call__,
+    "charges": SpikingNetwork.charges,
+    "spike times": SpikingNetwork.spike_times,
+    "potentials": SpikingNetwork.potentials,
+    "spikes per neuron": ttfs.spikes_per_neuron,
+    "read-out": lambda snn, images: snn.read_out(images, 0.5 * snn.latency),
+}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 @pytest.mark.parametrize("warned", [False, True], ids=["at first", "after a warning"])
-def test_values_that_are_not_finite_are_refused(value: float, look: str, warned: bool) -> None:
+def test_values_that_are_not_finite_are_refused(
+    value: float, look: Callable[..., Any], warned: bool
+) -> None:
     snn = convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE))
     if warned:
         with pytest.warns(UserWarning, match="are clipped"):
@@ -149,12 +160,7 @@ def test_values_that_are_not_finite_are_refused(value: float, look: str, warned:
     images = draw(IMAGE)
     images[1, 0, 2, 2] = value
     with pytest.raises(ValueError, match="the images hold NaN or infinity"):
-        if look == "spikes_per_neuron":
-            ttfs.spikes_per_neuron(snn, images)
-        elif look == "read_out":
-            snn.read_out(images, 0.5 * snn.latency)
-        else:
-            getattr(snn, look)(images)
+        look(snn, images)
 
 
 def test_calibration_of_a_chip_that_is_not_finite_is_refused() -> None:

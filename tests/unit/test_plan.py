@@ -354,6 +354,15 @@ def test_the_slice_of_a_chip_holds_a_training_where_there_is_one(plan):
         assert tuned["train"][key] == trained[key]
 
 
+def test_a_network_of_adamw_keeps_it_on_a_chip(plan):
+    """The same weight decay would be another one with Adam."""
+    varied = "{method: b1-scratch, over: {optimizer: [adamw, sgd]}}, alpha1"
+    grid = plan({"b1-scratch, alpha1": varied})
+    for optimizer, kept in (("adamw", "adamw"), ("sgd", "adam")):
+        place = cell(f"b1-scratch+optimizer={optimizer}", hardware="time_bits=4+tuning.epochs=2")
+        assert grid.deploy_slice(place)["train"]["optimizer"] == kept
+
+
 def test_a_study_depends_on_its_files_and_no_budget(plan):
     slice = plan().study_slice(Study("trajectory-digits"))
     assert set(slice) == {"trajectory", "threads"}

@@ -26,7 +26,10 @@ BUDGET = ("epochs", "batch_size", "augment")
 WORDS = ("title", "citation", "note")
 """Keys that change no number."""
 FINE_TUNING = {"optimizer": "adam", "schedule": "cosine", "select": "last", "patience": None}
-"""Keys of training on a chip, beside its `tuning`; others are those of the network's training."""
+"""Keys of training on a chip, beside its `tuning`; others are those of the network's training.
+
+Weight decay of AdamW is another quantity than that of Adam, so networks of AdamW keep AdamW.
+"""
 
 
 @dataclass(frozen=True, order=True)
@@ -266,7 +269,9 @@ class Grid:
                 f"{cell.name}: fine-tuning takes the settings of a training, and neither its "
                 "method nor a source of it has one; give the method a block train"
             )
-        return content | {"train": self._method(trained)["train"] | FINE_TUNING | tuning}
+        train = self._method(trained)["train"]
+        decoupled = {"optimizer": "adamw"} if train["optimizer"] == "adamw" else {}
+        return content | {"train": train | FINE_TUNING | decoupled | tuning}
 
     def study_slice(self, study: Study) -> dict[str, Any]:
         """Return the part of the configuration that the numbers of a study depend on."""

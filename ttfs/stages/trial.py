@@ -7,6 +7,9 @@ import torch
 from torch import nn
 
 from ttfs.config import Grid
+from ttfs.data import load
+from ttfs.data.inputs import Shape
+from ttfs.data.tables import is_table
 from ttfs.errors import UserError
 from ttfs.models import build
 
@@ -14,6 +17,7 @@ from ttfs.models import build
 def trial(grid: Grid) -> int:
     """Build each model for each data set, with random weights, and try each method on it.
 
+    Tables of records are read, so a bad one is said here.
     Prints a line for each pair that cannot work. Returns the exit status: 2 where there is one.
     """
     faults = list(dict.fromkeys(_faults(grid)))
@@ -23,17 +27,25 @@ def trial(grid: Grid) -> int:
 
 
 def _faults(grid: Grid) -> Iterator[str]:
+    inputs: dict[str, tuple[Shape, int] | None] = {}
     tried: dict[tuple[str, str], nn.Module | None] = {}
     for cell in grid.cells:
-        kind = grid.kind(cell.method)
-        if not kind.uses_model:
+        if cell.dataset not in inputs:
+            inputs[cell.dataset] = None
+            try:
+                inputs[cell.dataset] = _inputs(grid, cell.dataset)
+            except UserError as error:
+                yield str(error)
+        kind, known = grid.kind(cell.method), inputs[cell.dataset]
+        if not kind.uses_model or known is None:
             continue
         place = (cell.dataset, cell.model)
-        shape = tuple(grid.datasets[cell.dataset].config["shape"])
+        shape, classes = known
         if place not in tried:
             tried[place] = None
             try:
-                tried[place] = _network(grid, cell.model, shape, cell.dataset)
+                torch.manual_seed(0)
+                tried[place] = build(grid.models[cell.model].config, shape, classes).eval()
             except UserError as error:
                 yield f"{cell.dataset}: {error}"
         network = tried[place]
@@ -45,6 +57,10 @@ def _faults(grid: Grid) -> Iterator[str]:
             yield f"{cell.dataset}, model '{cell.model}', method '{cell.method}': {error}"
 
 
-def _network(grid: Grid, model: str, shape: tuple[int, ...], dataset: str) -> nn.Module:
-    torch.manual_seed(0)
-    return build(grid.models[model].config, shape, grid.datasets[dataset].config["classes"]).eval()
+def _inputs(grid: Grid, dataset: str) -> tuple[Shape, int]:
+    """Return the shape of an input and the number of classes; a table has to be read for them."""
+    config = grid.datasets[dataset].config
+    if not is_table(config):
+        return tuple(config["shape"]), config["classes"]
+    data = load(config, f"configs/datasets/{config['id']}.yaml")
+    return data.shape, data.classes

@@ -14,6 +14,8 @@ from ttfs.results.figures.chips import axes_of, hardware, pareto
 from ttfs.results.figures.costs import cost
 from ttfs.results.figures.networks import (
     accuracy_by_spikes,
+    few_labels,
+    labels_of,
     sparsity,
     spikes_by_layer,
     training_curves,
@@ -44,6 +46,7 @@ def write(results: Results, folder: Path) -> None:
             "training-curves": training_curves(curves_of(networks)),
             "confusion": confusion(networks, summary_table),
             "class-accuracy": class_accuracy(classes(results)),
+            "few-labels": few_labels(cell_table, labels_of(grid)),
         }.items():
             save(figure, folder, name, caption_of(name, grid))
 
