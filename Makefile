@@ -6,13 +6,17 @@ GRID ?= configs/quick.yaml
 READY := $(VENV)/.ready
 LINTED := ttfs tests benchmarks docs
 
-.PHONY: all test lint report browse clean
+.PHONY: all test test-cluster lint report browse clean
 
 all: $(READY)  ## set up and run the main job on $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID)
 
 test: $(READY)  ## set up and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-cluster: $(READY)  ## the tests on a Slurm and a PostgreSQL that they start here (Debian: slurm-wlm munge postgresql)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev,cluster]'
+	TTFS_TEST_CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
 
 lint: $(READY)  ## style, formatting, types
 	$(BIN)/ruff check $(LINTED)
