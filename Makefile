@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BRIAN2 := .venv-brian2
 LINTED := ttfs tests benchmarks docs
 
-.PHONY: all test test-brian2 lint report browse site help clean
+.PHONY: all test test-brian2 test-cluster lint report browse site help clean
 
 all: $(READY)  ## set up and run the main job on $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID)
@@ -17,6 +17,10 @@ test: $(READY)  ## set up and run the tests
 
 test-brian2: $(BRIAN2)/.ready  ## B1 and α1 networks as differential equations in Brian2
 	$(BRIAN2)/bin/python -m pytest tests/unit/test_brian2.py
+
+test-cluster: $(READY)  ## the tests on a Slurm and a PostgreSQL that they start here (Debian: slurm-wlm munge postgresql)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev,cluster]'
+	TTFS_TEST_CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
 
 lint: $(READY)  ## style, formatting, types
 	$(BIN)/ruff check $(LINTED)

@@ -60,7 +60,8 @@ def _check_places(grid, path):
 try:
     GRID_FILE, GRID = read_grid()
     STATE = State(GRID)
-    DUE = STATE.due
+    # A job of a cluster reads this file again: its inputs are there, and it asks for its own cell alone.
+    DUE = STATE.due if workflow.is_main_process else {}
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -155,6 +156,12 @@ def threads_of(wildcards):
     return GRID.methods[cell.method].config.get("threads", 1)
 
 
+def gpus_of(wildcards):
+    """The GPUs that a job asks for: one if its method is to run on a GPU."""
+    cell = cell_of(wildcards)
+    return int(not isinstance(cell, Study) and GRID.methods[cell.method].config.get("device") == "cuda")
+
+
 TRIAL = trial_marker()
 LOCK = None
 
@@ -178,7 +185,7 @@ def lock_results():
 
 
 def start_server():
-    """Start the process that imports torch once for all jobs here; jobs elsewhere, on a cluster, do without."""
+    """Start the process that imports torch once for all jobs here; jobs of a cluster do without."""
     path = Path(tempfile.mkdtemp(prefix="ttfs-"), "socket")
     os.environ[SERVER] = str(path)
     subprocess.Popen(
@@ -203,7 +210,7 @@ def tell_results():
 onstart:
     lock_results()
     print(f"{GRID.name}: {len(DUE)} stages are due; logs in {LOGS}", file=sys.stderr)
-    if DUE:
+    if DUE and workflow.local_exec:
         start_server()
 
 

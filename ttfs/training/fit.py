@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +52,8 @@ def fit(
         callbacks: further callbacks of Lightning, such as windows that grow.
         checkpoint: a file that is written as epochs end. A training that finds it goes on from
             there, and ends in the same weights and curve, bit for bit, as one that was never
-            interrupted. It is removed at the end.
+            interrupted. It is removed at the end. SIGTERM, as at the time limit of a cluster, ends
+            the process once the last epoch is saved: at once, or after the epoch that runs.
 
     Raises:
         UserError: if the loss becomes infinite or NaN.
@@ -123,11 +125,14 @@ class _Epochs(pl.Callback):
         assert batches.generator is not None
         self._batches, self._order, self._checkpoint = batches, batches.generator, checkpoint
         self._due = time.monotonic() + SAVE_EVERY
+        self._saved, self._ending = 0, False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Report the finished epochs of an interrupted training, and restore its random streams."""
         for row in self.rows:
             self.on_epoch(row)
+        if self._checkpoint is not None:  # instead of Lightning, which ends after the batch
+            signal.signal(signal.SIGTERM, self._asked_to_end)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Lightning runs the validation of an epoch before it calls this."""
@@ -142,8 +147,10 @@ class _Epochs(pl.Callback):
         self.on_epoch(row)
         if self.patience is not None and trainer.current_epoch - self._best_epoch >= self.patience:
             trainer.should_stop = True
-        if self._checkpoint is not None and time.monotonic() >= self._due:
+        if self._checkpoint is not None and (self._ending or time.monotonic() >= self._due):
             self._save(trainer, self._checkpoint)
+        if self._ending:
+            _end()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, besides weights and optimizer, from which a training goes on
@@ -162,13 +169,25 @@ class _Epochs(pl.Callback):
         self.rows, self.chosen = state["rows"], state["chosen"]
         self._best, self._best_epoch = state["best"]
         self._order.set_state(state["order"])
-        self._batches.epoch = len(self.rows)
+        self._batches.epoch = self._saved = len(self.rows)
         torch.set_rng_state(state["dropout"])
+
+    def _asked_to_end(self, number: int, frame: object) -> None:
+        self._ending = True
+        if self._saved == len(self.rows):
+            _end()
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         begun = time.monotonic()
         trainer.save_checkpoint(temporary)
         temporary.replace(path)
+        self._saved = len(self.rows)
         took = time.monotonic() - begun
         self._due = time.monotonic() + max(SAVE_EVERY, SAVING_SHARE * took)
+
+
+def _end() -> None:
+    """End this process by SIGTERM, as one that does not heed it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
