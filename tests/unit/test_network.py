@@ -127,7 +127,14 @@ def test_pixels_outside_the_range_are_clipped() -> None:
     assert snn.spike_times(images)["input"][images <= -1].isinf().all()
 
 
-LOOKS = ("__call__", "charges", "spike_times", "potentials", "spikes_per_neuron", "read_out")
+LOOKS = {
+    "call": lambda snn, images: snn(images),
+    "charges": lambda snn, images: snn.charges(images),
+    "spike_times": lambda snn, images: snn.spike_times(images),
+    "potentials": lambda snn, images: snn.potentials(images),
+    "spikes_per_neuron": ttfs.spikes_per_neuron,
+    "read_out": lambda snn, images: snn.read_out(images, 0.5 * snn.latency),
+}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -141,12 +148,7 @@ def test_values_that_are_not_finite_are_refused(value: float, look: str, warned:
     images = draw(IMAGE)
     images[1, 0, 2, 2] = value
     with pytest.raises(ValueError, match="the images hold NaN or infinity"):
-        if look == "spikes_per_neuron":
-            ttfs.spikes_per_neuron(snn, images)
-        elif look == "read_out":
-            snn.read_out(images, 0.5 * snn.latency)
-        else:
-            getattr(snn, look)(images)
+        LOOKS[look](snn, images)
 
 
 def test_calibration_of_a_chip_that_is_not_finite_is_refused() -> None:
