@@ -46,9 +46,12 @@ def read_grid():
 
 def _check_places(grid, path):
     """Refuse what would stop a run after hours, or mix the results of two grids."""
-    for folder in (grid.folder.parent, grid.folder, STORE):
+    folders = {grid.folder / name for name in ("tables", "figures", "logs", ".jobs", ".views")}
+    folders |= {cell.folder for cell in grid.every}
+    for folder in sorted(folders.union(*(folder.parents for folder in folders))):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: a file is where the results go; move it away")
+    for folder in (grid.folder.parent, grid.folder, STORE):
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise UserError(f"{folder}: cannot be written; make the folder writable")
     named = grid.folder / ".grid"
