@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BRIAN2 := .venv-brian2
 LINTED := ttfs tests benchmarks docs
 
-.PHONY: all test test-brian2 lint report browse clean
+.PHONY: all test test-brian2 lint report browse site help clean
 
 all: $(READY)  ## set up and run the main job on $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID)
@@ -23,11 +23,17 @@ lint: $(READY)  ## style, formatting, types
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
 
-report: $(READY)  ## one HTML file with the tables and figures of $(GRID)
+report: $(READY)  ## one HTML file with the page, tables and run times of $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID) --report results/$(notdir $(basename $(GRID)))/report.html
 
-browse: $(READY)  ## the MLflow UI on the results
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///results/mlflow.db}
+browse: $(READY)  ## the MLflow page on the results of $(GRID); OPTIONS=--no-open prints its links
+	$(BIN)/python -m ttfs browse $(GRID) $(OPTIONS)
+
+site: $(READY)  ## one page that gathers the published grids, results/site/index.html
+	$(BIN)/python -m ttfs site
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 clean:  ## remove the environment, not the results
 	rm -rf $(VENV) $(BRIAN2)

@@ -64,9 +64,9 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
-FIGURES = ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "cost", "training-curves")
-STUDY_FIGURES = {f"study-{name}": kind_of(study) for name, study in GRID.studies.items()}
 TABLES = ("ttfs.results.tables", "ttfs.results.frame")
+FIGURES = ("ttfs.results.figures", "ttfs.studies.figures", "ttfs.results.frame")
+PAGE = ("ttfs.results.page", "ttfs.results.tables", "ttfs.results.frame")
 JOBS = f"{GRID.folder}/.jobs"
 LOGS = f"{GRID.folder}/logs"
 
@@ -188,7 +188,7 @@ def tell_results():
         print(Path(f"{LOGS}/trial.log").read_text(), file=sys.stderr)
         return
     shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
-    print(f"\ntables and figures: {GRID.folder}/tables, {GRID.folder}/figures", file=sys.stderr)
+    print(f"\npage: {GRID.folder}/index.html; tables and figures beside it", file=sys.stderr)
     for cell in GRID.every:
         failure = cell.folder / "failure.json"
         if failure.exists():
@@ -209,6 +209,6 @@ onsuccess:
 
 # What did succeed is worth a table, and what did not is shown in it.
 onerror:
-    for verb in ("tables", "figures", "publish"):
+    for verb in ("tables", "figures", "page", "publish"):
         shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} > /dev/null || true")
     tell_results()

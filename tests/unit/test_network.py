@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 
+import ttfs
 from ttfs.snn import (
     Fire,
     SpikingNetwork,
@@ -131,6 +133,35 @@ def test_pixels_outside_the_range_are_clipped() -> None:
         assert torch.allclose(snn(images), ann(images.clamp(-1, 1)), atol=1e-5)
     assert (snn.spike_times(images)["input"][images >= 1] == 0).all()
     assert snn.spike_times(images)["input"][images <= -1].isinf().all()
+
+
+LOOKS = ("__call__", "charges", "spike_times", "potentials", "spikes_per_neuron", "read_out")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("warned", [False, True], ids=["at first", "after a warning"])
+def test_values_that_are_not_finite_are_refused(value: float, look: str, warned: bool) -> None:
+    snn = convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE))
+    if warned:
+        with pytest.warns(UserWarning, match="are clipped"):
+            snn(torch.full((1, *IMAGE), 9.0))
+    images = draw(IMAGE)
+    images[1, 0, 2, 2] = value
+    with pytest.raises(ValueError, match="the images hold NaN or infinity"):
+        if look == "spikes_per_neuron":
+            ttfs.spikes_per_neuron(snn, images)
+        elif look == "read_out":
+            snn.read_out(images, 0.5 * snn.latency)
+        else:
+            getattr(snn, look)(images)
+
+
+def test_calibration_of_a_chip_that_is_not_finite_is_refused() -> None:
+    snn = convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE))
+    images = torch.full((3, *IMAGE), math.nan)
+    with pytest.raises(ValueError, match="the images hold NaN or infinity"):
+        ttfs.deploy(snn, ttfs.Hardware(window_quantile=0.9), images)
 
 
 @torch.no_grad()

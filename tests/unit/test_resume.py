@@ -21,7 +21,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
-    return make_data(tmp_path, monkeypatch, augment={"shift": 1, "flip": True})
+    return make_data(tmp_path, monkeypatch, augment={"shift": 1, "flip": "alternating"})
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +69,8 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "exponential": (relu, {"schedule": "exponential", "epochs": 6}),
     "patience": (relu, {"select": "best", "patience": 3, "epochs": 30, "learning_rate": 0.3}),
     "growing windows": (spiking, {"select": "best", "epochs": 6, "learning_rate": 0.05}),
+    "ema": (relu, {"averaging": "ema", "averaging_decay": 0.9, "epochs": 6}),
+    "lookahead": (relu, {"averaging": "lookahead", "averaging_decay": 0.9, "epochs": 6}),
     "activity": (spiking, {"activity_l1": 1e-3, "epochs": 6}),
 }
 

@@ -116,6 +116,8 @@ class Grid:
     published: list[dict[str, Any]] = field(default_factory=list, repr=False)
     own: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, repr=False)
     """{(data set, "models" or "methods"): ids} where a data set does not take those of the grid."""
+    file: str = field(default="", repr=False, compare=False)
+    """The grid's file, as it was named."""
 
     @property
     def folder(self) -> Path:

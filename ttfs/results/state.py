@@ -178,8 +178,9 @@ class State:
         return found or ("what it comes from changed" if same else "its code changed")
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Return in words how two configurations differ; nothing where they are equal.
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:
+    """Return in words how two configurations differ, with so many keys at most; nothing where they
+    are equal.
 
     >>> difference({"dataset": {"epochs": 4}}, {"dataset": {"epochs": 6}})
     'dataset.epochs 4 → 6'
@@ -189,8 +190,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     for key in sorted({*before, *after}):
         if before.get(key) != after.get(key):
             changes.append(f"{key} {_word(before, key)} → {_word(after, key)}")
-    more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
-    return ", ".join(changes[:3]) + more
+    more = f", and {len(changes) - most} more" if len(changes) > most else ""
+    return ", ".join(changes[:most]) + more
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

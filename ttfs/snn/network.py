@@ -1,8 +1,9 @@
 """The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
 
+import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
@@ -47,6 +48,8 @@ class SpikingNetwork(Numbers):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [N, classes] of images [N, ...]: the potentials of the output layer at
         its t_min.
+
+        Raises ValueError for images of another shape, and for NaN and infinity.
         """
         self._check(images)
         return self.body(self.encode(images))
@@ -184,6 +187,13 @@ class SpikingNetwork(Numbers):
         """
         return charges > 0 if self.neuron == "b1" else torch.ones_like(charges, dtype=torch.bool)
 
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Refuse `torch.jit.script`, which calls this first."""
+        raise UserError(
+            "a SpikingNetwork is no TorchScript; use torch.compile(snn), or "
+            "torch.export.export(snn, (images,)), from which torch.onnx.export writes ONNX"
+        )
+
     def _observe(
         self, spikes: Tensor, kinds: tuple[type[nn.Module], ...]
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -219,17 +229,28 @@ class SpikingNetwork(Numbers):
                     "'", ""
                 )
             )
-        if not (self._said_range or torch.compiler.is_compiling()):
-            self._look_at_range(images)
+        if torch.compiler.is_exporting() and not self.ideal:
+            raise UserError(
+                "a network on a chip is not exported; export the network itself, or use "
+                "torch.compile(chip)"
+            )
+        if not torch.compiler.is_compiling():
+            self._look_at_values(images)
 
-    def _look_at_range(self, images: Tensor) -> None:
-        """Warn once of images that are clipped; of those on a device the first alone, to wait for
-        none later.
+    def _look_at_values(self, images: Tensor) -> None:
+        """Refuse NaN and infinity, and warn once of images that are clipped.
+
+        Of images on a device the first alone are looked at, to wait for none later.
         """
-        if not images.numel():
+        waits = images.device.type != "cpu"
+        if not images.numel() or (waits and self._said_range):
             return
-        self._said_range = images.device.type != "cpu"
         smallest, largest = (value.item() for value in images.detach().aminmax())
+        if not (math.isfinite(smallest) and math.isfinite(largest)):
+            raise ValueError("the images hold NaN or infinity; this network takes finite values")
+        if self._said_range:
+            return
+        self._said_range = waits
         low, high = self.encode.input_range.tolist()
         slack = 1e-4 * (high - low)
         if smallest < low - slack or largest > high + slack:

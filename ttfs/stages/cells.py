@@ -172,6 +172,7 @@ def _prepare(job: Task) -> None:
     import torch
 
     torch.set_num_threads(job.threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32 on every device
     torch.set_flush_denormal(
         True
     )  # moments of idle weights sink below 1e-38, where processors are many times slower

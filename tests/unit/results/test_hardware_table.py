@@ -136,7 +136,7 @@ def test_figures_are_drawn_and_the_same_each_time(found: Results, tmp_path: Path
     [axis] = figures.axes_of(found.grid)
     assert axis.key == "time_bits"
     (panel,) = figures.hardware(on_hardware(found), [axis]).axes
-    assert panel.get_xlabel() == "time_bits"
+    assert panel.get_xlabel() == "Time steps a window [bits]"
     assert [label.get_text() for label in panel.get_xticklabels()] == ["2", "4"]
 
 

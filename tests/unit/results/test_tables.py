@@ -4,6 +4,7 @@ import csv
 import random
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from kit.records import grid, made_up, records, results, with_values, write_curve
 
@@ -11,7 +12,8 @@ from ttfs.config import STORE, find, known, read_named
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
 from ttfs.results import figures, frame, record, tables
-from ttfs.results.frame import Results, collect
+from ttfs.results.figures.style import models
+from ttfs.results.frame import Results, cells, collect
 
 PAPER = {
     "work": "A et al. 2020",
@@ -32,9 +34,20 @@ PAPER = {
     ],
 }
 FILES = [
-    "cells.csv", "classes.csv", "hardware.csv", "hardware.md", "layers.csv", "published.csv",
+    "cells.csv",
+    "classes.csv",
+    "hardware.csv",
+    "hardware.md",
+    "hardware.tex",
+    "layers.csv",
+    "published.csv",
     "published.md",
-    "sparsity.csv", "steps.csv", "summary.csv", "summary.md",
+    "published.tex",
+    "sparsity.csv",
+    "steps.csv",
+    "summary.csv",
+    "summary.md",
+    "summary.tex",
 ]  # fmt: skip
 
 
@@ -244,28 +257,42 @@ def test_figures_are_written_and_the_same_each_time(tmp_path: Path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     for folder in ("one", "two"):
         figures.write(results(), tmp_path / folder)
-    names = sorted(path.stem for path in (tmp_path / "one").iterdir())
-    assert names == [
-        "accuracy-by-spikes",
-        "cost",
-        "hardware",
-        "pareto",
-        "sparsity",
-        "spikes-by-layer",
-        "training-curves",
-    ]
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    made = ("accuracy-by-spikes", "class-accuracy", "confusion", "spikes-by-layer")
+    endings = ("pdf", "png", "rst", "svg")
+    assert names == [f"{name}.{ending}" for name in made for ending in endings]
     for name in names:
-        one, two = ((tmp_path / folder / f"{name}.svg").read_bytes() for folder in ("one", "two"))
+        one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
         assert one == two
-        assert b"<svg" in one
+    caption = (tmp_path / "one" / "confusion.rst").read_text()
+    assert caption.startswith("Share of the test items of each class")
+    assert caption.endswith("Made by ``ttfs figures tiny.yaml``.\n")
 
 
-def test_figures_without_a_successful_cell_say_so(tmp_path: Path, monkeypatch):
+def test_a_figure_without_anything_to_show_is_not_made(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     figures.write(results([made_up(error="boom")]), tmp_path / "figures")
-    drawn = (tmp_path / "figures" / "accuracy-by-spikes.svg").read_text()
-    assert "<svg" in drawn
-    assert "digits" not in drawn
+    assert not (tmp_path / "figures").exists()
+
+
+def test_layers_have_their_names_at_the_axis():
+    (axes,) = figures.spikes_by_layer(frame.layers(results())).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["layers.2", "layers.10"]
+
+
+def test_models_differ_in_gray_print():
+    looks = models(pd.Series(["fc2", "cnn", "vgg"]))
+    for name in ("color", "linestyle", "fillstyle"):
+        assert len({str(look[name]) for look in looks.values()}) == 3
+
+
+def test_the_confusion_matrix_has_shares_by_class():
+    (axes,) = figures.confusion(
+        results().of("networks"), frame.summary(results(), cells(results()))
+    ).axes
+    (image,) = axes.images
+    assert image.get_array().tolist() == [[0, 0], [1, 0]]  # all 7 items of class 1 got answer 0
+    assert axes.get_title(loc="left") == "digits, fc2: b1-converted"
 
 
 def test_accuracy_figure_draws_each_seed_mean_and_reference():
@@ -279,12 +306,15 @@ def test_accuracy_figure_draws_each_seed_mean_and_reference():
     assert {97.0} in heights  # mean of the ANN
 
 
-def test_training_curves_have_a_line_per_seed(tmp_path: Path, monkeypatch):
+def test_training_curves_are_means_with_a_band(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in range(3):
         write_curve(STORE / made_up(seed=seed).name)
     figure = figures.training_curves(figures.curves_of(results().of("networks")))
-    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 3, 3]
+    (axes,) = figure.axes
+    (mean,) = axes.lines
+    assert list(mean.get_ydata()) == [11.0, 10.0, 9.0]
+    assert (len(axes.collections), axes.get_yscale()) == (1, "log")
 
 
 @pytest.mark.parametrize("name", known("published"))

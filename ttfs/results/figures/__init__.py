@@ -8,8 +8,8 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
-from ttfs.config import Cell
-from ttfs.files import atomic_write
+from ttfs.config import SHIPPED, Cell, Grid
+from ttfs.results.figures.answers import class_accuracy, confusion
 from ttfs.results.figures.chips import axes_of, hardware, pareto
 from ttfs.results.figures.costs import cost
 from ttfs.results.figures.networks import (
@@ -18,22 +18,21 @@ from ttfs.results.figures.networks import (
     spikes_by_layer,
     training_curves,
 )
-from ttfs.results.figures.style import STYLE, svg
-from ttfs.results.frame import Results, cells, layers, on_hardware, steps, summary
+from ttfs.results.figures.style import STYLE, save
+from ttfs.results.frame import Results, cells, classes, layers, on_hardware, steps, summary
 from ttfs.results.record import Record, read_curve
 from ttfs.results.sparsity import trade_off
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write every figure of a grid into a folder, e.g. ``results/quick/figures``.
-
-    ``accuracy-by-spikes.svg``, ``spikes-by-layer.svg``, ``sparsity.svg``, ``hardware.svg``,
-    ``pareto.svg``, ``cost.svg`` and ``training-curves.svg`` from the ``curve.csv`` beside each
-    record.
+    """Write every figure of a grid into a folder, e.g. ``results/quick/figures``, as SVG, PDF and
+    PNG, with its caption beside it. A figure that has nothing to show is not made.
     """
     grid, references = results.grid, results.grid.references
     cell_table, hardware_table = cells(results), on_hardware(results)
+    summary_table = summary(results, cell_table)
     curve = trade_off(results, grid.settings["sparsity_tolerance"])
+    networks = results.of("networks")
     with matplotlib.rc_context(STYLE):
         for name, figure in {
             "accuracy-by-spikes": accuracy_by_spikes(cell_table, references),
@@ -41,10 +40,20 @@ def write(results: Results, folder: Path) -> None:
             "sparsity": sparsity(curve, cell_table, references),
             "hardware": hardware(hardware_table, axes_of(grid)),
             "pareto": pareto(hardware_table),
-            "cost": cost(steps(results), summary(results, cell_table), references),
-            "training-curves": training_curves(curves_of(results.of("networks"))),
+            "cost": cost(steps(results), summary_table, references),
+            "training-curves": training_curves(curves_of(networks)),
+            "confusion": confusion(networks, summary_table),
+            "class-accuracy": class_accuracy(classes(results)),
         }.items():
-            atomic_write(folder / f"{name}.svg", svg(figure))
+            save(figure, folder, name, caption_of(name, grid))
+
+
+def caption_of(name: str, grid: Grid) -> str:
+    """Return the caption of a figure of a grid: as the report has it, and the command that makes
+    it.
+    """
+    path = SHIPPED / "workflow" / "report" / f"{name}.rst"
+    return f"{path.read_text(encoding='utf-8')}\nMade by ``ttfs figures {grid.file}``.\n"
 
 
 def curves_of(records: Sequence[Record]) -> pd.DataFrame:
