@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.b1 import Fire
+from ttfs.snn.conversion.arguments import arguments
 from ttfs.snn.conversion.construction import Construction
 from ttfs.snn.conversion.operations import (
     BATCH_NORMS,
@@ -190,7 +191,7 @@ class Walk(Construction):
 
     def _maximum(self, node: fx.Node, module: Maximum) -> Value:
         """Both branches side by side, and the larger of each two."""
-        sources = [source for source in node.args if isinstance(source, fx.Node)]
+        sources = [term for term in arguments(node).values() if isinstance(term, fx.Node)]
         shapes = [self.values[source].shape for source in sources]
         if shapes[0] != shapes[1]:
             self._refuse(node, module, f"it has shapes {list(shapes[0])} and {list(shapes[1])}")

@@ -82,7 +82,7 @@ def operation(node: fx.Node, root: fx.GraphModule) -> Any:
         return Unsupported(f"{node.op} {node.target}")
     name = call_name(node)
     stem = name.strip("_")
-    if stem == "getitem" and call_name(node.args[0]) == "max":  # type: ignore[arg-type]
+    if stem == "getitem" and _gives_indices(node.args[0]):
         return nn.Identity() if node.args[1] == 0 else Unsupported("max", "its indices are read")
     if stem in REARRANGED:
         return Rearrange()
@@ -95,6 +95,11 @@ def operation(node: fx.Node, root: fx.GraphModule) -> Any:
         return kind(*_pooling(node, kind)) if kind in (*MAX_POOLS, *MEAN_POOLS) else kind()
     built = _BUILDERS.get(stem)
     return built(node) if built else Unsupported(name, _hint(name))
+
+
+def _gives_indices(source: Any) -> bool:
+    """Whether it is a maximum over a dimension, which comes with its indices."""
+    return call_name(source) == "max" and isinstance(source.meta["value"], tuple)
 
 
 def _named(module: Any) -> Any:
