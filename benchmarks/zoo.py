@@ -38,7 +38,7 @@ TIMM = """
     densenet121 densenetblur121d vgg11 vgg11_bn hrnet_w18_small hrnet_w18 selecsls42 selecsls60
     legacy_xception xception41 inception_v3 inception_v4 inception_resnet_v2 vovnet39a cspresnet50
     cspresnext50 cspdarknet53 darknet53 regnetx_002 regnetx_004 mobilenetv1_100 mobilenetv2_100
-    efficientnet_lite0 mnasnet_050 seresnet18 efficientnet_b0 skresnet18 resnet50_gn convnext_atto
+    efficientnet_lite0 mnasnet_050 fbnetc_100 seresnet18 skresnet18 resnet50_gn convnext_atto
 """
 
 

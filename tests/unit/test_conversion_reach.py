@@ -80,6 +80,8 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "prelu": (lambda x: F.prelu(x, COLUMN.flatten()), 4),
     "absolute": (lambda x: x.abs(), 4), "max alone": (lambda x: F.max_pool2d(x, 2), 4),
     "larger": (lambda x: torch.maximum(x, x.flip(1)), 4),
+    "larger, by name": (lambda x: torch.maximum(input=x, other=x.flip(1))[:, :, 1:], 4),
+    "larger, sliced": (lambda x: torch.max(x, x.flip(1))[:, 1:], 3),
     "larger of other": (lambda x: torch.max(1 - x, 2 * x.flip(2)), 4),
     "larger than a number": (lambda x: torch.maximum(x, torch.tensor(0.1)), 4),
     "maxout": (lambda x: x.unflatten(1, (2, 2)).amax(2), 2),

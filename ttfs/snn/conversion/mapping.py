@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.b1 import Fire
+from ttfs.snn.conversion.arguments import arguments
 from ttfs.snn.conversion.construction import Construction
 from ttfs.snn.conversion.operations import (
     BATCH_NORMS,
@@ -33,11 +34,11 @@ from ttfs.snn.conversion.operations import (
     Rearrange,
     Scale,
     Unsupported,
-    is_inplace,
-    operation,
 )
+from ttfs.snn.conversion.reading import is_inplace, operation
 from ttfs.snn.conversion.rearranging import destinations
 from ttfs.snn.conversion.tracing import shape
+from ttfs.snn.conversion.transposed import as_convolution, spread
 from ttfs.snn.conversion.values import (
     Value,
     compact,
@@ -190,7 +191,7 @@ class Walk(Construction):
 
     def _maximum(self, node: fx.Node, module: Maximum) -> Value:
         """Both branches side by side, and the larger of each two."""
-        sources = [source for source in node.args if isinstance(source, fx.Node)]
+        sources = [term for term in arguments(node).values() if isinstance(term, fx.Node)]
         shapes = [self.values[source].shape for source in sources]
         if shapes[0] != shapes[1]:
             self._refuse(node, module, f"it has shapes {list(shapes[0])} and {list(shapes[1])}")
@@ -256,16 +257,11 @@ class Walk(Construction):
 
     def _transposed(self, node: fx.Node, module: Any, value: Value) -> Value:
         """The inputs apart by the stride, zeros between and around them, and a convolution."""
-        value, after = self._settled(value, node), shape(node) or ()
-        numbers = torch.arange(1, math.prod(value.shape) + 1, device=self.device)
-        spread = numbers.reshape(value.shape)
-        for i, size in enumerate(after[1:]):
-            reach = module.dilation[i] * (module.kernel_size[i] - 1)
-            start = reach - module.padding[i]
-            spread = _apart(spread, i + 1, module.stride[i], start, size + reach)
-        index, places = spread.flatten() - 1, tuple(spread.shape)
-        raw = self._emit(node, Gather(index, places), value.raw, suffix="_spread")
-        return self._synapses(node, _as_convolution(module), Value(raw, places))
+        value = self._settled(value, node)
+        numbers = spread(module, value.shape, shape(node) or ()).to(self.device)
+        after = tuple(numbers.shape)
+        raw = self._emit(node, Gather(numbers.flatten() - 1, after), value.raw, suffix="_spread")
+        return self._synapses(node, as_convolution(module), Value(raw, after))
 
     def _mean_pool(self, node: fx.Node, module: Any, value: Value) -> Value:
         counts_border = getattr(module, "count_include_pad", False) and module.padding not in (
@@ -427,31 +423,3 @@ class Walk(Construction):
             joined.scale = join_channels([(part.scale, part.shape) for part in parts], 1.0)
             joined.shift = join_channels([(part.shift, part.shape) for part in parts], 0.0)
         return joined
-
-
-def _apart(numbers: Tensor, dim: int, stride: int, start: int, size: int) -> Tensor:
-    """The numbers along a dimension at start, start + stride, ... of a new size; 0 elsewhere."""
-    places = torch.arange(numbers.shape[dim], device=numbers.device) * stride + start
-    inside = ((places >= 0) & (places < size)).nonzero()[:, 0]
-    spread = numbers.new_zeros([*numbers.shape[:dim], size, *numbers.shape[dim + 1 :]])
-    return spread.index_copy(dim, places[inside], numbers.index_select(dim, inside))
-
-
-def _as_convolution(module: Any) -> nn.Module:
-    """The convolution that a transposed one is of its inputs, once they stand apart."""
-    groups, weight = module.groups, module.weight.detach()
-    kernel = weight.shape[2:]
-    # [G * in, out, ...] -> [G * out, in, ...]
-    weight = (
-        weight.unflatten(0, (groups, -1))
-        .transpose(1, 2)
-        .flatten(0, 1)
-        .flip(tuple(range(2, weight.dim())))
-    )
-    kind: Any = nn.Conv1d if len(kernel) == 1 else nn.Conv2d
-    options = {"dilation": module.dilation, "groups": groups, "bias": module.bias is not None}
-    layer = kind(module.in_channels, module.out_channels, kernel, device="meta", **options)
-    layer.weight = nn.Parameter(weight.clone())
-    if module.bias is not None:
-        layer.bias = nn.Parameter(module.bias.detach().clone())
-    return layer

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.conversion.copying import Float64, copied, stripped, unwrapped
-from ttfs.snn.conversion.operations import is_inplace
+from ttfs.snn.conversion.reading import is_inplace
 from ttfs.snn.graph import compute, run
 
 _TRACING = threading.Lock()  # `torch.fx` patches `nn.Module` while it traces
