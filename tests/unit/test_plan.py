@@ -399,3 +399,12 @@ def test_a_column_of_a_key_that_the_data_set_sets_shows_its_value(plan):
     grid = plan({"b1-scratch": "{method: b1-scratch, over: {epochs: [1]}}"})
     assert grid.columns(cell("b1-scratch+epochs=1"))["epochs"] == "1"
     assert grid.columns(cell("ann"))["epochs"] == str(grid.datasets["digits"].config["epochs"])
+
+
+def test_a_block_within_a_column_is_named_not_written_out(configs: Path):
+    (configs / "mine.yaml").write_text(
+        "datasets: [files, {dataset: files, over: {encoding: [one-hot]}}]\nmodels: [fc2]\n"
+        "methods: [logistic-regression]\nseeds: [0]\n"
+    )
+    grid = load_grid("configs/mine.yaml")
+    assert {grid.columns(one)["encoding"] for one in grid.cells} == {"correlative", "one-hot"}

@@ -235,7 +235,11 @@ class Grid:
                 absent = not configs[noun] or (value is None and not _has(configs[noun], key))
                 if isinstance(value, Mapping):
                     empty = "default" if noun == "hardware" else "none"
-                    value = ", ".join(f"{k}={text_of(v)}" for k, v in value.items()) or empty
+                    words = (
+                        k if isinstance(v, Mapping) else f"{k}={text_of(v)}"
+                        for k, v in value.items()
+                    )
+                    value = ", ".join(words) or empty
                 found[column(key)] = "" if absent else text_of(value)
         return found
 
