@@ -6,7 +6,7 @@ GRID ?= configs/quick.yaml
 READY := $(VENV)/.ready
 LINTED := ttfs tests benchmarks docs
 
-.PHONY: all test lint report browse site help clean
+.PHONY: all test lint report browse site docs help clean
 
 all: $(READY)  ## set up and run the main job on $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID)
@@ -27,6 +27,10 @@ browse: $(READY)  ## the MLflow page on the results of $(GRID); OPTIONS=--no-ope
 
 site: $(READY)  ## one page that gathers the published grids, results/site/index.html
 	$(BIN)/python -m ttfs site
+
+docs: $(READY)  ## the docs as a site, in build/docs
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/docs
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
