@@ -67,6 +67,7 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
     "jsonschema": {"config"},
     "yaml": {"config"},
     "scipy": {"methods", "snn"},
+    "nir": {"snn.export"},
     "numpy": {"data", "hardware", "methods", "metrics", "results.figures", "snn", "timed"},
     "torch": {
         "data",

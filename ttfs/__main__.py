@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 from ttfs.errors import guarded
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return the exit status: 0, 2 for an error that the user can correct, 1 for a
     fault of the program.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack ± and →
     options = _parser().parse_args(arguments)
     return guarded(lambda: options.run(options))
 

@@ -46,9 +46,12 @@ def read_grid():
 
 def _check_places(grid, path):
     """Refuse what would stop a run after hours, or mix the results of two grids."""
-    for folder in (grid.folder.parent, grid.folder, STORE):
+    folders = {grid.folder / name for name in ("tables", "figures", "logs", ".jobs", ".views")}
+    folders |= {cell.folder for cell in grid.every}
+    for folder in sorted(folders.union(*(folder.parents for folder in folders))):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: a file is where the results go; move it away")
+    for folder in (grid.folder.parent, grid.folder, STORE):
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise UserError(f"{folder}: cannot be written; make the folder writable")
     named = grid.folder / ".grid"
@@ -60,7 +63,8 @@ def _check_places(grid, path):
 try:
     GRID_FILE, GRID = read_grid()
     STATE = State(GRID)
-    DUE = STATE.due
+    # A job of a cluster reads this file again: its inputs are there, and it asks for its own cell alone.
+    DUE = STATE.due if workflow.is_main_process else {}
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -131,10 +135,15 @@ def view_marker(name, *modules):
     return f"{GRID.folder}/.views/{name}-{digest_of(content, code_digest(*modules), *parts)}"
 
 
+def shape_of(dataset):
+    """What the shape of inputs and logits follows from; of a table, from all that it says of it."""
+    return [dataset["shape"], dataset["classes"]] if "shape" in dataset else dataset
+
+
 def trial_marker():
     """The file that says which models and methods were tried, with which code."""
     content = {
-        "datasets": {name: [v.config["shape"], v.config["classes"]] for name, v in GRID.datasets.items()},
+        "datasets": {name: shape_of(v.config) for name, v in GRID.datasets.items()},
         "models": {name: v.config for name, v in GRID.models.items()},
         "cells": sorted({f"{cell.dataset} {cell.model} {cell.method}" for cell in GRID.cells}),
     }
@@ -148,6 +157,12 @@ def threads_of(wildcards):
     if isinstance(cell, Study):
         return GRID.studies[cell.study]["threads"]
     return GRID.methods[cell.method].config.get("threads", 1)
+
+
+def gpus_of(wildcards):
+    """The GPUs that a job asks for: one if its method is to run on a GPU."""
+    cell = cell_of(wildcards)
+    return int(not isinstance(cell, Study) and GRID.methods[cell.method].config.get("device") == "cuda")
 
 
 TRIAL = trial_marker()
@@ -173,7 +188,7 @@ def lock_results():
 
 
 def start_server():
-    """Start the process that imports torch once for all jobs here; jobs elsewhere, on a cluster, do without."""
+    """Start the process that imports torch once for all jobs here; jobs of a cluster do without."""
     path = Path(tempfile.mkdtemp(prefix="ttfs-"), "socket")
     os.environ[SERVER] = str(path)
     subprocess.Popen(
@@ -198,7 +213,7 @@ def tell_results():
 onstart:
     lock_results()
     print(f"{GRID.name}: {len(DUE)} stages are due; logs in {LOGS}", file=sys.stderr)
-    if DUE:
+    if DUE and workflow.local_exec:
         start_server()
 
 

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from ttfs.data import DataSet, load
+from ttfs.methods import SpikingTrain
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork, calibrate_
 from ttfs.training import GrowingWindows, fit
 
 AXES = ("made", "tiny", 0)
-CONFIG = {
-    "optimizer": "adam", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0,
-    "schedule": "constant", "decay": 0.5, "activity_l1": 0.0, "activity_l0": 0.0, "select": "last",
-    "patience": None,
-    "epochs": 2, "batch_size": 8, "precision": "float32", "window_growth": 10.0, "headroom": 0.5,
-}  # fmt: skip
+OPTIONS = SpikingTrain(
+    optimizer="adam", learning_rate=0.01, schedule="constant", decay=0.5, select="last",
+    epochs=2, batch_size=8,
+)  # fmt: skip
+CONFIG = OPTIONS.model_dump() | {"headroom": 0.5}
 
 
 def make_data(

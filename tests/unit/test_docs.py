@@ -101,9 +101,9 @@ def test_commands_of_pages_are_understood(page):
     known = {action for group in _parser()._subparsers._group_actions for action in group.choices}
     text = page.read_text()
     assert verbs(text) <= known
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    used = set(re.findall(r"^(?:\w+=\S+ )*make ([a-z]+)", text, re.MULTILINE))
-    used |= set(re.findall(r"`make ([a-z]+)", text))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = set(re.findall(r"^(?:\w+=\S+ )*make ([a-z0-9-]+)", text, re.MULTILINE))
+    used |= set(re.findall(r"`make ([a-z0-9-]+)", text))
     assert used <= targets
 
 

@@ -1,5 +1,7 @@
 """A training that is killed goes on where it was, and ends in the same bits as one that was not."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
-    return make_data(tmp_path, monkeypatch, augment={"shift": 1, "flip": True})
+    return make_data(tmp_path, monkeypatch, augment={"shift": 1, "flip": "alternating"})
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,8 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "exponential": (relu, {"schedule": "exponential", "epochs": 6}),
     "patience": (relu, {"select": "best", "patience": 3, "epochs": 30, "learning_rate": 0.3}),
     "growing windows": (spiking, {"select": "best", "epochs": 6, "learning_rate": 0.05}),
+    "ema": (relu, {"averaging": "ema", "averaging_decay": 0.9, "epochs": 6}),
+    "lookahead": (relu, {"averaging": "lookahead", "averaging_decay": 0.9, "epochs": 6}),
     "activity": (spiking, {"activity_l1": 1e-3, "epochs": 6}),
 }
 
@@ -130,6 +134,43 @@ def test_a_checkpoint_is_whole_or_not_there(data: DataSet, tmp_path: Path, monke
         with pytest.raises(Killed):
             train(relu(), data, {"epochs": 6}, checkpoint)
     assert checkpoint.read_bytes() == before
+    whole, parts = relu(), relu()
+    assert train(parts, data, {"epochs": 6}, checkpoint) == train(whole, data, {"epochs": 6})
+    assert equal(parts, whole)
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "not saved"])
+def test_a_training_asked_to_end_saves_its_last_epoch_first(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
+):
+    """As at the time limit of a cluster; where the last epoch is saved it does not wait."""
+    from importlib import import_module
+
+    module = import_module("ttfs.training.fit")
+    monkeypatch.setattr(module, "SAVE_EVERY", 0.0 if saved else 1000.0)
+    monkeypatch.setattr(module, "SAVING_SHARE", 0.0)
+    checkpoint, asked_at = tmp_path / "training.ckpt", 3
+    child = os.fork()
+    if child == 0:
+        net, batches = relu(), 0
+
+        def ask(*_: object) -> None:
+            nonlocal batches
+            batches += net.training
+            if batches == asked_at * per_epoch - 1:  # in the middle of an epoch
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        per_epoch = -(-len(data.train.labels) // CONFIG["batch_size"])
+        net.register_forward_pre_hook(ask)
+        try:
+            train(net, data, {"epochs": 6}, checkpoint)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    epochs = len(torch.load(checkpoint, weights_only=False)["callbacks"]["_Epochs"]["rows"])
+    assert epochs == (asked_at - 1 if saved else asked_at)
     whole, parts = relu(), relu()
     assert train(parts, data, {"epochs": 6}, checkpoint) == train(whole, data, {"epochs": 6})
     assert equal(parts, whole)

@@ -15,6 +15,7 @@ from ttfs.errors import UserError
 from ttfs.training import fit
 from ttfs.training.activity import smooth_count
 from ttfs.training.classifier import Classifier
+from ttfs.training.optimizers import schedule as factors
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning and one store
 
@@ -107,6 +108,7 @@ def test_the_training_loss_is_the_mean_over_images_not_over_batches(tmp_path, mo
         ("constant", [1.0, 1.0, 1.0]),
         ("exponential", [1.0, 0.5, 0.25]),
         ("cosine", [0.5 * (1 + math.cos(math.pi * step / 12)) for step in (3, 7, 11)]),
+        ("triangular", [(12 - step) / 9.6 for step in (3, 7, 11)]),  # it rises for 2.4 steps
     ],
 )
 def test_schedules(data, schedule: str, factors: list[float]):
@@ -259,3 +261,95 @@ def test_batch_norm_and_a_batch_of_one_input(tmp_path, monkeypatch):
         tmp_path, monkeypatch, images=25
     )  # 17 are, and the last joins the second batch of 8
     assert len(train(rest, network(norm=True), epochs=1)) == 1
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "triangular", "one-cycle"])
+def test_a_warm_up_rises_to_the_full_rate(schedule: str):
+    rate = factors({"schedule": schedule, "warmup": 0.5, "decay": 0.9}, steps=100, epochs=1)
+    rising = [rate(step) for step in range(51)]
+    assert rising == sorted(rising)
+    assert rising[0] == {"triangular": 0.2, "one-cycle": 0.04}.get(schedule, 0.0)
+    assert rising[-1] == 1.0
+    assert rate(100) == pytest.approx(1.0 if schedule == "constant" else 0.0, abs=1e-12)
+
+
+def test_nesterov_momentum_looks_ahead(data):
+    trained, reference = network(), network()
+    train(data, trained, optimizer="sgd", learning_rate=0.1, momentum=0.8, nesterov=True)
+
+    def step(parameters, gradients, states):
+        for p, g, state in zip(parameters, gradients, states, strict=True):
+            state["v"] = 0.8 * state.get("v", 0.0) + g
+            p -= 0.1 * (g + 0.8 * state["v"])
+
+    by_hand(reference, data, step)
+    close(trained, reference)
+
+
+def test_nesterov_without_momentum_is_refused(data):
+    with pytest.raises(UserError, match=r"set train\.momentum above 0"):
+        train(data, network(), optimizer="sgd", momentum=0.0, nesterov=True)
+
+
+def test_biases_learn_at_a_rate_of_their_choice(data):
+    """Of a network with batch norm, whose shifts are biases too and whose scales are not."""
+    trained, reference = network(norm=True), network(norm=True)
+    train(data, trained, optimizer="sgd", learning_rate=0.1, momentum=0.0, bias_rate=4.0)
+    names = [name for name, _ in reference.named_parameters()]
+
+    def step(parameters, gradients, states):
+        for name, p, g in zip(names, parameters, gradients, strict=True):
+            p -= (0.4 if "bias" in name else 0.1) * g
+
+    by_hand(reference, data, step)
+    close(trained, reference)
+
+
+def test_what_does_not_learn_stays(data):
+    net = network()
+    net[1].weight.requires_grad_(False)
+    before = net[1].weight.clone()
+    train(data, net)
+    assert net[1].weight.equal(before)
+
+
+def test_label_smoothing_is_of_the_training_loss_alone(data):
+    smooth = train(data, network(), label_smoothing=0.5, learning_rate=1e-12, epochs=1)[0]
+    plain = train(data, network(), learning_rate=1e-12, epochs=1)[0]
+    logits, labels = [], []
+    for images, classes in data.train.batches(100):
+        logits.append(network()(images))
+        labels.append(classes)
+    loss = F.cross_entropy(torch.cat(logits), torch.cat(labels), label_smoothing=0.5).item()
+    assert smooth["train_loss"] == pytest.approx(loss, rel=1e-5)
+    assert smooth["train_loss"] != pytest.approx(plain["train_loss"], rel=1e-3)
+    assert smooth["validation_loss"] == pytest.approx(plain["validation_loss"], rel=1e-6)
+
+
+def test_label_smoothing_needs_cross_entropy(data):
+    net = network()
+    net.loss = lambda logits, labels: logits.square().mean()
+    with pytest.raises(UserError, match="label_smoothing is for cross-entropy alone"):
+        train(data, net, label_smoothing=0.1)
+
+
+class Headed(nn.Module):
+    """Logits, and in training those of two more heads, one of them switched off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.head = nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, None]:
+        return (self.trunk(x), self.head(x), None) if self.training else self.trunk(x)
+
+
+def test_auxiliary_heads_learn_with_three_tenths_of_the_weight():
+    network, inputs, labels = Headed(), torch.rand(4, 6), torch.tensor([0, 1, 2, 0])
+    learner = Classifier(network.train(), CONFIG)
+    loss = learner._step(network, (inputs, labels), "train")
+    own, other = (F.cross_entropy(layer(inputs), labels) for layer in network.children())
+    assert loss.item() == pytest.approx((own + 0.3 * other).item(), rel=1e-6)
+    learner.network.eval()
+    loss = learner._step(network, (inputs, labels), "validation")
+    assert loss.item() == pytest.approx(own.item(), rel=1e-6)

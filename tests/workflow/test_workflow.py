@@ -16,7 +16,7 @@ VIEWS = {"tables": 1, "figures": 1, "page": 1, "publish": 1}
 GRIDS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", ["quick", "tenth"])
+@pytest.mark.parametrize("name", ["quick", "tenth", "files-quick"])
 def test_a_grid_is_planned_job_by_job(
     sandbox: Sandbox, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,7 +1,7 @@
 """Augmentation of a whole batch at once."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,49 +9,87 @@ from torch.nn import functional
 
 
 class Moves(NamedTuple):
-    """The moves of N images: corners (row, column) of two windows [N, 2], mirrored or not [N]."""
+    """The moves of N images: corners (row, column) of two windows [N, 2], mirrored or not [N],
+    corners of the squares that are cut out [N, 2].
+    """
 
     shift: Tensor
     crop: Tensor
     flip: Tensor
+    cutout: Tensor | None
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random moves of images, in the order shift, crop, flip; `Augment()` changes nothing.
+    """Random moves of images, in the order shift, crop, flip, cutout; `Augment()` changes nothing.
 
     shift: translation by whole pixels, uniform in [-shift, shift] on both axes, black (0) comes in.
     crop: padded by so many reflected pixels (the edge is not repeated), then a window of the old
         size anywhere in it.
-    flip: mirrored left to right with probability 1/2.
+    flip: mirrored left to right with probability 1/2; `alternating` mirrors at random in the first
+        epoch, and from then on in every other one, so that two epochs show both sides of each image
+        (Jordan 2024, arXiv 2404.00498, section 3.6).
+    cutout: a square of so many pixels, its center anywhere in the image, has the mean color of the
+        image (DeVries and Taylor 2017, arXiv 1708.04552, with the mean of the data set).
     """
 
     shift: int = 0
     crop: int = 0
-    flip: bool = False
+    flip: bool | Literal["alternating"] = False
+    cutout: int = 0
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the float images [N, C, H, W], on any device, moved at random."""
-        return self.move(images, self.draw(len(images), generator))
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, turned: Tensor | None = None
+    ) -> Tensor:
+        """Return the float images [N, C, H, W], on any device, moved at random.
 
-    def draw(self, count: int, generator: torch.Generator) -> Moves:
-        """Draw the moves of `count` images: as many random numbers whatever is switched on."""
+        `turned` [N] says which are mirrored where that alternates.
+        """
+        moves = self.draw(images.shape, generator)
+        return self.move(images, moves if turned is None else moves._replace(flip=turned))
+
+    def draw(self, shape: torch.Size, generator: torch.Generator) -> Moves:
+        """Draw the moves of inputs of a shape (N, ...): as many random numbers whatever is switched
+        on, but for the cutout.
+        """
+        count = shape[0]
         return Moves(
             torch.randint(2 * self.shift + 1, (count, 2), generator=generator),
             torch.randint(2 * self.crop + 1, (count, 2), generator=generator),
             torch.randint(2, (count,), generator=generator).bool(),
+            _centers(shape, generator) if self.cutout else None,
         )
 
     def move(self, images: Tensor, moves: Moves) -> Tensor:
         """Return the images with these moves made."""
-        shift, crop, flip = (part.to(images.device) for part in moves)
+        device = images.device
         if self.shift:
-            images = _windows(images, self.shift, "constant", shift)
+            images = _windows(images, self.shift, "constant", moves.shift.to(device))
         if self.crop:
-            images = _windows(images, self.crop, "reflect", crop)
+            images = _windows(images, self.crop, "reflect", moves.crop.to(device))
         if self.flip:
-            images = torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
+            mirrored = moves.flip.to(device).view(-1, 1, 1, 1)
+            images = torch.where(mirrored, images.flip(3), images)
+        if moves.cutout is not None:
+            images = _cut_out(images, self.cutout, moves.cutout.to(device))
         return images
+
+
+def _centers(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Random pixels (row, column) [N, 2] of images (N, C, H, W)."""
+    count, _, *size = shape
+    sides = (torch.randint(side, (count,), generator=generator) for side in size)
+    return torch.stack(list(sides), 1)
+
+
+def _cut_out(images: Tensor, size: int, centers: Tensor) -> Tensor:
+    """Give a square of each image [N, C, H, W] the image's mean color; what is outside is lost."""
+    rows, columns = (torch.arange(side, device=images.device) for side in images.shape[2:])
+    first = centers - size // 2
+    inside_rows = (rows >= first[:, :1]) & (rows < first[:, :1] + size)  # [N, H]
+    inside_columns = (columns >= first[:, 1:]) & (columns < first[:, 1:] + size)  # [N, W]
+    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]  # [N, 1, H, W]
+    return torch.where(inside, images.mean((2, 3), keepdim=True), images)
 
 
 def _windows(images: Tensor, pad: int, mode: str, corner: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class Split:
         return Batches(self, batch_size, generator, augment, torch.device(device))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batches:
     """The batches of one split; each iteration is a new epoch."""
 
@@ -73,6 +74,8 @@ class Batches:
     generator: torch.Generator | None
     augment: bool
     device: torch.device
+    epoch: int = 0
+    """Epochs so far; images that are mirrored in every other one go by it."""
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -92,15 +95,28 @@ class Batches:
         else:
             order = torch.randperm(len(split), generator=self.generator)
             moves.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
+        turned = self._turned(order).split(self._sizes) if self._alternates else repeat(None)
+        self.epoch += 1
         labels = split.labels[order].to(self.device).split(self._sizes)
         inputs = split.inputs.batches(order.split(self._sizes), self.device)
-        for stored, classes in zip(inputs, labels, strict=True):
+        for stored, classes, mirrored in zip(inputs, labels, turned, strict=False):
             values = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
             if self.augment:
-                values = split.augment(values, moves)
+                values = split.augment(values, moves, mirrored)
             if split.normalize is not None:
                 values = split.normalize(values)
             yield values, classes
+
+    @property
+    def _alternates(self) -> bool:
+        return self.augment and self.split.augment.flip == "alternating"
+
+    def _turned(self, order: Tensor) -> Tensor:
+        """Which inputs are mirrored in this epoch: at random in the first, by turns after it."""
+        assert self.generator is not None
+        drawn = torch.Generator().manual_seed(self.generator.initial_seed())
+        first = torch.randint(2, (len(order),), generator=drawn).bool()
+        return first[order] ^ bool(self.epoch % 2)
 
 
 def hold_out(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:

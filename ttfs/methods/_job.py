@@ -160,13 +160,21 @@ class Job(Task):
         return build(self.grid.models[self.cell.model].config, self.data.shape, self.data.classes)
 
     def draw(self) -> "nn.Module":
-        """Return the cell's ReLU network with the weights that its seed draws for all methods."""
+        """Return the cell's ReLU network with the weights that its seed draws for all methods.
+
+        A network with a method `prepare(images)` sets weights from the first training images, as
+        many as its `prepared_by` says.
+        """
         import torch
 
         from ttfs.seeds import seed
 
         torch.manual_seed(seed(*self.axes, "init"))
-        return self.build()
+        network: Any = self.build()
+        if hasattr(network, "prepare"):
+            images, _ = next(iter(self.data.train.batches(network.prepared_by)))
+            network.prepare(images)
+        return network  # type: ignore[no-any-return]
 
     def save(self, state: Any) -> None:
         """Write weights.pt: a `state_dict`, or tensors, numbers, text, lists and dictionaries."""

@@ -44,14 +44,40 @@ class Train(Options):
         gt=0, le=1e6, description="At the start; of schedule one-cycle the largest"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD")
+    nesterov: bool = Field(False, description="Whether the momentum of SGD is Nesterov's")
+    bias_rate: float = Field(
+        1.0, gt=0, le=1e6, description="Learning rate of biases, as a multiple of that of weights"
+    )
     weight_decay: float = Field(
         0.0, ge=0, le=1e6,
         description="L2 penalty on weights; biases and the scales of batch norm are spared",
     )  # fmt: skip
-    schedule: Literal["cosine", "constant", "exponential", "one-cycle"] = Field(
+    schedule: Literal["cosine", "constant", "exponential", "one-cycle", "triangular"] = Field(
         "cosine",
         description="Learning rate over the steps; cosine falls to zero, exponential by decay "
-        "each epoch, one-cycle rises from 1/25 for three tenths of the steps and falls to zero",
+        "each epoch, one-cycle rises from 1/25 and falls to zero by cosines, triangular from a "
+        "fifth in straight lines",
+    )
+    warmup: float | None = Field(
+        None, ge=0, lt=1,
+        description="Share of the steps in which the rate rises; null takes 0.3 of one-cycle, 0.2 "
+        "of triangular, 0 of the others",
+    )  # fmt: skip
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1,
+        description="Share of a label's weight that is spread evenly over all classes",
+    )  # fmt: skip
+    averaging: Literal["none", "ema", "lookahead"] = Field(
+        "none",
+        description="Average of the weights that is validated and kept; with lookahead the "
+        "training also goes on from it, every fifth step",
+    )
+    averaging_decay: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="Share of the average that stays at a step; at the end of "
+        "a training, for lookahead",
     )
     decay: float = Field(0.9, gt=0, le=1, description="Of the exponential schedule")
     epochs: int | None = Field(

@@ -36,6 +36,10 @@ def build(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> "n
         from ttfs.models.residual import build_residual
 
         return build_residual(config, shape, classes)
+    if "airbench" in config or "resnet9" in config:
+        from ttfs.models.cifar import build_cifar
+
+        return build_cifar(config, shape, classes)
     if "module" in config:
         from ttfs.models.imported import build_imported
 

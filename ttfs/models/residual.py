@@ -59,34 +59,29 @@ class PreBlock(Block):
 def build_residual(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return the residual network `config["residual"]`; see `ttfs.models.build`.
 
-    `depth` = 6 n + 2 layers with weights: a convolution of `width` filters, three stages of n
-    blocks with width, 2 width and 4 width filters on maps halved from stage to stage, global
-    average pooling and a linear layer. Convolutions are drawn as in He et al. 2015 (normal,
-    fan_out). Raises UserError for another depth, and for inputs that are no images.
+    A convolution of `width` filters, stages of `blocks` with width, 2 width, 4 width, … filters on
+    maps halved from stage to stage, global average pooling and a linear layer. `depth` = 6 n + 2
+    layers with weights stand for three stages of n blocks. Convolutions are drawn as in He et al.
+    2015 (normal, fan_out). Raises UserError for another depth, and for inputs that are no images.
     """
     options, model = config["residual"], f"model '{config['id']}'"
-    depth, width = options["depth"], options["width"]
-    if depth < 8 or depth % 6 != 2:
-        near = max(8, depth - (depth - 2) % 6)
-        raise UserError(f"{model}, key 'residual.depth': {depth} is not 6 n + 2; take {near}, say")
     if len(shape) != 3:
         raise UserError(f"{model}: a residual network takes images, these are {size_of(shape)}")
-    pre = options["block"] == "pre"
+    width, pre = options["width"], options["block"] == "pre"
+    kind = PreBlock if pre else PostBlock
     network = nn.Sequential()
     network.add_module("conv", nn.Conv2d(shape[0], width, 3, 1, 1, bias=False))
     if not pre:
-        network.add_module("norm", nn.BatchNorm2d(width))
-        network.add_module("relu", nn.ReLU())
+        _add_norm(network, width)
     before = width
-    for stage, after in enumerate((width, 2 * width, 4 * width), start=1):
-        for number in range(1, (depth - 2) // 6 + 1):
+    for stage, count in enumerate(_blocks(options, model), start=1):
+        after = width * 2 ** (stage - 1)
+        for number in range(1, count + 1):
             stride = 2 if stage > 1 and number == 1 else 1
-            kind = PreBlock if pre else PostBlock
             network.add_module(f"block{stage}_{number}", kind(before, after, stride))
             before = after
     if pre:
-        network.add_module("norm", nn.BatchNorm2d(before))
-        network.add_module("relu", nn.ReLU())
+        _add_norm(network, before)
     network.add_module("pool", nn.AdaptiveAvgPool2d(1))
     network.add_module("flatten", nn.Flatten())
     network.add_module("output", nn.Linear(before, classes))
@@ -94,3 +89,19 @@ def build_residual(config: Mapping[str, Any], shape: tuple[int, ...], classes: i
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return network
+
+
+def _add_norm(network: nn.Sequential, channels: int) -> None:
+    network.add_module("norm", nn.BatchNorm2d(channels))
+    network.add_module("relu", nn.ReLU())
+
+
+def _blocks(options: Mapping[str, Any], model: str) -> list[int]:
+    """The number of blocks of each stage."""
+    if "blocks" in options:
+        return list(options["blocks"])
+    depth = options["depth"]
+    if depth < 8 or depth % 6 != 2:
+        near = max(8, depth - (depth - 2) % 6)
+        raise UserError(f"{model}, key 'residual.depth': {depth} is not 6 n + 2; take {near}, say")
+    return [(depth - 2) // 6] * 3

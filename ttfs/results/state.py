@@ -14,7 +14,7 @@ from ttfs.data.stamp import data_stamp
 from ttfs.digest import code_digest, digest_of, kind_digest, modules_of
 from ttfs.errors import UserError
 from ttfs.models.stamp import model_stamp
-from ttfs.results.record import RECORD, WEIGHTS, Made, Record, damaged, read, read_made
+from ttfs.results.record import MADE, RECORD, WEIGHTS, Made, Record, damaged, read, read_made
 
 DATA = ("ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
 """Modules behind the data, the model and the seeds that a job gives to each stage."""
@@ -136,7 +136,7 @@ class State:
         stamp = self.expected.stamp(study)
         if stamp is not None and record.digests.get("stamp") not in (None, stamp):
             return "the files of its data set changed"
-        return damaged(study.folder, record.digests.get("files", {}))
+        return damaged(study.folder, record.digests.get("files", {}), RECORD)
 
     def _make_reason(self, cell: Cell) -> str | None:
         source = self.grid.source(cell)
@@ -153,7 +153,7 @@ class State:
             return "the files of its data set changed"
         if source is not None and made.source != _weights(source):
             return "its source is another network than it was"
-        return damaged(cell.folder, made.files)
+        return damaged(cell.folder, made.files, MADE)
 
     def _record_reason(self, stage: Stage, cell: Cell, made: Made) -> str | None:
         record = _record(cell)
@@ -163,7 +163,7 @@ class State:
             return "its record is of another network"
         if record.digests.get("stage") != self.expected.digest(stage, cell):
             return self._change(stage, cell, record.config, record.digests.get("code"))
-        return damaged(cell.folder, record.digests.get("files", {}))
+        return damaged(cell.folder, record.digests.get("files", {}), RECORD)
 
     def _change(self, stage: Stage, cell: Any, config: Mapping[str, Any], code: Any) -> str:
         """Say in words why the digest of a stage changed."""

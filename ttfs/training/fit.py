@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +13,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from ttfs.data import DataSet
+from ttfs.data.splits import Batches
 from ttfs.metrics.selection import score
 from ttfs.seeds import seed
 from ttfs.training.classifier import Classifier
 
 SAVE_EVERY = 2.0
 """Seconds, at least, from one checkpoint to the next."""
+SAVING_SHARE = 20
+"""A training lasts at least so many times as long as its checkpoints take to write."""
 
 
 def fit(
@@ -47,7 +52,8 @@ def fit(
         callbacks: further callbacks of Lightning, such as windows that grow.
         checkpoint: a file that is written as epochs end. A training that finds it goes on from
             there, and ends in the same weights and curve, bit for bit, as one that was never
-            interrupted. It is removed at the end.
+            interrupted. It is removed at the end. SIGTERM, as at the time limit of a cluster, ends
+            the process once the last epoch is saved: at once, or after the epoch that runs.
 
     Raises:
         UserError: if the loss becomes infinite or NaN.
@@ -58,7 +64,7 @@ def fit(
     order = torch.Generator().manual_seed(seed(*axes, "order"))
     train = data.train.batches(config["batch_size"], generator=order, augment=True, device=device)
     validation = data.validation.batches(1000, device=device)
-    epochs = _Epochs(config["select"], config["patience"], on_epoch, order, checkpoint)
+    epochs = _Epochs(config["select"], config["patience"], on_epoch, train, checkpoint)
     narrow = config["precision"] == "bfloat16"
     if narrow:
         network.to(
@@ -80,6 +86,7 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        plugins=[LightningEnvironment()],  # a job of Slurm's trains here, not by its restarts
     )
     begun = checkpoint if checkpoint is not None and checkpoint.exists() else None
     with warnings.catch_warnings():
@@ -87,6 +94,7 @@ def fit(
             "ignore", message=".*LeafSpec.*"
         )  # Lightning's own use of torch, nothing of ours
         warnings.filterwarnings("ignore", message=".*weights_only.*")
+        warnings.filterwarnings("ignore", message=".*`srun`.*")  # Slurm is here, and starts nothing
         model = Classifier(network, config)
         trainer.fit(
             model, train, validation, ckpt_path=begun, weights_only=None if begun is None else False
@@ -107,20 +115,24 @@ class _Epochs(pl.Callback):
         select: str,
         patience: int | None,
         on_epoch: Callable[[dict[str, float]], None],
-        order: torch.Generator,
+        batches: Batches,
         checkpoint: Path | None,
     ):
         self.select, self.patience, self.on_epoch = select, patience, on_epoch
         self.rows: list[dict[str, float]] = []
         self.chosen: dict[str, Any] = {}
         self._best, self._best_epoch = (-math.inf, -math.inf), 0
-        self._order, self._checkpoint = order, checkpoint
-        self._saved = time.monotonic()
+        assert batches.generator is not None
+        self._batches, self._order, self._checkpoint = batches, batches.generator, checkpoint
+        self._due = time.monotonic() + SAVE_EVERY
+        self._saved, self._ending = 0, False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Report the finished epochs of an interrupted training, and restore its random streams."""
         for row in self.rows:
             self.on_epoch(row)
+        if self._checkpoint is not None:  # instead of Lightning, which ends after the batch
+            signal.signal(signal.SIGTERM, self._asked_to_end)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Lightning runs the validation of an epoch before it calls this."""
@@ -130,13 +142,15 @@ class _Epochs(pl.Callback):
         if better:
             self._best, self._best_epoch = score(row), trainer.current_epoch
         if better or self.select == "last":
-            self.chosen = copy.deepcopy(module.network.state_dict())
+            self.chosen = copy.deepcopy(module.kept.state_dict())
         self.rows.append(row)
         self.on_epoch(row)
         if self.patience is not None and trainer.current_epoch - self._best_epoch >= self.patience:
             trainer.should_stop = True
-        if self._checkpoint is not None and time.monotonic() - self._saved >= SAVE_EVERY:
+        if self._checkpoint is not None and (self._ending or time.monotonic() >= self._due):
             self._save(trainer, self._checkpoint)
+        if self._ending:
+            _end()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, besides weights and optimizer, from which a training goes on
@@ -155,10 +169,25 @@ class _Epochs(pl.Callback):
         self.rows, self.chosen = state["rows"], state["chosen"]
         self._best, self._best_epoch = state["best"]
         self._order.set_state(state["order"])
+        self._batches.epoch = self._saved = len(self.rows)
         torch.set_rng_state(state["dropout"])
+
+    def _asked_to_end(self, number: int, frame: object) -> None:
+        self._ending = True
+        if self._saved == len(self.rows):
+            _end()
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        begun = time.monotonic()
         trainer.save_checkpoint(temporary)
         temporary.replace(path)
-        self._saved = time.monotonic()
+        self._saved = len(self.rows)
+        took = time.monotonic() - begun
+        self._due = time.monotonic() + max(SAVE_EVERY, SAVING_SHARE * took)
+
+
+def _end() -> None:
+    """End this process by SIGTERM, as one that does not heed it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -17,6 +17,8 @@ rule make:
     output:
         temp(touch(f"{JOBS}/make/{{cell}}/{{token}}")),
     threads: threads_of
+    resources:
+        gpu=gpus_of,
     log:
         f"{LOGS}/{{cell}}/make-{{token}}.log",
     shell:
@@ -29,6 +31,8 @@ rule evaluate:
     output:
         temp(touch(f"{JOBS}/evaluate/{{cell}}/{{token}}")),
     threads: threads_of
+    resources:
+        gpu=gpus_of,
     log:
         f"{LOGS}/{{cell}}/evaluate-{{token}}.log",
     shell:

@@ -8,6 +8,8 @@ rule deploy:
     output:
         temp(touch(f"{JOBS}/deploy/{{cell}}/{{token}}")),
     threads: threads_of
+    resources:
+        gpu=gpus_of,
     log:
         f"{LOGS}/{{cell}}/deploy-{{token}}.log",
     shell:

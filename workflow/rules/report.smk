@@ -1,6 +1,12 @@
 """What is made from records: tables, figures, and the MLflow store."""
 
 
+localrules:
+    tables,
+    figures,
+    publish,
+
+
 rule tables:
     input:
         all_jobs(),

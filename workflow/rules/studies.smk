@@ -5,6 +5,8 @@ rule study:
     output:
         temp(touch(f"{JOBS}/study/{{cell}}/{{token}}")),
     threads: threads_of
+    resources:
+        gpu=gpus_of,
     log:
         f"{LOGS}/{{cell}}/study-{{token}}.log",
     shell:

@@ -118,7 +118,7 @@ def test_normalized_inputs_lie_in_their_range(rng):
     assert images[:, 1].max() == pytest.approx(3.2)
 
 
-def slow_reference(image: np.ndarray, augment: Augment, shift, crop, flip) -> np.ndarray:
+def slow_reference(image: np.ndarray, augment: Augment, shift, crop, flip, center) -> np.ndarray:
     _, height, width = image.shape
     moved = np.zeros_like(image)
     down, right = (int(corner) - augment.shift for corner in shift)
@@ -129,31 +129,83 @@ def slow_reference(image: np.ndarray, augment: Augment, shift, crop, flip) -> np
     n = augment.crop
     padded = np.pad(moved, ((0, 0), (n, n), (n, n)), mode="reflect")
     cut = padded[:, crop[0] : crop[0] + height, crop[1] : crop[1] + width]
-    return cut[:, :, ::-1] if flip and augment.flip else cut
+    mirrored = cut[:, :, ::-1].copy() if flip and augment.flip else cut.copy()
+    if augment.cutout:
+        top, left = (int(place) - augment.cutout // 2 for place in center)
+        bottom, right = top + augment.cutout, left + augment.cutout
+        mean = mirrored.mean((1, 2), keepdims=True)
+        mirrored[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = mean
+    return mirrored
 
 
 @pytest.mark.parametrize(
     "augment",
-    [Augment(), Augment(shift=2), Augment(crop=3), Augment(flip=True), Augment(1, 2, True)],
+    [
+        Augment(),
+        Augment(shift=2),
+        Augment(crop=3),
+        Augment(flip=True),
+        Augment(1, 2, True),
+        Augment(cutout=1),
+        Augment(cutout=4),
+        Augment(1, 2, True, 3),
+    ],
     ids=str,
 )
 def test_augmentation_is_the_slow_one(augment):
     images = torch.rand(50, 3, 7, 5)
-    moves = augment.draw(50, torch.Generator().manual_seed(0))
+    moves = augment.draw(images.shape, torch.Generator().manual_seed(0))
+    centers = [None] * 50 if moves.cutout is None else moves.cutout
     expected = [
         slow_reference(image.numpy(), augment, *move)
-        for image, *move in zip(images, *moves, strict=True)
+        for image, *move in zip(images, *moves[:3], centers, strict=True)
     ]
-    assert np.array_equal(augment.move(images, moves).numpy(), np.stack(expected))
+    np.testing.assert_allclose(
+        augment.move(images, moves).numpy(), np.stack(expected), rtol=0, atol=1e-6
+    )
 
 
 def test_augmentation_is_uniform():
-    moves = Augment(shift=1, crop=1, flip=True).draw(9000, torch.Generator().manual_seed(0))
-    for corner in (moves.shift, moves.crop):
+    shape = torch.Size((9000, 1, 3, 3))
+    augment = Augment(shift=1, crop=1, flip=True, cutout=1)
+    moves = augment.draw(shape, torch.Generator().manual_seed(0))
+    for corner in (moves.shift, moves.crop, moves.cutout):
         assert (corner[:, 0] * 3 + corner[:, 1]).bincount().tolist() == pytest.approx(
             [1000] * 9, abs=150
         )
     assert moves.flip.float().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_cutout_moves_no_other_draw():
+    shape = torch.Size((20, 1, 9, 9))
+    plain = Augment(2, 2, True).draw(shape, torch.Generator().manual_seed(0))
+    cut = Augment(2, 2, True, 3).draw(shape, torch.Generator().manual_seed(0))
+    assert all(torch.equal(*pair) for pair in zip(plain[:3], cut[:3], strict=True))
+
+
+def test_two_epochs_of_alternating_flips_show_both_sides_of_each_image():
+    images = np.zeros((64, 6, 6), dtype=np.uint8)
+    images[:, 0, 0], images[:, 3, 5] = np.arange(64), 200
+    np.savez(DATA / "sided.npz", x=images, y=np.arange(64) % 3)
+    train = load(config({"npz": "sided.npz"}, test=0.2, augment={"flip": "alternating"})).train
+    batches = train.batches(8, torch.Generator().manual_seed(0), augment=True)
+    epochs = [sides(batches) for _ in range(4)]
+    assert 0 < sum(epochs[0].values()) < len(epochs[0])  # some are mirrored first, not all
+    for before, after in itertools.pairwise(epochs):
+        assert after == {number: not mirrored for number, mirrored in before.items()}
+    other = sides(train.batches(8, torch.Generator().manual_seed(1), augment=True))
+    assert other != epochs[0]
+
+
+def sides(batches) -> dict[int, bool]:
+    """{number of an image: whether it is mirrored} in an epoch."""
+    found = {}
+    for images, _ in batches:
+        for image in images[:, 0]:
+            mirrored = bool(image[3, 0] > image[3, 5])
+            number = image[0, 5] if mirrored else image[0, 0]
+            found[round(float(number) * 255)] = mirrored
+    return found
 
 
 def test_digest_is_of_the_data_and_nothing_else(rng):

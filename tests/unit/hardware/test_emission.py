@@ -137,3 +137,20 @@ def test_a_window_ends_at_its_quantile_and_clips_the_rest(snn, images):
     fit = (emitted <= width).double().mean().item()
     assert fit == pytest.approx(0.9, abs=2 / len(emitted) + 1e-4)
     assert torch.equal(chip.charges(images)[1]["_1"], charges.clamp(max=width))
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (1, 17), (3, 2**15), (1, 2**16 + 7), (30, 99, 71)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("jitter", "bits"), [(0.05, None), (0.0, 3), (0.05, 3)])
+def test_spikes_emitted_in_blocks_are_those_emitted_at_once(shape, dtype, jitter, bits):
+    """Without gradients charges are emitted block after block; while a network learns, at once."""
+    from ttfs.hardware.emission import Emission
+
+    emissions = [Emission(jitter, bits, 0.0, 0.0, 1) for _ in range(2)]
+    for _ in range(2):  # each call draws on
+        charges = (torch.randn(shape) * 2).clamp(0, 3.3).to(dtype)
+        before, learning = charges.clone(), charges.clone().requires_grad_()
+        in_blocks = emissions[0](charges, 3.3)
+        assert torch.equal(in_blocks, emissions[1](learning, 3.3))
+        assert torch.equal(charges, before)
+        assert not torch.equal(in_blocks, charges)

@@ -2,13 +2,14 @@
 
 import csv
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from kit.records import grid, made_up, records, results, with_values, write_curve
 
-from ttfs.config import STORE, find, known, read_named
+from ttfs.config import STORE, Variant, find, known, read_named
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
 from ttfs.results import figures, frame, record, tables
@@ -304,6 +305,24 @@ def test_accuracy_figure_draws_each_seed_mean_and_reference():
     assert [pytest.approx((0.45, 97.5))] in data
     heights = [{y for _, y in line} for line in data]
     assert {97.0} in heights  # mean of the ANN
+
+
+def test_labels_are_drawn_by_their_number_and_all_come_last():
+    names = ("files+labels=100+epochs=9", "files", "files+encoding=one-hot", "files+labels=20")
+    points = {name: Variant(name, {"id": "files"}) for name in names}
+    for name, count in zip(names, (100, None, None, 20), strict=True):
+        points[name].config["labels"] = count
+    of = figures.labels_of(replace(grid(), datasets=points))
+    assert set(of) == set(names) - {"files+encoding=one-hot"}, "of that there is one"
+    rows = [
+        {"dataset": name, "model": "-", "method": "svm", "status": "ok", "accuracy": value}
+        for name, values in zip(names, ((70, 72), (90,), (5,), (50,)), strict=True)
+        for value in values
+    ]
+    (axes,) = figures.few_labels(pd.DataFrame(rows), of).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["20", "100", "all"]
+    [line] = [line for line in axes.lines if line.get_linestyle() == "-"]
+    assert list(zip(*line.get_data(), strict=True)) == [(0, 50), (1, 71), (2, 90)]
 
 
 def test_training_curves_are_means_with_a_band(tmp_path: Path, monkeypatch):

@@ -12,7 +12,7 @@ import ttfs
 from ttfs.errors import UserError
 from ttfs.metrics import fan_out, synaptic_operations
 from ttfs.timed import leaky, to_leaky
-from ttfs.training.classifier import one_cycle
+from ttfs.training.optimizers import schedule
 
 pytestmark = pytest.mark.usefixtures("seed")
 
@@ -148,6 +148,11 @@ def test_what_has_no_ttfs_form_is_refused_by_name():
 
 
 def test_one_cycle_is_that_of_torch():
+    factor = schedule({"schedule": "one-cycle", "warmup": None}, steps=10**6, epochs=1)
+
+    def rate(share: float) -> float:
+        return factor(round(share * 10**6))
+
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], 0.5)
     wanted = torch.optim.lr_scheduler.OneCycleLR(
@@ -156,7 +161,7 @@ def test_one_cycle_is_that_of_torch():
     for step in range(101):
         # torch turns at step 0.3 * 101 - 1, and ends at 1e-4 of the start
         share = step / 29.3 * 0.3 if step <= 29.3 else 0.3 + 0.7 * (step - 29.3) / (100 - 29.3)
-        assert 0.5 * one_cycle(share) == pytest.approx(wanted.get_last_lr()[0], abs=5e-6)
+        assert 0.5 * rate(share) == pytest.approx(wanted.get_last_lr()[0], abs=5e-6)
         optimizer.step()
         if step < 100:
             wanted.step()

@@ -14,6 +14,8 @@ from ttfs.results.figures.chips import axes_of, hardware, pareto
 from ttfs.results.figures.costs import cost
 from ttfs.results.figures.networks import (
     accuracy_by_spikes,
+    few_labels,
+    labels_of,
     sparsity,
     spikes_by_layer,
     training_curves,
@@ -48,6 +50,7 @@ def write(results: Results, folder: Path, spikes: Sequence[Spikes] = ()) -> None
             "class-accuracy": class_accuracy(classes(results)),
             "spike-raster": raster(spikes),
             "spike-times": spike_times(spikes),
+            "few-labels": few_labels(cell_table, labels_of(grid)),
         }.items():
             save(figure, folder, name, caption_of(name, grid))
 

@@ -1,6 +1,7 @@
 """Figures of networks: accuracy by spikes, spikes by layer, the cost of silence, training."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ttfs.config import NO_MODEL
+from ttfs.config import NO_MODEL, Grid
 from ttfs.metrics import METRICS
 from ttfs.results.figures.style import (
     MARKERS,
@@ -29,6 +30,8 @@ from ttfs.results.sparsity import PENALTIES
 NO_MODEL_DASHES: list[Any] = [":", "-.", (0, (1, 3)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 MOST_NAMES = 12
 """Labels at an axis of layers, at most."""
+TIED = ("labels", "epochs", "batch_size")
+"""Keys that go with the number of labels."""
 ACCURACY = "Test accuracy [%]"
 
 
@@ -61,6 +64,43 @@ def accuracy_by_spikes(cell_table: pd.DataFrame, references: Mapping[str, str]) 
 
     lines = [line(f"{method} (mean)", dash) for method, dash in dashes.items()]
     return panels(cell_table[cell_table["status"] == "ok"], draw, [*keys_of(look, marker), *lines])
+
+
+def labels_of(grid: Grid) -> dict[str, tuple[str, float]]:
+    """Return {data set: (its id without labels and budget, number of labels)} of the data sets
+    whose number of labels varies; infinity is all.
+    """
+    found = {}
+    for name, point in grid.datasets.items():
+        words = [word for word in name.split("+") if word.partition("=")[0] not in TIED]
+        found[name] = ("+".join(words), float(point.config.get("labels") or math.inf))
+    counts = Counter(family for family, _ in found.values())
+    return {name: point for name, point in found.items() if counts[point[0]] > 1}
+
+
+def few_labels(cell_table: pd.DataFrame, labels: Mapping[str, tuple[str, float]]) -> Figure:
+    """Accuracy by the number of labeled training records, a panel per data set and encoding: mean ±
+    std over seeds, a line per model and method.
+    """
+    table = cell_table[cell_table["dataset"].isin(labels) & (cell_table["status"] == "ok")]
+    points = [labels[name] for name in table["dataset"]]
+    table = table.assign(dataset=[p[0] for p in points], labels=[p[1] for p in points])
+    counts = sorted(set(table["labels"]))
+    looks = models(table["method"])
+    size: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1}
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        for (_, method), group in panel.groupby(["model", "method"]):
+            by_count = group.groupby("labels")["accuracy"]
+            place = [counts.index(count) for count in by_count.groups]
+            spread = by_count.std().fillna(0.0)
+            axes.errorbar(place, by_count.mean(), spread, **looks[str(method)], **size)
+        names = ["all" if math.isinf(count) else f"{count:,.0f}" for count in counts]
+        axes.set_xticks(range(len(counts)), names)
+        axes.set_xlabel("Labeled training records")
+        axes.set_ylabel(ACCURACY)
+
+    return panels(table, draw, keys_of(looks, {}))
 
 
 def _draw_seeds(axes: Axes, seeds: pd.DataFrame, look: Mapping[str, Any]) -> None:
