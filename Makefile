@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BRIAN2 := .venv-brian2
 LINTED := ttfs tests benchmarks docs
 
-.PHONY: all test test-brian2 test-cluster lint report browse site help clean
+.PHONY: all test test-brian2 test-cluster lint report browse site docs help clean
 
 all: $(READY)  ## set up and run the main job on $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID)
@@ -36,8 +36,12 @@ browse: $(READY)  ## the MLflow page on the results of $(GRID); OPTIONS=--no-ope
 site: $(READY)  ## one page that gathers the published grids, results/site/index.html
 	$(BIN)/python -m ttfs site
 
+docs: $(READY)  ## the docs as a site, in build/docs
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/docs
+
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 clean:  ## remove the environment, not the results
 	rm -rf $(VENV) $(BRIAN2)

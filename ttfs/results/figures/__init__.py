@@ -20,15 +20,17 @@ from ttfs.results.figures.networks import (
     spikes_by_layer,
     training_curves,
 )
+from ttfs.results.figures.spikes import Spikes, raster, spike_times
 from ttfs.results.figures.style import STYLE, save
 from ttfs.results.frame import Results, cells, classes, layers, on_hardware, steps, summary
 from ttfs.results.record import Record, read_curve
 from ttfs.results.sparsity import trade_off
 
 
-def write(results: Results, folder: Path) -> None:
+def write(results: Results, folder: Path, spikes: Sequence[Spikes] = ()) -> None:
     """Write every figure of a grid into a folder, e.g. ``results/quick/figures``, as SVG, PDF and
-    PNG, with its caption beside it. A figure that has nothing to show is not made.
+    PNG, with its caption beside it. A figure that has nothing to show is not made; those of
+    `spikes` need the networks, too.
     """
     grid, references = results.grid, results.grid.references
     cell_table, hardware_table = cells(results), on_hardware(results)
@@ -46,6 +48,8 @@ def write(results: Results, folder: Path) -> None:
             "training-curves": training_curves(curves_of(networks)),
             "confusion": confusion(networks, summary_table),
             "class-accuracy": class_accuracy(classes(results)),
+            "spike-raster": raster(spikes),
+            "spike-times": spike_times(spikes),
             "few-labels": few_labels(cell_table, labels_of(grid)),
         }.items():
             save(figure, folder, name, caption_of(name, grid))

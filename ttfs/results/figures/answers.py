@@ -23,7 +23,7 @@ def confusion(records: Sequence[Record], summary_table: pd.DataFrame) -> Figure:
     """
     matrices = {}
     for (dataset, model), block in summary_table.groupby(["dataset", "model"], sort=False):
-        method = _best(block)
+        method = best(block)
         found = [_matrix(record) for record in records if _is_of(record, dataset, model, method)]
         if found and len(found[0]) <= MOST_CLASSES and found[0].any():
             matrices[f"{dataset}, {model}: {method}"] = np.mean(found, axis=0)
@@ -45,7 +45,8 @@ def confusion(records: Sequence[Record], summary_table: pd.DataFrame) -> Figure:
     return panels(table, draw, [])
 
 
-def _best(block: pd.DataFrame) -> str:
+def best(block: pd.DataFrame) -> str:
+    """Return the most accurate spiking method of a block of the summary, or of all without one."""
     block = block.reindex(columns=["method", "accuracy_mean", "spikes_per_neuron_mean"])
     good = block[block["accuracy_mean"].notna()]
     spiking = good[good["spikes_per_neuron_mean"].notna()]

@@ -26,6 +26,7 @@ SQLITE_CURE = "make its folder exist and be writable, and its path short"
 SERVER_CURE = "start that server, or unset MLFLOW_TRACKING_URI"
 CURES = {
     "disk is full": "free some space and run the same command again",
+    "disk I/O error": "free some space, see that the disk works, and run the same command again",
     "No space left": "free some space and run the same command again",
     "autoflush": "another program holds its lock; wait for it, and run the same command again",
     "locked": "close what holds it and run the same command again",

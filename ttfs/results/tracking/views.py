@@ -77,7 +77,6 @@ def tag(view: View, made: int) -> tuple[str, str]:
         "modelVersionFilter": "All Runs",
         "selectedColumns": [*view.columns, *about],
         "columnOrder": [*view.columns, *about],
-        "columnWidths": {"attributes.`Run Name`": 300},
         "viewMaximized": True,
         "runsHiddenMode": "FIRST_20_RUNS",
     }
