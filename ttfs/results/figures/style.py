@@ -51,8 +51,8 @@ def bar(values: pd.Series) -> float:
 def broken(title: str) -> str:
     """Break a title of many words, joined by +, where a panel ends.
 
-    >>> broken("debian-packages+neurons_per_key=256+neurons_per_member=8").splitlines()
-    ['debian-packages+neurons_per_key=256+', 'neurons_per_member=8']
+    >>> broken("files+labels=100+neurons_per_key=256+seed=8").splitlines()
+    ['files+labels=100+', 'neurons_per_key=256+seed=8']
     """
     words = title.replace("+", "+ ")
     return textwrap.fill(words, WIDEST, break_on_hyphens=False).replace("+ ", "+")
