@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from ttfs.results.figures.style import (
     MARKERS,
     NARROWEST,
     assign,
+    broken,
     keys_of,
     legend,
     line,
@@ -29,8 +29,6 @@ from ttfs.results.figures.style import (
 )
 from ttfs.results.frame import chip_of
 
-WIDEST = 36
-"""Characters of a title that fit above a panel."""
 MOMENTS: dict[tuple[str, bool], tuple[str, dict[str, Any]]] = {
     ("ttfs", False): (
         "TTFS, as mapped", {"linestyle": "--", "fillstyle": "none", "linewidth": 1.2},
@@ -111,7 +109,7 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
                 axes.set_axis_off()
                 continue
             _draw_axis(axes, of_dataset, axis, looks)
-            axes.set_title(_broken(f"{dataset}: {axis.shared}"), loc="left", fontweight="bold")
+            axes.set_title(broken(f"{dataset}: {axis.shared}"), loc="left", fontweight="bold")
             axes.set_ylim(
                 bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST)
             )
@@ -124,12 +122,6 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
     ]
     legend(figure, keys)
     return figure
-
-
-def _broken(title: str) -> str:
-    """Break a title of many words, joined by +, where a panel ends."""
-    words = title.replace("+", "+ ")
-    return textwrap.fill(words, WIDEST, break_on_hyphens=False).replace("+ ", "+")
 
 
 def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, looks: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ DEEPEST = 15.0
 """Figures of costs and hardware show accuracies down to so many points below the best one."""
 NARROWEST = 5.0
 """Width of a figure with a single panel, in inches: room for its legend."""
+WIDEST = 36
+"""Characters of a title that fit above a panel."""
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ttfs",
     "pdf.fonttype": 42,
@@ -64,6 +67,16 @@ def models(names: pd.Series) -> dict[str, dict[str, Any]]:
 def bar(values: pd.Series) -> float:
     """Return the length of an error bar: the standard deviation, 0 for a single value."""
     return std(values) if len(values) > 1 else 0.0
+
+
+def broken(title: str) -> str:
+    """Break a title of many words, joined by +, where a panel ends.
+
+    >>> broken("files+labels=100+neurons_per_key=256+seed=8").splitlines()
+    ['files+labels=100+', 'neurons_per_key=256+seed=8']
+    """
+    words = title.replace("+", "+ ")
+    return textwrap.fill(words, WIDEST, break_on_hyphens=False).replace("+ ", "+")
 
 
 def keys_of(
@@ -125,7 +138,7 @@ def panels(
     figure = Figure(figsize=size, layout="constrained")
     for place, (dataset, panel) in enumerate(groups, start=1):
         axes = figure.add_subplot(rows, columns, place)
-        axes.set_title(dataset, loc="left", fontweight="bold")
+        axes.set_title(broken(dataset), loc="left", fontweight="bold")
         draw(axes, panel)
     if groups and keys:
         legend(figure, keys)
