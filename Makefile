@@ -6,7 +6,7 @@ GRID ?= configs/quick.yaml
 READY := $(VENV)/.ready
 LINTED := ttfs tests benchmarks docs
 
-.PHONY: all test test-cluster lint report browse clean
+.PHONY: all test test-cluster bench lint report browse clean
 
 all: $(READY)  ## set up and run the main job on $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID)
@@ -22,6 +22,9 @@ lint: $(READY)  ## style, formatting, types
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
+
+bench: $(READY)  ## measure speed, memory and the workflow: docs/performance.md
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/performance.py
 
 report: $(READY)  ## one HTML file with the tables and figures of $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID) --report results/$(notdir $(basename $(GRID)))/report.html

@@ -141,7 +141,7 @@ def test_a_window_ends_at_its_quantile_and_clips_the_rest(snn, images):
 
 @pytest.mark.parametrize("shape", [(7, 3), (1, 17), (3, 2**15), (1, 2**16 + 7), (30, 99, 71)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("jitter, bits", [(0.05, None), (0.0, 3), (0.05, 3)])
+@pytest.mark.parametrize(("jitter", "bits"), [(0.05, None), (0.0, 3), (0.05, 3)])
 def test_spikes_emitted_in_blocks_are_those_emitted_at_once(shape, dtype, jitter, bits):
     """Without gradients charges are emitted block after block; while a network learns, at once."""
     from ttfs.hardware.emission import Emission
