@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BRIAN2 := .venv-brian2
 LINTED := ttfs tests benchmarks docs
 
-.PHONY: all test test-brian2 test-cluster lint report browse site docs help clean
+.PHONY: all test test-brian2 test-cluster bench lint report browse site docs help clean
 
 all: $(READY)  ## set up and run the main job on $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID)
@@ -26,6 +26,9 @@ lint: $(READY)  ## style, formatting, types
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
+
+bench: $(READY)  ## measure speed, memory and the workflow: docs/performance.md
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/performance.py
 
 report: $(READY)  ## one HTML file with the page, tables and run times of $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID) --report results/$(notdir $(basename $(GRID)))/report.html

@@ -9,14 +9,19 @@ imperfect hardware.
 
 Both run in turn, in one process, on the same images; the table gives the median time of an
 inference and of a train step (forward, backward, SGD; in the TTFS network the windows grow too),
-and the median over turns of the ratio TTFS / ReLU. Networks are built without batch norm and
+and the median over turns of the ratio TTFS / ReLU, with its quartiles. On a processor the time is
+that of the processor, which other work on the machine changes little. Memory is the peak of three
+train steps above that of the process before them. Networks are built without batch norm and
 dropout, which a TTFS network has not either: both do the same multiplications.
 """
 
 import argparse
+import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +39,17 @@ SIZES = {
     "fc2": ((1, 28, 28), 128),
     "lenet5": ((1, 28, 28), 128),
     "vgg16": ((3, 32, 32), 16),
+    "resnet18": ((3, 32, 32), 16),
 }  # image, batch
 
+RESIDUAL = ("resnet18",)
+"""Networks that B1 neurons alone can have: α1 neurons need a chain of layers."""
+TIMES = """\
+| model | batch | neuron | kind | ReLU [ms] | TTFS / ReLU | quartiles | turns |
+|---|---|---|---|---|---|---|---|"""
+MEMORY = """\
+| model | neuron | ReLU [MiB] | TTFS / ReLU |
+|---|---|---|---|"""
 SWEPT = 500  # images in a batch of a sweep
 CHIPS = {
     "b1, 4-bit time": Hardware(time_bits=4, time_rounding="nearest", window_quantile=0.99),
@@ -75,57 +89,87 @@ def train_step(network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[
 
 
 def seconds(step: Callable[[], None], device: str) -> float:
-    """Time one call, the work it left to the device included."""
-    start = time.perf_counter()
+    """Time one call: of the processor, or by the clock with the work it left to a device."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    start = clock()
     step()
     if device != "cpu":
         torch.accelerator.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
+
+
+class Paired(NamedTuple):
+    """Two calls timed in turn: the median seconds of the first, and the quartiles of second over
+    first.
+    """
+
+    first: float
+    quartiles: list[float]
+    turns: int
+
+    def __str__(self) -> str:
+        low, median, high = self.quartiles
+        return f"{1e3 * self.first:.2f} | {median:.3f} | {low:.3f}–{high:.3f} | {self.turns} |"
 
 
 def compare(
-    relu: Callable[[], None], ttfs: Callable[[], None], device: str, budget: float
-) -> tuple[float, float, int]:
-    """Return the median seconds of the ReLU network, the median ratio TTFS / ReLU, and the number
-    of turns.
-    """
-    for step in (relu, ttfs, relu, ttfs):
+    first: Callable[[], None], second: Callable[[], None], device: str, budget: float
+) -> Paired:
+    """Time two calls in turn for about so many seconds, each ten times at least."""
+    for step in (first, second, first, second):
         seconds(step, device)  # warm caches and allocators
     turns: list[tuple[float, float]] = []
     end = time.perf_counter() + budget
     while len(turns) < 10 or time.perf_counter() < end:
         if len(turns) % 2:  # who goes first takes turns too
-            second, first = seconds(ttfs, device), seconds(relu, device)
+            two, one = seconds(second, device), seconds(first, device)
         else:
-            first, second = seconds(relu, device), seconds(ttfs, device)
-        turns.append((first, second))
-    ratio = statistics.median(second / first for first, second in turns)
-    return statistics.median(first for first, _ in turns), ratio, len(turns)
+            one, two = seconds(first, device), seconds(second, device)
+        turns.append((one, two))
+    ratios = statistics.quantiles((two / one for one, two in turns), n=4)
+    return Paired(statistics.median(one for one, _ in turns), ratios, len(turns))
+
+
+def peak(step: Callable[[], None]) -> float:
+    """Return the MiB by which three calls raise the largest memory of a process."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(3):
+            step()
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        os.write(writer, str((after - before) / 1024).encode())
+        os._exit(0)
+    os.wait()
+    with os.fdopen(reader) as said:
+        os.close(writer)
+        return float(said.read())
+
+
+def neurons_of(model: str) -> tuple[str, ...]:
+    """Return the neuron models that a network can have."""
+    return ("b1",) if model in RESIDUAL else NEURONS
+
+
+def made(model: str, device: str) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a ReLU network, and a batch of images and labels."""
+    shape, size = SIZES[model]
+    torch.manual_seed(0)
+    config = read_named("model", model, "--models") | {"batch_norm": "none", "dropout": 0.0}
+    relu = build(config, shape, CLASSES).to(device)
+    images = torch.rand(size, *shape, device=device)
+    return relu, images, torch.randint(0, CLASSES, (size,), device=device)
 
 
 def measure(model: str, device: str, budget: float) -> Iterator[str]:
     """Yield the table's rows of one network."""
-    shape, size = SIZES[model]
-    torch.manual_seed(0)
-    config = read_named("model", model, "--models") | {
-        "batch_norm": "none",
-        "dropout": 0.0,
-    }
-    relu = build(config, shape, CLASSES).to(device)
-    images, labels = (
-        torch.rand(size, *shape, device=device),
-        torch.randint(0, CLASSES, (size,), device=device),
-    )
-    for neuron in NEURONS:
+    relu, images, labels = made(model, device)
+    size, shape = len(images), images.shape[1:]
+    for neuron in neurons_of(model):
         for name, kind in (("inference", inference), ("train step", train_step)):
             ttfs = convert(relu, images, neuron)
-            first, ratio, turns = compare(
-                kind(relu, images, labels), kind(ttfs, images, labels), device, budget
-            )
-            yield (
-                f"| {model} | {size} | {neuron} | {name} | {1e3 * first:.2f} | {ratio:.3f} | "
-                f"{turns} |"
-            )
+            pair = kind(relu, images, labels), kind(ttfs, images, labels)
+            yield f"| {model} | {size} | {neuron} | {name} | {compare(*pair, device, budget)}"
     size = min(SWEPT, size * 4)
     images, labels = (
         torch.rand(size, *shape, device=device),
@@ -137,10 +181,17 @@ def measure(model: str, device: str, budget: float) -> Iterator[str]:
         with (
             parametrize.cached()
         ):  # as in a sweep: few-bit weights are rounded once for all batches
-            first, ratio, turns = compare(plain, inference(chip, images, labels), device, budget)
-        yield (
-            f"| {model} | {size} | {name} | inference | {1e3 * first:.2f} | {ratio:.3f} | {turns} |"
-        )
+            timed = compare(plain, inference(chip, images, labels), device, budget)
+        yield f"| {model} | {size} | {name} | inference | {timed}"
+
+
+def memory(model: str) -> Iterator[str]:
+    """Yield the rows of the memory of a network's training."""
+    relu, images, labels = made(model, "cpu")
+    plain = peak(train_step(relu, images, labels))
+    for neuron in neurons_of(model):
+        ratio = peak(train_step(convert(relu, images, neuron), images, labels)) / plain
+        yield f"| {model} | {neuron} | {plain:.0f} | {ratio:.3f} |"
 
 
 def machine(device: str) -> str:
@@ -163,11 +214,15 @@ def main() -> None:
         f"{machine(arguments.device)}, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, float32\n"
     )
-    print("| model | batch | neuron | kind | ReLU [ms] | TTFS / ReLU | turns |")
-    print("|---|---|---|---|---|---|---|")
+    print(TIMES)
     for model in arguments.models:
         for row in measure(model, arguments.device, arguments.seconds):
             print(row, flush=True)
+    if arguments.device == "cpu":
+        print(f"\n{MEMORY}")
+        for model in arguments.models:
+            for row in memory(model):
+                print(row, flush=True)
 
 
 if __name__ == "__main__":
