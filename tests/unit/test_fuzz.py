@@ -74,9 +74,10 @@ def refused(read: Callable[[], Any]) -> Any:
     try:
         return read()
     except UserError as error:
-        assert "\n" not in str(error)
-        assert 10 < len(str(error)) < 1000
-        return None
+        said = str(error)
+    assert "\n" not in said
+    assert 10 < len(said) < 1000
+    return None
 
 
 def put(path: Path, text: str) -> Path:
