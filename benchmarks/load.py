@@ -130,6 +130,8 @@ def _write_at_once(sandbox: Sandbox, writers: int) -> bool:
         for number in range(writers)
     ]  # fmt: skip
     said = [run.communicate()[1] for run in runs]
+    for warning in sorted({text.strip().rpartition("\n")[2] for text in said}):
+        print(f"  said: {warning[:300]}")
     failed = _failed(runs, said)
     found = int(sandbox.python(COUNT))
     wanted = writers * EPOCHS * 5
