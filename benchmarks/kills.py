@@ -122,7 +122,7 @@ def _kill(sandbox: Sandbox, how: str, after: float, chance: random.Random) -> di
                 victim = _words(process)
                 os.kill(process, signal.SIGKILL)
         status = run.wait(PATIENCE)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60  # the server first ends its imports
         while processes_in(sandbox.folder) and time.monotonic() < end:
             time.sleep(0.1)  # what is left of the run sees that it is gone
     left = processes_in(sandbox.folder)

@@ -23,7 +23,7 @@ from ttfs.results.figures.networks import (
 from ttfs.results.figures.spikes import Spikes, raster, spike_times
 from ttfs.results.figures.style import STYLE, save
 from ttfs.results.frame import Results, cells, classes, layers, on_hardware, steps, summary
-from ttfs.results.record import Record, read_curve
+from ttfs.results.record import CURVE, MADE, Record, damaged, read_curve, read_made
 from ttfs.results.sparsity import trade_off
 
 
@@ -64,9 +64,24 @@ def caption_of(name: str, grid: Grid) -> str:
 
 
 def curves_of(records: Sequence[Record]) -> pd.DataFrame:
-    """Return a row for each network and epoch, from the files beside the records."""
+    """Return a row for each network and epoch, from the files beside the records.
+
+    A curve that was changed since it was made is left out.
+    """
     columns = ["dataset", "model", "method", "seed", "epoch", "validation_accuracy"]
-    rows = [
-        {**record.ids, **row} for record in records for row in read_curve(Cell(**record.ids).folder)
-    ]
+    rows = []
+    for record in records:
+        folder = Cell(**record.ids).folder
+        if _is_whole(folder):
+            rows += [{**record.ids, **row} for row in read_curve(folder)]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the curve of a folder is the one that was made, by its checksum where there is
+    one.
+    """
+    if not (folder / MADE).exists():
+        return True
+    files = {name: entry for name, entry in read_made(folder).files.items() if name == CURVE}
+    return damaged(folder, files, MADE, closely=True) is None
