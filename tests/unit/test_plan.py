@@ -408,3 +408,27 @@ def test_a_block_within_a_column_is_named_not_written_out(configs: Path):
     )
     grid = load_grid("configs/mine.yaml")
     assert {grid.columns(one)["encoding"] for one in grid.cells} == {"correlative", "one-hot"}
+
+
+def test_a_data_set_may_be_listed_with_other_models_and_methods(plan):
+    grid = plan(
+        {
+            "datasets: [digits]": "datasets:\n"
+            "  - {dataset: digits, models: [fc2], methods: [ann, b1-converted]}\n"
+            "  - {dataset: digits, models: [cnn], methods: [ann]}"
+        }
+    )
+    assert [cell.name for cell in grid.cells if cell.seed == 0] == [
+        "digits/fc2/ann/seed0", "digits/fc2/b1-converted/seed0", "digits/cnn/ann/seed0",
+    ]  # fmt: skip
+
+
+def test_a_source_must_be_listed_with_the_same_models(plan):
+    with pytest.raises(UserError, match="on digits, 'b1-converted' starts from 'ann', which is"):
+        plan(
+            {
+                "datasets: [digits]": "datasets:\n"
+                "  - {dataset: digits, models: [fc2], methods: [ann]}\n"
+                "  - {dataset: digits, models: [cnn], methods: [b1-converted]}"
+            }
+        )

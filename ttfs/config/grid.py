@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ttfs.config.variants import Variant, text_of, value_at
 from ttfs.errors import UserError
@@ -102,6 +102,13 @@ class Study:
         return self.name
 
 
+class Block(NamedTuple):
+    """Models of a data set, and methods that each of them is taken with."""
+
+    models: tuple[str, ...]
+    methods: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Grid:
     """A checked grid: its settings, its points by id, published values.
@@ -117,8 +124,10 @@ class Grid:
     hardware: dict[str, Variant] = field(default_factory=dict, repr=False)
     studies: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     published: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    own: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, repr=False)
-    """{(data set, "models" or "methods"): ids} where a data set does not take those of the grid."""
+    own: dict[str, tuple[Block, ...]] = field(default_factory=dict, repr=False)
+    """{data set: its entries}, an entry with its models and methods; of one that is not here, those
+    of the grid.
+    """
     file: str = field(default="", repr=False, compare=False)
     """The grid's file, as it was named."""
 
@@ -132,10 +141,11 @@ class Grid:
         """The cells of networks, in the order of the grid file, each once."""
         found: dict[Cell, None] = {}
         for dataset in self.datasets:
-            models, methods = self.listed(dataset, "models"), self.listed(dataset, "methods")
-            for model, seed, method in itertools.product(models, self.settings["seeds"], methods):
-                own = model if self.kind(method).uses_model else NO_MODEL
-                found[Cell(dataset, own, method, seed)] = None
+            for block in self.blocks(dataset):
+                axes = (block.models, self.settings["seeds"], block.methods)
+                for model, seed, method in itertools.product(*axes):
+                    own = model if self.kind(method).uses_model else NO_MODEL
+                    found[Cell(dataset, own, method, seed)] = None
         return tuple(found)
 
     @cached_property
@@ -174,9 +184,9 @@ class Grid:
         name = self.methods[cell.method].config.get("source")
         return None if name is None else replace(cell, method=name, hardware="")
 
-    def listed(self, dataset: str, key: Literal["models", "methods"]) -> tuple[str, ...]:
-        """Return the ids of the models or methods that a data set is taken with."""
-        return self.own.get((dataset, key), tuple(getattr(self, key)))
+    def blocks(self, dataset: str) -> tuple[Block, ...]:
+        """Return the entries of a data set: models, and methods that each of them is taken with."""
+        return self.own.get(dataset, (Block(tuple(self.models), tuple(self.methods)),))
 
     @property
     def reference(self) -> str:
@@ -196,9 +206,8 @@ class Grid:
         file = self.methods[self.reference].config["id"]
         found = {}
         for dataset in self.datasets:
-            alike = [
-                m for m in self.listed(dataset, "methods") if self.methods[m].config["id"] == file
-            ]
+            methods = itertools.chain(*(block.methods for block in self.blocks(dataset)))
+            alike = [m for m in methods if self.methods[m].config["id"] == file]
             if alike:
                 found[dataset] = self.reference if self.reference in alike else alike[0]
         return found

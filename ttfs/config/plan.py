@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ttfs.config.grid import Grid, kind_of
+from ttfs.config.grid import Block, Grid, kind_of
 from ttfs.config.read import grid_path, known, read_named, read_yaml, suggest
 from ttfs.config.variants import Variant, variants
 from ttfs.errors import UserError
@@ -52,22 +52,22 @@ def load_grid(path: str | Path) -> Grid:
 
 def _own(
     settings: Mapping[str, Any], points: dict[str, dict[str, Variant]], path: Path
-) -> dict[tuple[str, str], tuple[str, ...]]:
-    """The models and methods of each data set: those of its entry, or else those of the grid.
+) -> dict[str, tuple[Block, ...]]:
+    """The entries of each data set, with models and methods of the entry, or else of the grid.
 
     Adds those of entries to `points`.
     """
     listed = {"models": tuple(points["model"]), "methods": tuple(points["method"])}
-    own = {}
+    own: dict[str, tuple[Block, ...]] = {}
     for entry in settings["datasets"]:
+        names = dict(listed)
         for key in listed:
-            names = listed[key]
             if isinstance(entry, dict) and key in entry:
                 found = _points(key.removesuffix("s"), entry[key], f"{path}: key 'datasets.{key}'")
                 points[key.removesuffix("s")] |= found
-                names = tuple(found)
-            for point in variants("dataset", entry, f"{path}: key 'datasets'"):
-                own[point.id, key] = names
+                names[key] = tuple(found)
+        for point in variants("dataset", entry, f"{path}: key 'datasets'"):
+            own[point.id] = (*own.get(point.id, ()), Block(**names))
     return own
 
 
@@ -123,12 +123,12 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
             f"list; add {source!r}"
         )
     for dataset in grid.datasets:
-        methods = grid.listed(dataset, "methods")
-        if name in methods and source not in methods:
-            raise UserError(
-                f"{path}: key 'datasets.methods': on {dataset}, {name!r} starts from {source!r}, "
-                f"which is not listed there; add {source!r}"
-            )
+        for block in grid.blocks(dataset):
+            if name in block.methods and source not in block.methods:
+                raise UserError(
+                    f"{path}: key 'datasets.methods': on {dataset}, {name!r} starts from "
+                    f"{source!r}, which is not listed there; add {source!r}"
+                )
     seen = [name]
     while source is not None and source in grid.methods:
         if source in seen:
