@@ -1,4 +1,4 @@
-"""The run of a grid: make, evaluate, deploy, studies, tables, figures, and the MLflow store.
+"""The run of a grid: make, evaluate, deploy, studies, tables, figures, page, and the MLflow store.
 
     snakemake all                                      # the embedded default, configs/quick.yaml
     snakemake all --config grid=configs/mnist.yaml     # another grid
@@ -20,4 +20,5 @@ rule all:
     input:
         rules.tables.output,
         rules.figures.output,
+        rules.page.output,
         rules.publish.output,

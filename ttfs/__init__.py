@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ttfs.snn import SpikingNetwork as SpikingNetwork
     from ttfs.snn import convert as convert
     from ttfs.snn import simulate as simulate
+    from ttfs.snn import to_nir as to_nir
     from ttfs.stages.load import load as load
     from ttfs.timed import RateNetwork as RateNetwork
     from ttfs.timed import convert_to_rate as convert_to_rate
@@ -24,6 +25,7 @@ _HOMES = {
     "convert": "ttfs.snn",
     "encode_metadata": "ttfs.data.correlative",
     "simulate": "ttfs.snn",
+    "to_nir": "ttfs.snn",
     "SpikingNetwork": "ttfs.snn",
     "ConversionError": "ttfs.errors",
     "spikes_per_neuron": "ttfs.metrics",
@@ -45,6 +47,7 @@ __all__ = [
     "load",
     "simulate",
     "spikes_per_neuron",
+    "to_nir",
 ]
 
 

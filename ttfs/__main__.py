@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 from ttfs.errors import guarded
@@ -22,10 +23,13 @@ OF_A_GRID = {
     "trial": "try each model of a grid with each method, before anything is trained",
     "tables": "write the tables of a grid from its records",
     "figures": "draw the figures of a grid from its records",
+    "page": "write the page of a grid, one HTML file, from its records and figures",
     "publish": "make the MLflow store agree with the records of a grid",
     "archive": "copy the records and tables of a grid to results/published/, for git",
     "show": "print the summary of a grid, filtered and sorted, as Markdown, CSV, LaTeX or JSON",
     "why": "say what the next run will do, and why",
+    "browse": "open MLflow's page on the runs of a grid",
+    "reproduce": "make a cell anew in an empty folder, and compare its numbers bit for bit",
 }
 DEFAULT_GRID = Path("configs/quick.yaml")
 
@@ -34,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return the exit status: 0, 2 for an error that the user can correct, 1 for a
     fault of the program.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack ± and →
     options = _parser().parse_args(arguments)
     return guarded(lambda: options.run(options))
 
@@ -62,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("jobs", type=int, help="stages that are due, for the progress")
     added = verb("init", "copy a grid and a data set's file to configs/, to start from", _init)
     added.add_argument("name", nargs="?", default="my-grid", help="name of the grid (%(default)s)")
+    verb("site", "gather the published grids into results/site/, a page for each and one for all",
+         _site)  # fmt: skip
+    added = verb("compare", "say how two records, cells, grids or commits differ", _compare)
+    for name in ("first", "second"):
+        added.add_argument(name, help="a record's file or folder, a cell, a grid, or a commit")
+    added = verb("explain", "say where a number comes from, and how to make it again", _explain)
+    added.add_argument("what", help="a record's file or folder, a cell, or a number")
     for name, help in OF_A_CELL.items():
         added = verb(name, help, _on_cell)
         added.add_argument("grid", type=Path, help="a grid file")
@@ -73,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "show":
             _add_filters(added)
+        if name == "why":
+            added.add_argument("cell", nargs="?", default="", help="of this cell alone")
+        if name == "reproduce":
+            added.add_argument("cell", help="name of the cell, as `check` lists them")
+        if name == "browse":
+            _add_places(added)
         if name == "check":
             added.add_argument(
                 "--results", action="store_true", help="compare results with their checksums"
@@ -84,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
                 help="also records of different code or a dirty tree",
             )
     return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--published", action="store_true", help="the published results, as a page")
+    parser.add_argument("--no-open", action="store_true", help="print the link, open no browser")
+    parser.add_argument("--port", type=int, default=5000, help="of the server (%(default)s)")
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
@@ -131,6 +157,24 @@ def _init(options: argparse.Namespace) -> int:
     from ttfs.stages.init import init
 
     return init(options.name)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from ttfs.stages.compare import compare
+
+    return compare(options.first, options.second)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from ttfs.stages.explain import explain
+
+    return explain(options.what)
+
+
+def _site(options: argparse.Namespace) -> int:
+    from ttfs.stages.site import site
+
+    return site()
 
 
 if __name__ == "__main__":

@@ -46,9 +46,12 @@ def read_grid():
 
 def _check_places(grid, path):
     """Refuse what would stop a run after hours, or mix the results of two grids."""
-    for folder in (grid.folder.parent, grid.folder, STORE):
+    folders = {grid.folder / name for name in ("tables", "figures", "logs", ".jobs", ".views")}
+    folders |= {cell.folder for cell in grid.every}
+    for folder in sorted(folders.union(*(folder.parents for folder in folders))):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: a file is where the results go; move it away")
+    for folder in (grid.folder.parent, grid.folder, STORE):
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise UserError(f"{folder}: cannot be written; make the folder writable")
     named = grid.folder / ".grid"
@@ -65,9 +68,9 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
-FIGURES = ("accuracy-by-spikes", "spikes-by-layer", "sparsity", "hardware", "pareto", "cost", "training-curves")
-STUDY_FIGURES = {f"study-{name}": kind_of(study) for name, study in GRID.studies.items()}
 TABLES = ("ttfs.results.tables", "ttfs.results.frame")
+FIGURES = ("ttfs.results.figures", "ttfs.studies.figures", "ttfs.results.frame")
+PAGE = ("ttfs.results.page", "ttfs.results.tables", "ttfs.results.frame")
 JOBS = f"{GRID.folder}/.jobs"
 LOGS = f"{GRID.folder}/logs"
 
@@ -132,10 +135,15 @@ def view_marker(name, *modules):
     return f"{GRID.folder}/.views/{name}-{digest_of(content, code_digest(*modules), *parts)}"
 
 
+def shape_of(dataset):
+    """What the shape of inputs and logits follows from; of a table, from all that it says of it."""
+    return [dataset["shape"], dataset["classes"]] if "shape" in dataset else dataset
+
+
 def trial_marker():
     """The file that says which models and methods were tried, with which code."""
     content = {
-        "datasets": {name: [v.config["shape"], v.config["classes"]] for name, v in GRID.datasets.items()},
+        "datasets": {name: shape_of(v.config) for name, v in GRID.datasets.items()},
         "models": {name: v.config for name, v in GRID.models.items()},
         "cells": sorted({f"{cell.dataset} {cell.model} {cell.method}" for cell in GRID.cells}),
     }
@@ -195,7 +203,7 @@ def tell_results():
         print(Path(f"{LOGS}/trial.log").read_text(), file=sys.stderr)
         return
     shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
-    print(f"\ntables and figures: {GRID.folder}/tables, {GRID.folder}/figures", file=sys.stderr)
+    print(f"\npage: {GRID.folder}/index.html; tables and figures beside it", file=sys.stderr)
     for cell in GRID.every:
         failure = cell.folder / "failure.json"
         if failure.exists():
@@ -216,6 +224,6 @@ onsuccess:
 
 # What did succeed is worth a table, and what did not is shown in it.
 onerror:
-    for verb in ("tables", "figures", "publish"):
+    for verb in ("tables", "figures", "page", "publish"):
         shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} > /dev/null || true")
     tell_results()

@@ -29,7 +29,7 @@ from ttfs.results.record import Record, read
 SHAPES = {
     "cnn": (1, 8, 8), "fc-30": (4,), "vgg16": (3, 32, 32),
     "vgg16-bn": (3, 32, 32), "vgg11-bn": (3, 32, 32),
-    "resnet18": (3, 32, 32),
+    "resnet18": (3, 32, 32), "resnet50": (3, 32, 32),
 }  # fmt: skip
 
 

@@ -99,6 +99,7 @@ def grid(
         points("fc2"),
         points(*methods),
         hardware or {},
+        file="tiny.yaml",
     )
 
 

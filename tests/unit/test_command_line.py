@@ -20,6 +20,7 @@ from ttfs.config import load_grid
 from ttfs.errors import UserError
 from ttfs.results.frame import Results
 from ttfs.results.record import Record, read
+from ttfs.stages import memory
 from ttfs.stages.archive import _check_versions
 
 PACKAGE = str(Path(ttfs.__file__).parents[1])
@@ -195,6 +196,97 @@ def test_trial_finds_what_cannot_work_before_anything_is_trained(fresh: Path, ca
     lines = capsys.readouterr().err.splitlines()
     assert lines
     assert all(line.startswith("error: made: model 'little'") for line in lines)
+
+
+def test_trial_names_each_model_with_each_method_that_refuses_it(fresh: Path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    Path("smooth_nets.py").write_text(
+        "from torch import nn\n\n\ndef smooth(shape, classes):\n"
+        "    size = shape[0] * shape[1] * shape[2]\n"
+        "    layers = nn.Flatten(), nn.Linear(size, 8), nn.GELU(), nn.Linear(8, classes)\n"
+        "    return nn.Sequential(*layers)\n"
+    )
+    Path("configs/models/smooth.yaml").write_text("title: S\nmodule: smooth_nets:smooth\n")
+    rate, lif = "{method: rate, over: {steps: 4}}", "{method: lif, over: {steps: 2}}"
+    methods = f"[ann, b1-converted, alpha1-converted, {rate}, {lif}]"
+    Path("configs/blocked.yaml").write_text(
+        f"title: B\ndatasets: [made]\nmodels: [little, smooth]\nmethods: {methods}\nseeds: [0]\n"
+    )
+    assert main(["trial", "configs/blocked.yaml"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    for line, method in zip(lines, ("b1", "alpha1", "rate", "lif"), strict=True):
+        assert line.startswith(f"error: made, model 'smooth', method '{method}")
+        assert "2 (GELU) cannot be mapped" in line
+
+
+def test_trial_reads_tables_of_records(fresh: Path, capsys):
+    """Their shapes follow from the records, and classes may be named."""
+    grid = Path("configs/records.yaml")
+    over = "{labels: [100], classes: [[code, data]], neurons_per_key: [4]}"
+    grid.write_text(
+        f"datasets: [{{dataset: files, over: {over}}}]\nmodels: [fc2]\n"
+        "methods: [b1-scratch, logistic-regression]\nseeds: [0]\n"
+    )
+    assert main(["trial", str(grid)]) == 0
+    grid.write_text(grid.read_text().replace("100", "1"))
+    capsys.readouterr()
+    assert main(["trial", str(grid)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: configs/datasets/files.yaml: no record of class 'data' is in")
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ("1000000000000", "needs at least 312,924.4 GiB"),
+        ("4C3-P2-6-9000000000000000000", "is larger than any memory"),
+        ("1" + "0" * 30, "is larger than any memory"),
+    ],
+)
+def test_a_network_beyond_memory_is_refused_before_it_is_built(
+    fresh: Path, capsys, layers: str, said: str
+):
+    Path("configs/models/little.yaml").write_text(f'title: L\nlayers: "{layers}"\n')
+    assert main(["trial", GRID]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: made: model 'little'")
+    assert said in line
+
+
+def test_a_batch_beyond_memory_is_refused_before_the_training(fresh: Path, capfd, monkeypatch):
+    size = memory.size_of(load_grid(GRID).models["little"].config, (1, 6, 6), 3)
+    assert size == memory.Size(weights=(9 + 1) * 4 + (16 + 1) * 6 + (6 + 1) * 3,
+                               activations=36 + 2 * 4 * 16 + 16 + 16 + 2 * 6 + 3)  # fmt: skip
+    monkeypatch.setattr(memory, "memory", lambda: size.needed(8, True) - 1)
+    assert main(["trial", GRID]) == 0
+    assert main(["make", GRID, ANN]) == 2
+    said = capfd.readouterr().err
+    assert f"{ANN}: needs at least 0.0 GiB of memory" in said
+    assert "of each of 8 inputs" in said
+    assert "Traceback" not in said
+    monkeypatch.setattr(memory, "memory", lambda: size.needed(8, True))
+    assert main(["make", GRID, ANN]) == 0
+
+
+def test_a_limit_on_memory_counts():
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))\n"
+    program = limited + "from ttfs.stages.memory import memory; print(memory())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": PACKAGE},
+    )  # fmt: skip
+    assert 0 < int(done.stdout) <= 2**33
+
+
+def test_a_terminal_without_the_signs_of_tables_is_no_traceback(little: Path):
+    edit("configs/datasets/made.yaml", "epochs: 6", "epochs: 7")
+    poor = os.environ | {"PYTHONPATH": PACKAGE, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ttfs", "why", GRID], capture_output=True, text=True, env=poor
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"make     {ANN}: method.train.epochs 6 \\u2192 7" in done.stdout
 
 
 def test_archive_copies_records_and_tables_for_git(little: Path, fails, capsys):

@@ -40,6 +40,18 @@ REACH: dict[str, list[Operation]] = {
         lambda x: F.pad(x, (1, 0, 0, 1)), nn.ReflectionPad2d(1),
         lambda x: x.transpose(2, 3).contiguous(),
     ],
+    "resized": [
+        lambda x: F.interpolate(x[:, :, ::2, ::2], scale_factor=2),
+        lambda x: F.interpolate(x, x.shape[2:][::-1], mode="bilinear"),
+        lambda x: F.conv_transpose2d(
+            x, torch.eye(x.shape[1]).to(x)[:, :, None, None] * torch.ones(2, 2).to(x), None, 2
+        )[:, :, 1:6, 1:6],
+        lambda x: F.avg_pool2d(F.pad(x, (1, 1, 1, 1), "reflect"), 2, 1),
+    ],
+    "larger": [
+        lambda x: torch.maximum(x, x.flip(2)), lambda x: torch.max(1 - x, x),
+        lambda x: x.amax(1, keepdim=True),
+    ],
     "summed": [
         lambda x: x.sum(2, keepdim=True).repeat(1, 1, x.shape[2], 1),
         lambda x: F.adaptive_max_pool2d(x, 3),

@@ -33,12 +33,15 @@ def between(
 
 COLUMN = torch.tensor([0.5, -1.0, 2.0, 1.5]).reshape(4, 1, 1)
 MAP = torch.linspace(-1, 1, 72).reshape(9, 8)
+KERNEL = torch.linspace(-1, 1, 216).reshape(4, 6, 3, 3).sin()
+BLUR = torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])) / 16
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "plus a number": (lambda x: 1 + x, 4), "sum of a list": (lambda x: sum([x, x, x]), 4),
     "number minus": (lambda x: 1.5 - x, 4),
     "difference": (lambda x: x - F.max_pool2d(x, 3, 1, 1), 4),
     "scaled sum": (lambda x: torch.add(x, x.relu(), alpha=-2), 4), "negative": (lambda x: -x, 4),
     "times a column": (lambda x: x * COLUMN, 4),
+    "typed as the values": (lambda x: x * COLUMN.float().to(x) + COLUMN.type_as(x), 4),
     "by a column": (lambda x: x / COLUMN.unsqueeze(0), 4),
     "times a map": (lambda x: x * MAP + MAP, 4), "inplace": (lambda x: x.mul_(2).add_(0.5), 4),
     "column, then max": (lambda x: F.max_pool2d(x * COLUMN - 1, 2), 4),
@@ -76,6 +79,31 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "leaky": (lambda x: F.leaky_relu(x, 0.1), 4),
     "prelu": (lambda x: F.prelu(x, COLUMN.flatten()), 4),
     "absolute": (lambda x: x.abs(), 4), "max alone": (lambda x: F.max_pool2d(x, 2), 4),
+    "larger": (lambda x: torch.maximum(x, x.flip(1)), 4),
+    "larger, by name": (lambda x: torch.maximum(input=x, other=x.flip(1))[:, :, 1:], 4),
+    "larger, sliced": (lambda x: torch.max(x, x.flip(1))[:, 1:], 3),
+    "larger of other": (lambda x: torch.max(1 - x, 2 * x.flip(2)), 4),
+    "larger than a number": (lambda x: torch.maximum(x, torch.tensor(0.1)), 4),
+    "maxout": (lambda x: x.unflatten(1, (2, 2)).amax(2), 2),
+    "maxout, indices": (lambda x: (0.5 - x).unflatten(1, (2, 2)).max(2)[0], 2),
+    "maxout kept": (lambda x: x.unflatten(1, (2, 2)).max(1, keepdim=True)[0].squeeze(1), 2),
+    "nearest": (lambda x: F.interpolate(x, scale_factor=2), 4),
+    "nearest, max": (lambda x: F.max_pool2d(F.interpolate(x, (13, 6), mode="nearest"), 3), 4),
+    "bilinear": (lambda x: F.interpolate(x * COLUMN, (13, 15), mode="bilinear"), 4),
+    "bilinear corners": (
+        lambda x: F.interpolate(x - 1, (5, 9), mode="bilinear", align_corners=True), 4,
+    ),
+    "bicubic": (lambda x: F.interpolate(x, scale_factor=(1.5, 2), mode="bicubic"), 4),
+    "transposed": (lambda x: F.conv_transpose2d(x, KERNEL, None, 2, 1, 1), 6),
+    "transposed groups": (
+        lambda x: F.conv_transpose2d(x * COLUMN - 1, KERNEL, None, 1, (3, 0), 0, 2, (2, 1)), 12,
+    ),
+    "blur": (
+        lambda x: F.conv2d(
+            F.pad(x, (1, 1, 1, 1), "reflect"), BLUR.expand(x.shape[1], 1, 3, 3), stride=2,
+            groups=x.shape[1],
+        ), 4,
+    ),
     "max, max alone": (lambda x: F.max_pool2d(-2 * F.max_pool2d(x, 3, 1, 1) + 1, 2), 4),
 }  # fmt: skip
 
@@ -112,7 +140,7 @@ class _Double:
 
     def __enter__(self) -> None:
         torch.set_default_dtype(torch.float64)
-        for key in ("COLUMN", "MAP"):
+        for key in ("COLUMN", "MAP", "KERNEL", "BLUR"):
             globals()[key] = globals()[key].double()
 
     def __exit__(self, *_: object) -> None:
@@ -134,6 +162,16 @@ MODULES: dict[str, Callable[[], list[nn.Module]]] = {
     ],
     "pixels": lambda: [nn.PixelUnshuffle(1), conv(), nn.ReLU(), nn.PixelShuffle(2)],
     "alpha dropout": lambda: [conv(), nn.ReLU(), nn.AlphaDropout(), nn.Dropout3d()],
+    "upsampling": lambda: [
+        conv(), nn.ReLU(), nn.Upsample(scale_factor=2), nn.MaxPool2d(2), nn.UpsamplingBilinear2d(6),
+    ],
+    "transposed": lambda: [
+        conv(), norm(), nn.ReLU(), norm(), nn.ConvTranspose2d(4, 6, (3, 2), (2, 3), (1, 0), (1, 2)),
+        norm(6), nn.ReLU(),
+    ],
+    "transposed, cropped": lambda: [
+        conv(), nn.ReLU(), nn.ConvTranspose2d(4, 4, 2, 1, 3, groups=2, bias=False), nn.ReLU(),
+    ],
     "max of the logits": lambda: [conv(), nn.MaxPool2d(2)],
 }  # fmt: skip
 

@@ -64,9 +64,12 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         lambda: headed(IMAGE, conv(), nn.LayerNorm([9, 8]), nn.ReLU()), "1 (LayerNorm)",
         NO_COUNTERPART,
     ),
-    "ConvTranspose2d": (
-        lambda: headed(IMAGE, nn.ConvTranspose2d(3, 4, 3), nn.ReLU()), "0 (ConvTranspose2d)",
-        NO_COUNTERPART,
+    "ConvTranspose3d": (
+        lambda: Net(
+            lambda net, x: net.head(net.up(x[:, :, None]).flatten(1)),
+            up=nn.ConvTranspose3d(3, 1, 1), head=nn.Linear(72, 5),
+        ),
+        "up (ConvTranspose3d)", NO_COUNTERPART,
     ),
     "F.softmax": (
         lambda: on_features(lambda x: F.softmax(x, 1)), "softmax (softmax)", NO_COUNTERPART,

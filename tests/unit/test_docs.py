@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import ttfs
+from ttfs.__main__ import _parser, main
 from ttfs.metrics import Seen, Subject
 from ttfs.results.record import METRICS, read
 
@@ -20,6 +23,10 @@ METRIC_PAGES = sorted(ROOT.glob("docs/metrics/*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"^`([\w/.-]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+BROWSE = (ROOT / "docs/browse.md").read_text()
+SHOWN = [line for line in FENCE.search(BROWSE)[2].splitlines() if line.startswith("ttfs")]
 
 
 def name(page: Path) -> str:
@@ -50,6 +57,63 @@ def test_the_example_of_the_readme_runs():
     text = (ROOT / "README.md").read_text()
     (program,) = [found[2] for found in FENCE.finditer(text) if found[1] == "python"]
     exec(compile(program, "README.md", "exec"), {})
+
+
+def test_the_quick_tour_runs(capsys):
+    """Each cell of the notebook, in order, as Jupyter would run it; it keeps no output in git."""
+    cells = json.loads((ROOT / "docs/quick-tour.ipynb").read_text())["cells"]
+    programs = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(programs) > 4
+    assert not any(cell["outputs"] for cell in programs)
+    names: dict[str, object] = {}
+    for place, cell in enumerate(programs):
+        exec(compile("".join(cell["source"]), f"quick-tour.ipynb, cell {place}", "exec"), names)
+    said = capsys.readouterr().out
+    assert re.search(r"ReLU network: 9\d\.\d %\nTTFS network: 9\d\.\d %", said)
+
+
+def test_the_site_builds(tmp_path):
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("needs pip install 'ttfs[docs]'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Return" in (tmp_path / "api" / "index.html").read_text()
+    assert (tmp_path / "figures" / "page-mnist.png").exists()
+
+
+def test_every_public_name_is_on_the_page_of_the_api():
+    listed = re.findall(r"^::: ttfs\.(\w+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
+    assert listed == ttfs.__all__
+
+
+def verbs(text: str) -> set[str]:
+    """The verbs of the command line in the shell blocks of a text, and in its inline code."""
+    blocks = [found[2] for found in FENCE.finditer(text) if found[1] in ("", "bash", "sh")]
+    return set(re.findall(r"^(?:\w+=\S+ )*ttfs ([a-z]+)\b", "\n".join(blocks), re.MULTILINE)) | set(
+        re.findall(r"`ttfs ([a-z]+)\b", text)
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_of_pages_are_understood(page):
+    """Each `ttfs …` of a page is a verb, and each `make …` a target."""
+    known = {action for group in _parser()._subparsers._group_actions for action in group.choices}
+    text = page.read_text()
+    assert verbs(text) <= known
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = set(re.findall(r"^(?:\w+=\S+ )*make ([a-z0-9-]+)", text, re.MULTILINE))
+    used |= set(re.findall(r"`make ([a-z0-9-]+)", text))
+    assert used <= targets
+
+
+@pytest.mark.parametrize("line", [*SHOWN], ids=str)
+def test_commands_of_the_browse_page_run(little: Path, line: str):
+    """Each command of its first shell block, with the little grid for that of the page."""
+    words = line.partition("#")[0].replace("configs/quick.yaml", "configs/little.yaml").split()
+    assert main(["tables", "configs/little.yaml"]) == 0
+    words = [word.replace("digits/fc2", "made/little") for word in words]
+    assert main(words[1:]) == 0
 
 
 def test_the_kind_of_the_page_runs(tmp_path):

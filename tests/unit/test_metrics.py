@@ -294,3 +294,17 @@ def test_the_kept_epoch_is_the_first_of_the_best():
             "best_validation_accuracy": numbers[-1][0],
             "best_epoch": 12,
         }
+
+
+def test_first_spike_latency_is_that_of_the_spikes(snn: SpikingNetwork, images: Tensor):
+    logits = snn(images).detach()
+    labels = torch.zeros(len(images), dtype=torch.long)
+    batches = [Seen(labels[part], logits[part]) for part in (slice(0, 3), slice(3, None))]
+    subject = Subject(logits.shape[1], facts={"latency": snn.latency})
+    found = {row["metric"]: row["value"] for row in measure(subject, batches) if len(row) == 2}
+    classes, times = snn.first_spike(images)
+    assert torch.equal(classes, logits.argmax(1))
+    assert found["first_spike_latency"] == pytest.approx(times.mean().item(), rel=1e-12)
+    assert found["first_spike_latency"] >= found["latency"]
+    steps = measure(Subject(logits.shape[1], facts={"time_steps": 8}), batches)
+    assert "first_spike_latency" not in {row["metric"] for row in steps}

@@ -232,6 +232,14 @@ def test_errors_of_torchvision_models(model, lines: str, shape: tuple[int, ...],
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
+def test_auxiliary_heads_are_tried_before_they_train(model):
+    arguments = "torchvision: inception_v3\narguments: {init_weights: false, aux_logits: %s}"
+    with pytest.raises(UserError, match=r"auxiliary heads.*3×75×75.*; set arguments: {aux_logits"):
+        model(arguments % "true", (3, 75, 75))
+    assert model(arguments % "false", (3, 75, 75)).aux_logits is False
+
+
 def test_arguments_reach_torchvision(model):
     network = model("torchvision: resnet18\narguments: {zero_init_residual: true}", COLOR)
     assert not network.layer1[0].bn2.weight.any()

@@ -2,6 +2,9 @@
 
 import copy
 import io
+import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +12,16 @@ import torch.nn.functional as F
 from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 
-from ttfs.snn import Fire, SpikingNetwork, Synapses, connectivity, convert, reference_network
+import ttfs
+from ttfs.snn import (
+    Fire,
+    SpikingNetwork,
+    Synapses,
+    connectivity,
+    convert,
+    reference_network,
+    simulate,
+)
 
 pytestmark = pytest.mark.usefixtures("seed")
 
@@ -123,6 +135,39 @@ def test_pixels_outside_the_range_are_clipped() -> None:
         assert torch.allclose(snn(images), ann(images.clamp(-1, 1)), atol=1e-5)
     assert (snn.spike_times(images)["input"][images >= 1] == 0).all()
     assert snn.spike_times(images)["input"][images <= -1].isinf().all()
+
+
+LOOKS = {
+    "logits": SpikingNetwork.__call__,
+    "charges": SpikingNetwork.charges,
+    "spike times": SpikingNetwork.spike_times,
+    "potentials": SpikingNetwork.potentials,
+    "spikes per neuron": ttfs.spikes_per_neuron,
+    "read-out": lambda snn, images: snn.read_out(images, 0.5 * snn.latency),
+}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize("warned", [False, True], ids=["at first", "after a warning"])
+def test_values_that_are_not_finite_are_refused(
+    value: float, look: Callable[..., Any], warned: bool
+) -> None:
+    snn = convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE))
+    if warned:
+        with pytest.warns(UserWarning, match="are clipped"):
+            snn(torch.full((1, *IMAGE), 9.0))
+    images = draw(IMAGE)
+    images[1, 0, 2, 2] = value
+    with pytest.raises(ValueError, match="the images hold NaN or infinity"):
+        look(snn, images)
+
+
+def test_calibration_of_a_chip_that_is_not_finite_is_refused() -> None:
+    snn = convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE))
+    images = torch.full((3, *IMAGE), math.nan)
+    with pytest.raises(ValueError, match="the images hold NaN or infinity"):
+        ttfs.deploy(snn, ttfs.Hardware(window_quantile=0.9), images)
 
 
 @torch.no_grad()
@@ -276,3 +321,39 @@ def test_an_early_read_out_counts_the_spikes_that_came_by_then(share: float) -> 
         expected += left @ torch.from_numpy(matrix.toarray()).T
     assert torch.allclose(snn.read_out(images, time), expected, rtol=0, atol=1e-12)
     assert torch.equal(snn.read_out(images, snn.latency), snn(images))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("neuron", ["b1", "alpha1"])
+def test_the_first_output_spike_is_the_largest_logit(neuron: str) -> None:
+    ann = headed(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU()).double()
+    images = draw(IMAGE, n=40).double()
+    snn = convert(ann, images, neuron)
+    logits = snn(images)
+    classes, times = snn.first_spike(images)
+    assert torch.equal(classes, logits.argmax(1))
+    assert torch.allclose(times, snn.latency + logits.max() - logits.amax(1))
+    assert times.min() == snn.latency
+    threshold = logits.max().item() + 0.5
+    spikes = simulate(snn, images[:4], threshold).spike_times["output"]
+    classes, times = snn.first_spike(images[:4], threshold)
+    assert torch.equal(spikes.argmin(1), classes)
+    assert torch.allclose(spikes.amin(1), times, rtol=0, atol=1e-9)
+
+
+@torch.no_grad()
+def test_output_spikes_at_the_same_time() -> None:
+    ann = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 3)).double()
+    for parameter in ann.parameters():
+        parameter.fill_(0.0)
+    ann[2].bias.copy_(torch.tensor([-1.0, 3.0, 4.0]))
+    images = torch.rand(2, 1).double()
+    snn = convert(ann, images)
+    first, times = snn.first_spike(images)
+    assert (first.tolist(), times.tolist()) == ([2, 2], [snn.latency] * 2)
+    first, times = snn.first_spike(images, threshold=2.0)  # two are above it: the lower class
+    assert (first.tolist(), times.tolist()) == ([1, 1], [snn.latency] * 2)
+    spikes = simulate(snn, images, threshold=2.0).spike_times["output"]
+    assert spikes[0].tolist() == [snn.latency + 3.0, snn.latency, snn.latency]
+    with pytest.raises(ValueError, match="no images"):
+        snn.first_spike(images[:0])

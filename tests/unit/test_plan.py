@@ -354,6 +354,15 @@ def test_the_slice_of_a_chip_holds_a_training_where_there_is_one(plan):
         assert tuned["train"][key] == trained[key]
 
 
+def test_a_network_of_adamw_keeps_it_on_a_chip(plan):
+    """The same weight decay would be another one with Adam."""
+    varied = "{method: b1-scratch, over: {optimizer: [adamw, sgd]}}, alpha1"
+    grid = plan({"b1-scratch, alpha1": varied})
+    for optimizer, kept in (("adamw", "adamw"), ("sgd", "adam")):
+        place = cell(f"b1-scratch+optimizer={optimizer}", hardware="time_bits=4+tuning.epochs=2")
+        assert grid.deploy_slice(place)["train"]["optimizer"] == kept
+
+
 def test_a_study_depends_on_its_files_and_no_budget(plan):
     slice = plan().study_slice(Study("trajectory-digits"))
     assert set(slice) == {"trajectory", "threads"}
@@ -390,3 +399,12 @@ def test_a_column_of_a_key_that_the_data_set_sets_shows_its_value(plan):
     grid = plan({"b1-scratch": "{method: b1-scratch, over: {epochs: [1]}}"})
     assert grid.columns(cell("b1-scratch+epochs=1"))["epochs"] == "1"
     assert grid.columns(cell("ann"))["epochs"] == str(grid.datasets["digits"].config["epochs"])
+
+
+def test_a_block_within_a_column_is_named_not_written_out(configs: Path):
+    (configs / "mine.yaml").write_text(
+        "datasets: [files, {dataset: files, over: {encoding: [one-hot]}}]\nmodels: [fc2]\n"
+        "methods: [logistic-regression]\nseeds: [0]\n"
+    )
+    grid = load_grid("configs/mine.yaml")
+    assert {grid.columns(one)["encoding"] for one in grid.cells} == {"correlative", "one-hot"}

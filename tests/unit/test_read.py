@@ -86,6 +86,26 @@ def test_a_billion_laughs_are_refused_before_they_are_laughed(tmp_path: Path):
             "datasets/digits.yaml: key 'classes': True is not of type",
         ),
         (
+            "datasets/digits", "validation: 0.1", "validation: 1.0",
+            "datasets/digits.yaml: key 'validation': 1.0 is greater than or equal to",
+        ),
+        (
+            "datasets/digits", "test: 0.2", "test: 12.5",
+            "datasets/digits.yaml: key 'test': 12.5 is greater than or equal to",
+        ),
+        (
+            "datasets/digits", "classes: 10", "classes: 1000000000",
+            "datasets/digits.yaml: key 'classes': 1000000000 is greater than",
+        ),
+        (
+            "datasets/digits", "epochs: 40", "epochs: 1000000000000",
+            "datasets/digits.yaml: key 'epochs': 1000000000000 is greater than",
+        ),
+        (
+            "datasets/digits", "[1, 8, 8]", "[1, 8, 1000000000]",
+            "datasets/digits.yaml: key 'shape.2': 1000000000 is greater than",
+        ),
+        (
             "methods/ann", "kind: relu", "kind: rely",
             "methods/ann.yaml: key 'kind' is 'rely'; did you mean 'relu'?",
         ),

@@ -2,6 +2,7 @@
 
 import copy
 import io
+from pathlib import Path
 
 import pytest
 import torch
@@ -161,3 +162,13 @@ def test_a_chip_is_averaged_and_restored_too(settings: dict):
     other.load_state_dict(chip.state_dict())
     again = ttfs.deploy(network(), hardware, images())
     assert torch.equal(other(images()), again(images()))  # both at the beginning of their chance
+
+
+@pytest.mark.parametrize("neuron", ["b1", "alpha1"])
+def test_safetensors_keeps_a_network(neuron: str, tmp_path: Path) -> None:
+    stored = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    snn, other = network(neuron), network(neuron, scale=2.0, seed=1)
+    stored.save_file(snn.state_dict(), tmp_path / "network.safetensors")
+    other.load_state_dict(stored.load_file(tmp_path / "network.safetensors"))
+    assert torch.equal(other(images()), snn(images()))
+    assert other.windows == snn.windows

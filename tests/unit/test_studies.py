@@ -18,6 +18,7 @@ from ttfs.config import read_named
 from ttfs.data import DataSet, load
 from ttfs.errors import UserError
 from ttfs.models import build
+from ttfs.results.figures.style import svg
 from ttfs.snn import Alpha1Synapses, convert, stalled_neurons, to_alpha1_
 from ttfs.studies import trajectory as trajectories
 from ttfs.studies.figures import draw
@@ -344,14 +345,16 @@ def test_products_of_drawn_weights_grow_by_more_than_a_decade_a_layer():
 
 def test_a_figure_is_made_of_its_table_alone(run: pd.DataFrame, by_depth: pd.DataFrame):
     text = by_depth.to_csv(index=False)
-    figure = draw("gradients", "A study", text)
-    assert figure == draw("gradients", "A study", text)
+    figure = svg(draw("gradients", "A study", text))
+    assert figure == svg(draw("gradients", "A study", text))
     words = {"A study", "ReLU", "B1", "α1, smart", "α1, drawn"}
     assert words | {"initialization", "Singular value, depth 8", "Depth: hidden layers"} <= texts(
         figure
     )
     text = of(run, model="of-60", optimizer="adam").to_csv(index=False)
-    assert words | {"of-60, adam", "float64", "Step"} <= texts(draw("trajectory", "A study", text))
+    assert words | {"of-60, adam", "float64", "Step"} <= texts(
+        svg(draw("trajectory", "A study", text))
+    )
 
 
 def texts(figure: bytes) -> set[str]:

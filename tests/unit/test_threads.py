@@ -2,6 +2,7 @@
 in it.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +17,9 @@ import ttfs
 from ttfs.metrics import multiply_accumulates
 from ttfs.snn import SpikingNetwork
 
-THREADS, CALLS = 8, 60
+THREADS = 8
+CALLS = int(os.environ.get("TTFS_THREAD_CALLS", 60))
+"""Calls of each thread, for each way to look. TTFS_THREAD_CALLS=1000 makes more."""
 
 
 @pytest.fixture(autouse=True)

@@ -331,3 +331,25 @@ def test_label_smoothing_needs_cross_entropy(data):
     net.loss = lambda logits, labels: logits.square().mean()
     with pytest.raises(UserError, match="label_smoothing is for cross-entropy alone"):
         train(data, net, label_smoothing=0.1)
+
+
+class Headed(nn.Module):
+    """Logits, and in training those of two more heads, one of them switched off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.head = nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, None]:
+        return (self.trunk(x), self.head(x), None) if self.training else self.trunk(x)
+
+
+def test_auxiliary_heads_learn_with_three_tenths_of_the_weight():
+    network, inputs, labels = Headed(), torch.rand(4, 6), torch.tensor([0, 1, 2, 0])
+    learner = Classifier(network.train(), CONFIG)
+    loss = learner._step(network, (inputs, labels), "train")
+    own, other = (F.cross_entropy(layer(inputs), labels) for layer in network.children())
+    assert loss.item() == pytest.approx((own + 0.3 * other).item(), rel=1e-6)
+    learner.network.eval()
+    loss = learner._step(network, (inputs, labels), "validation")
+    assert loss.item() == pytest.approx(own.item(), rel=1e-6)

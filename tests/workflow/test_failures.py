@@ -59,11 +59,15 @@ def test_a_wrong_setting_on_the_command_line(sandbox: Sandbox, setting: str, lin
     assert one_line(said).startswith(line)
 
 
-def test_a_file_where_results_go(sandbox: Sandbox):
-    sandbox.write("results", "in the way")
-    status, said = sandbox.run()
+@pytest.mark.parametrize(
+    "place",
+    ["results", "results/tiny", "results/tiny/figures", "results/cells/digits/fc2/ann/seed0"],
+)
+def test_a_file_where_results_go(sandbox: Sandbox, place: str):
+    sandbox.write(place, "in the way")
+    status, said = sandbox.run("--dry-run")
     assert status != 0
-    assert one_line(said) == "error: results: a file is where the results go; move it away"
+    assert one_line(said) == f"error: {place}: a file is where the results go; move it away"
 
 
 def test_a_second_run_at_once_is_refused_and_harms_nothing(copy: Sandbox, finished: Sandbox):

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from kit.processes import processes_in
 from kit.sandbox import GRID, Sandbox
 
 PATIENCE = 120
@@ -47,7 +48,7 @@ def test_a_run_killed_at_several_moments_ends_in_the_same_tables(
             wait_for(moment, run)
             os.killpg(run.pid, signal.SIGKILL)
         assert run.returncode == -signal.SIGKILL, name
-        assert not processes_in(sandbox.folder), name
+        assert not processes_left(sandbox.folder), name
         for path, written in made.items():  # what was whole is not made twice
             assert path.stat().st_mtime_ns == written, name
         made = {path: path.stat().st_mtime_ns for path in sandbox.folder.rglob("made.json")}
@@ -62,24 +63,13 @@ def test_a_run_killed_at_several_moments_ends_in_the_same_tables(
     assert not list((sandbox.folder / "results").rglob("*.ckpt"))
 
 
-def processes_in(folder: Path) -> list[int]:
-    """Return the processes that still work in a folder, a second later."""
+def processes_left(folder: Path) -> list[int]:
+    """Return the processes that still work in a folder, some seconds later."""
     for _ in range(50):
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if (process / "cwd").readlink() == folder and b"Z" not in _state(process):
-                    found.append(int(process.name))
-            except OSError:
-                continue
-        if not found:
-            return []
+        if not (found := processes_in(folder)):
+            break
         time.sleep(0.1)
     return found
-
-
-def _state(process: Path) -> bytes:
-    return (process / "stat").read_bytes().rpartition(b")")[2].split()[0]
 
 
 def test_two_grids_at_the_same_time_compute_each_cell_once(sandbox: Sandbox, finished: Sandbox):
@@ -136,7 +126,7 @@ def test_a_stage_ends_with_its_parent(sandbox: Sandbox):
     parent = long_training(sandbox)
     parent.kill()
     parent.wait()
-    assert processes_in(sandbox.folder) == []
+    assert processes_left(sandbox.folder) == []
     parent.stderr.close()
 
 
@@ -145,4 +135,4 @@ def test_a_stage_that_is_asked_to_end_ends_and_is_no_failure_of_the_code(sandbox
     parent.terminate()
     _, said = parent.communicate(timeout=PATIENCE)
     assert "its process was ended by SIGTERM" in said
-    assert processes_in(sandbox.folder) == []
+    assert processes_left(sandbox.folder) == []

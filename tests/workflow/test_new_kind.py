@@ -127,7 +127,7 @@ def row_of(sandbox: Sandbox, table: str, method: str) -> dict[str, str]:
 
 def runs(sandbox: Sandbox) -> str:
     program = (
-        "from ttfs.results import tracking; c = tracking._client();"
-        "print(sorted(tracking._runs_by_cell(c, tracking._experiment(c, 'tiny'))))"
+        "from ttfs.results.tracking import store; c = store.client();"
+        "print(sorted(store.runs_by_cell(c, store.experiment_of(c, 'tiny'))))"
     )
     return sandbox.python(program)

@@ -26,7 +26,10 @@ BUDGET = ("epochs", "batch_size", "augment")
 WORDS = ("title", "citation", "note")
 """Keys that change no number."""
 FINE_TUNING = {"optimizer": "adam", "schedule": "cosine", "select": "last", "patience": None}
-"""Keys of training on a chip, beside its `tuning`; others are those of the network's training."""
+"""Keys of training on a chip, beside its `tuning`; others are those of the network's training.
+
+Weight decay of AdamW is another quantity than that of Adam, so networks of AdamW keep AdamW.
+"""
 
 
 @dataclass(frozen=True, order=True)
@@ -116,6 +119,8 @@ class Grid:
     published: list[dict[str, Any]] = field(default_factory=list, repr=False)
     own: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, repr=False)
     """{(data set, "models" or "methods"): ids} where a data set does not take those of the grid."""
+    file: str = field(default="", repr=False, compare=False)
+    """The grid's file, as it was named."""
 
     @property
     def folder(self) -> Path:
@@ -230,7 +235,11 @@ class Grid:
                 absent = not configs[noun] or (value is None and not _has(configs[noun], key))
                 if isinstance(value, Mapping):
                     empty = "default" if noun == "hardware" else "none"
-                    value = ", ".join(f"{k}={text_of(v)}" for k, v in value.items()) or empty
+                    words = (
+                        k if isinstance(v, Mapping) else f"{k}={text_of(v)}"
+                        for k, v in value.items()
+                    )
+                    value = ", ".join(words) or empty
                 found[column(key)] = "" if absent else text_of(value)
         return found
 
@@ -264,7 +273,9 @@ class Grid:
                 f"{cell.name}: fine-tuning takes the settings of a training, and neither its "
                 "method nor a source of it has one; give the method a block train"
             )
-        return content | {"train": self._method(trained)["train"] | FINE_TUNING | tuning}
+        train = self._method(trained)["train"]
+        decoupled = {"optimizer": "adamw"} if train["optimizer"] == "adamw" else {}
+        return content | {"train": train | FINE_TUNING | decoupled | tuning}
 
     def study_slice(self, study: Study) -> dict[str, Any]:
         """Return the part of the configuration that the numbers of a study depend on."""

@@ -44,6 +44,7 @@ def load_grid(path: str | Path) -> Grid:
         {name: _read_study(name, path) for name in settings["studies"]},
         [read_named("published", name, str(path)) for name in known("published")],
         own,
+        str(path),
     )
     _check(grid, path)
     return grid

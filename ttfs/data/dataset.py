@@ -29,6 +29,8 @@ class DataSet:
     input_range: lowest and highest value that an input can take, after normalization.
     digest: first 16 hex digits of SHA-256 over inputs and labels of all three splits: their bytes
         where they live in memory, the names and sizes of the files where they are read from disk.
+    unlabeled: all training inputs where only those of `train` have a label, else None. Its labels
+        are for nobody.
     """
 
     train: Split
@@ -38,6 +40,7 @@ class DataSet:
     classes: int
     input_range: tuple[float, float]
     digest: str
+    unlabeled: Split | None = None
 
 
 def load(config: Mapping[str, Any], where: str = "") -> DataSet:
@@ -73,8 +76,9 @@ def _records(config: Mapping[str, Any], where: str) -> DataSet:
     parts, classes = table_parts(config, where)
     shape = tuple(next(parts[0].inputs.batches([torch.tensor([0])], torch.device("cpu"))).shape[1:])
     augment = _augment({**config, "shape": list(shape)}, where)
-    train, validation, test = (Split(*part, augment, None) for part in parts)
-    return DataSet(train, validation, test, shape, classes, (0.0, 1.0), _digest(parts))
+    train, validation, test, *more = (Split(*part, augment, None) for part in parts)
+    digest = _digest(parts)
+    return DataSet(train, validation, test, shape, classes, (0.0, 1.0), digest, *more)
 
 
 def _three(config: Mapping[str, Any], wanted: Format, where: str) -> list[Labeled]:

@@ -28,10 +28,12 @@ def is_table(config: Mapping[str, Any]) -> bool:
 
 
 def table_parts(config: Mapping[str, Any], where: str) -> tuple[list[Labeled], int]:
-    """Return train, validation and test of a data set of records, and its number of classes.
+    """Return train, validation and test of a data set of records, then all training records where
+    some have no label, and the number of classes.
 
-    Ranks, vocabularies and information are those of the training split. Vectors hold charges on
-    [0, 1], 0 for a silent neuron. Raises UserError, one line, for a table that does not fit.
+    Ranks and vocabularies are those of all training records, information is that of the labelled
+    ones. Vectors hold charges on [0, 1], 0 for a silent neuron. Raises UserError, one line, for a
+    table that does not fit.
     """
     table, origin = _read(config["source"], where)
     missing = [key for key in ("label", "group", "keys", "encoding") if key not in config]
@@ -40,23 +42,38 @@ def table_parts(config: Mapping[str, Any], where: str) -> tuple[list[Labeled], i
     for key in (config["label"], config["group"], *config["keys"]):
         if key not in table:
             raise UserError(f"{origin}: no column {key!r}; it has: {', '.join(table)}")
+    if config["label"] in config["keys"]:
+        raise UserError(
+            f"{where}: key {config['label']!r} is the label, which a classifier must not read; "
+            "take it out of 'keys'"
+        )
+    if "" in table[config["group"]]:
+        raise UserError(
+            f"{origin}: record {table[config['group']].index('') + 1} has no {config['group']!r}, "
+            "the group that keeps it in one split; fill it in, or delete the record"
+        )
     names = _classes(table, config, where)
     table = _rows(table, [label in names for label in table[config["label"]]])
     places = {name: place for place, name in enumerate(names)}
     labels = torch.tensor([places[label] for label in table[config["label"]]])
     parts = split_by_group(table[config["group"]], config, where)
-    _check_classes(labels[torch.from_numpy(parts == "train")], names, where)
-    values = torch.from_numpy(_encode(table, parts == "train", labels.numpy(), config, origin))
+    train = parts == "train"
+    labeled = train & _labeled(labels.numpy(), train, config, where)
+    _check_classes(labels[torch.from_numpy(labeled)], names, where)
+    values = torch.from_numpy(_encode(table, train, labeled, labels.numpy(), config, origin))
     everything = Labeled(InMemory(values), labels)
-    masks = (torch.from_numpy(parts == name) for name in ("train", "validation", "test"))
-    return [everything.subset(mask.nonzero().view(-1)) for mask in masks], len(names)
+    masks = [labeled, parts == "validation", parts == "test"]
+    masks += [train] if (labeled != train).any() else []
+    return [everything.subset(torch.from_numpy(mask).nonzero().view(-1)) for mask in masks], len(
+        names
+    )
 
 
 def read_csv(path: Path) -> Table:
     """Read a table, UTF-8, comma separated, the names of its columns first; .xz is unpacked."""
     opened = lzma.open if path.suffix == ".xz" else open
     try:
-        with opened(path, "rt", encoding="utf-8", newline="") as file:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file))
     except (OSError, lzma.LZMAError, EOFError, UnicodeDecodeError, csv.Error) as error:
         reason = " ".join(str(error).split())
@@ -99,6 +116,31 @@ def split_by_group(groups: Sequence[str], config: Mapping[str, Any], where: str)
                 break
             part_of[group], count = part, count - left[group]
     return np.array([part_of.get(group, "train") for group in groups])
+
+
+def _labeled(
+    labels: np.ndarray, train: np.ndarray, config: Mapping[str, Any], where: str
+) -> np.ndarray:
+    """Return which records [N] have a label: `labels` of the training split, or all.
+
+    Each class gives its share, and fewer labels are a part of more.
+    """
+    count = config.get("labels")
+    if count is None:
+        return train
+    if count > train.sum():
+        raise UserError(
+            f"{where}: 'labels: {count}', but {train.sum()} records are in the training split; "
+            "lower it, or give null for all"
+        )
+    places = np.random.default_rng(seed(config["id"], "labels")).permutation(train.nonzero()[0])
+    share = np.empty(len(places))
+    for label in np.unique(labels[places]):
+        own = labels[places] == label
+        share[own] = (np.arange(own.sum()) + 0.5) / own.sum()
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[places[np.argsort(share, kind="stable")[:count]]] = True
+    return chosen
 
 
 def _read(source: Mapping[str, Any], where: str) -> tuple[Table, str]:
@@ -151,8 +193,8 @@ def _check_classes(labels: torch.Tensor, names: Sequence[str], where: str) -> No
     for name, count in zip(names, counts, strict=True):
         if not count:
             raise UserError(
-                f"{where}: no record of class {name!r} is in the training split; leave it out of "
-                "'classes', or lower 'test' and 'validation'"
+                f"{where}: no record of class {name!r} is in the training split, or none with a "
+                "label; leave it out of 'classes', lower 'test' and 'validation', or raise 'labels'"
             )
 
 
@@ -164,10 +206,16 @@ def _rows(table: Table, kept: Sequence[bool]) -> Table:
 
 
 def _encode(
-    table: Table, train: np.ndarray, labels: np.ndarray, config: Mapping[str, Any], origin: str
+    table: Table,
+    train: np.ndarray,
+    labeled: np.ndarray,
+    labels: np.ndarray,
+    config: Mapping[str, Any],
+    origin: str,
 ) -> np.ndarray:
     """Return charges, float32 [N, F]."""
-    keys, encoding = config["keys"], config["encoding"]
+    encoding = config["encoding"]
+    keys = dict(sorted(config["keys"].items()))  # records sort keys, and so would their readers
     reference = _rows(table, train.tolist())
     try:
         if encoding == "one-hot":
@@ -175,7 +223,8 @@ def _encode(
         options = encoding["correlative"]
         neurons = options["neurons_per_key"]
         if options["weights"] == "mutual-information":
-            neurons = neurons_by_information(reference, keys, labels[train], neurons * len(keys))
+            known = _rows(table, labeled.tolist())
+            neurons = neurons_by_information(known, keys, labels[labeled], neurons * len(keys))
         times = encode_metadata(
             table, keys, reference=reference, neurons_per_key=neurons,
             neurons_per_member=options["neurons_per_member"], breakpoints=options["breakpoints"],

@@ -1,8 +1,16 @@
-"""TTFS networks on imperfect hardware: jitter, coarse time, few-bit weights, short windows. Pure
-torch.
+"""TTFS networks on imperfect hardware: jitter, coarse time, few-bit weights, memristive synapses,
+short windows. Pure torch.
 """
 
 from ttfs.hardware.chip import Hardware, deploy
 from ttfs.hardware.control import QuantizedNetwork, QuantizedReLU, quantized_relu
+from ttfs.hardware.memristive import program_
 
-__all__ = ["Hardware", "QuantizedNetwork", "QuantizedReLU", "deploy", "quantized_relu"]
+__all__ = [
+    "Hardware",
+    "QuantizedNetwork",
+    "QuantizedReLU",
+    "deploy",
+    "program_",
+    "quantized_relu",
+]

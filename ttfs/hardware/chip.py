@@ -4,7 +4,7 @@ import copy
 import math
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize, prune
 from ttfs.errors import UserError
 from ttfs.hardware.defects import Defects
 from ttfs.hardware.emission import Emission
+from ttfs.hardware.memristive import Devices, attach_devices_
 from ttfs.hardware.populations import NeuronsOnChip, PixelsOnChip
 from ttfs.hardware.weights import FewBits
 from ttfs.seeds import seed
@@ -46,6 +47,20 @@ class Hardware:
     threshold_mismatch: standard deviation of a Gaussian shift of each hidden neuron's threshold, as
         a share of its window; fixed for the chip.
     dead_neurons: share of hidden neurons, drawn once for the chip, that never spike.
+    conductance_bits: each weight is a pair of memristive devices, w = w_max (G+ - G-), and each
+        conductance has 2^conductance_bits levels from 0 to G_max. Their scale w_max is the one of
+        least expected squared error for the weights that come onto the chip, and stays; biases stay
+        as they are. None is conductances without levels. Any of the keys below makes pairs, too.
+    programming_noise: standard deviation of the error of each conductance that is written, as a
+        share of G_max; none falls below 0. Each writing draws anew: each chip, and each step of a
+        fine-tuning.
+    stuck_devices: share of devices, drawn once for the chip, whose conductance stays 0 or G_max,
+        each for one half.
+    drift_exponent, drift_spread, drift_time: the network runs when a time drift_time t0 has passed
+        since the writing, and each conductance is G(t0) (t / t0)^-nu; nu ~ N(drift_exponent,
+        drift_spread), drawn once for each device. Stuck devices do not drift.
+    read_noise: standard deviation of a device's conductance, as a share of it, over inferences:
+        drawn anew for each image, and for each position of a convolution.
     lost_spikes: share of emitted spikes, input spikes included, that reach no synapse; drawn anew
     for each image.
     seed: names the chip: its defects and its noise.
@@ -62,6 +77,13 @@ class Hardware:
     threshold_mismatch: float = 0.0
     dead_neurons: float = 0.0
     lost_spikes: float = 0.0
+    conductance_bits: int | None = None
+    programming_noise: float = 0.0
+    stuck_devices: float = 0.0
+    drift_exponent: float = 0.0
+    drift_spread: float = 0.0
+    drift_time: float = 1.0
+    read_noise: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -71,13 +93,26 @@ class Hardware:
                     f"hardware: {name} is {getattr(self, name)}; it is a share of the window, 0 "
                     "or more"
                 )
-        for name in ("dead_neurons", "lost_spikes"):
+        for name in ("programming_noise", "read_noise", "drift_exponent", "drift_spread"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"hardware: {name} is {getattr(self, name)}; it is 0 or more")
+        if not 1 <= self.drift_time < math.inf:
+            raise UserError(
+                f"hardware: drift_time is {self.drift_time}; it is a time in units of t0, 1 or more"
+            )
+        for name in ("dead_neurons", "lost_spikes", "stuck_devices"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(
                     f"hardware: {name} is {getattr(self, name)}; it is a share, from 0 to 1"
                 )
         self._check_bits("time_bits", 1, "continuous time")
         self._check_bits("weight_bits", 2, "float weights")
+        self._check_bits("conductance_bits", 1, "conductances without levels")
+        if self.weight_bits is not None and not self.devices.ideal:
+            raise UserError(
+                "hardware: weight_bits is the levels of digital weights, and the weights of this "
+                "chip are memristive; give conductance_bits instead"
+            )
         for name, known in {
             "time_rounding": ("next", "nearest"),
             "weight_scale": ("layer", "channel"),
@@ -92,6 +127,11 @@ class Hardware:
                 f"hardware: window_quantile is {self.window_quantile}; it is a share above 0, at "
                 "most 1"
             )
+
+    @property
+    def devices(self) -> Devices:
+        """The memristive devices of the synapses."""
+        return Devices(*(getattr(self, field.name) for field in fields(Devices)))
 
     def _check_bits(self, name: str, least: int, without: str) -> None:
         """Take any whole number from the least to 16, or None, as a plain int."""
@@ -167,13 +207,22 @@ def deploy(
         own = seed("hardware", hardware.seed, name, "defects")
         defects = Defects(hardware.threshold_mismatch, hardware.dead_neurons, own)
         fire.imperfections = NeuronsOnChip(defects, emission(name))
-    if hardware.weight_bits is not None:
-        for synapses in [module for module in chip.modules() if isinstance(module, Synapses)]:
-            few = FewBits(
-                hardware.weight_bits, synapses.weights.weight, hardware.weight_scale == "channel"
-            )
-            parametrize.register_parametrization(synapses.weights, "weight", few)
+    _put_weights_(chip, hardware)
     return chip.train(snn.training)
+
+
+def _put_weights_(chip: SpikingNetwork, hardware: Hardware) -> None:
+    """Hold the weights of all synapses in few bits, or in memristive devices."""
+    per_channel = hardware.weight_scale == "channel"
+    for name, module in list(chip.named_modules()):
+        if not isinstance(module, Synapses):
+            continue
+        if hardware.weight_bits is not None:
+            few = FewBits(hardware.weight_bits, module.weights.weight, per_channel)
+            parametrize.register_parametrization(module.weights, "weight", few)
+        elif not hardware.devices.ideal:
+            own = seed("hardware", hardware.seed, name, "devices")
+            attach_devices_(module, hardware.devices, per_channel, own)
 
 
 @torch.no_grad()

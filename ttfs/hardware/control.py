@@ -64,15 +64,17 @@ def quantized_relu(
     """Return the ReLU network of a TTFS network with as few bits as the chip has: what the spike
     code is held against.
 
-    Weights are those of the chip (`weight_bits`), activations and pixels have 2^time_bits levels,
-    up to the width of the chip's window. Of jitter, mismatch, dead neurons and lost spikes it has
-    none. Train it to fine-tune it.
+    Weights are those of the chip (`weight_bits`, or the levels of its conductances), activations
+    and pixels have 2^time_bits levels, up to the width of the chip's window. Of jitter, mismatch,
+    dead neurons, lost spikes, and of noise, drift and defects of memristive devices, it has none.
+    Train it to fine-tune it.
     """
     chip = deploy(
         snn,
         Hardware(
             weight_bits=hardware.weight_bits,
             weight_scale=hardware.weight_scale,
+            conductance_bits=hardware.conductance_bits,
             window_quantile=hardware.window_quantile,
         ),
         calibration,

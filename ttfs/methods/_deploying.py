@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
-from ttfs.hardware import Hardware, deploy, quantized_relu
+from ttfs.hardware import Hardware, deploy, program_, quantized_relu
 from ttfs.methods._answers import answers, test_accuracy
 from ttfs.methods._job import Job, Row
 from ttfs.methods._spiking import calibration
@@ -16,7 +16,10 @@ from ttfs.snn import SpikingNetwork
 
 CALIBRATION_ITEMS = 10_000
 """Training items, the first so many, that the windows of a chip are measured on."""
-CHANCE = ("jitter", "threshold_mismatch", "dead_neurons", "lost_spikes")
+CHANCE = (
+    "jitter", "threshold_mismatch", "dead_neurons", "lost_spikes", "programming_noise",
+    "stuck_devices", "drift_spread", "read_noise",
+)  # fmt: skip
 
 
 def deploy_spiking(snn: SpikingNetwork, job: Job) -> list[Row]:
@@ -66,6 +69,8 @@ def _on_chip(
     tuned = _tuned(snn, chip(0), job) if job.config["tuned"] else None
     for draw in range(draws if any(settings[name] for name in CHANCE) else 1):
         network = tuned or _deploy(snn, chip(draw), job)
+        if tuned and draw:
+            program_(tuned)
         for row in _measure(network, read_out, draw == 0, job):
             yield row | {"network": "ttfs", "draw": draw}
     if settings["time_bits"] is None:

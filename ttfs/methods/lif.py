@@ -30,6 +30,12 @@ class LIF(Kind):
         )  # fmt: skip
         train: Train
 
+    def try_out(self, network: Any, items: Any) -> None:
+        """Refuse a network that cannot be mapped."""
+        from ttfs.snn import convert
+
+        convert(network, items)
+
     def make(self, job: Job) -> None:
         """Train the network, from the weights that the seed draws for the ReLU network."""
         from ttfs.methods._learning import learn

@@ -54,6 +54,12 @@ class Rate(Kind):
                 f"{options['threshold']!r}; remove it"
             )
 
+    def try_out(self, network: Any, items: Any) -> None:
+        """Refuse a network that cannot be mapped."""
+        from ttfs.snn import convert
+
+        convert(network, items)
+
     def make(self, job: Job) -> None:
         """Convert the network, and set its thresholds."""
         from ttfs.methods._spiking import calibration

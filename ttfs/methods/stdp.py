@@ -29,7 +29,9 @@ class STDP(Kind):
         rise: float = Field(0.02, ge=0, lt=1, description="Of the winner's threshold, as a share")
 
     def make(self, job: Job) -> None:
-        """Show the training split, record by record, then assign labels to the neurons."""
+        """Show the training records one by one, with a label or not; then assign labels to the
+        neurons by those that have one.
+        """
         import numpy as np
         import torch
 
@@ -37,13 +39,14 @@ class STDP(Kind):
         from ttfs.timed.stdp import Winners, assign
 
         rng = np.random.default_rng(seed(*job.axes, "stdp"))
-        patterns, labels = _patterns(job.data.train)
+        patterns, _ = _patterns(job.data.unlabeled or job.data.train)
         count = job.options["neurons"]
         layer = Winners.drawn(patterns[:100], count, _constants(job), rng)
         for number in range(job.options["passes"]):
             for place in rng.permutation(len(patterns)):
                 layer.learn(patterns[place])
             job.say(f"pass {number + 1}/{job.options['passes']}")
+        patterns, labels = _patterns(job.data.train)
         says = assign(layer.winners(patterns), labels, count, job.data.classes)
         arrays = {"weights": layer.weights, "thresholds": layer.thresholds, "says": says}
         job.save({name: torch.from_numpy(array) for name, array in arrays.items()})

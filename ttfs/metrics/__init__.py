@@ -12,6 +12,7 @@ from typing import Any
 from ttfs.metrics.accuracy import accuracy
 from ttfs.metrics.agreement import agreement
 from ttfs.metrics.energy import dense_energy, spiking_energy
+from ttfs.metrics.first_spike import first_spike_latency
 from ttfs.metrics.metric import Meter, Metric, Seen, Subject
 from ttfs.metrics.spikes import spikes_per_neuron
 from ttfs.metrics.synapses import fan_out, multiply_accumulates, synaptic_operations
@@ -27,6 +28,7 @@ __all__ = [
     "agreement",
     "dense_energy",
     "fan_out",
+    "first_spike_latency",
     "measure",
     "multiply_accumulates",
     "spikes_per_neuron",
@@ -92,4 +94,5 @@ def _meters() -> Iterator[type[Meter]]:
 def _offered(subject: Subject, seen: Seen) -> set[str]:
     offered = {"reference"} if seen.reference is not None else set()
     offered |= {"fired"} if seen.fired is not None else set()
+    offered |= {"latency"} & subject.facts.keys()
     return offered | ({"fan_out"} if subject.fan_out is not None else set())

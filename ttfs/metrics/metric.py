@@ -65,7 +65,7 @@ class Meter(ABC):
     """Adds up the batches of a test set, and gives rows at the end."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """The fields it needs: "reference", "fired", "fan_out"."""
+    """What it needs: the fields "reference", "fired", "fan_out", and the fact "latency"."""
 
     def __init__(self, subject: Subject):
         self.subject = subject

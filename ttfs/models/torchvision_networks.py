@@ -1,9 +1,11 @@
 """Networks of torchvision by name."""
 
+import copy
 import difflib
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torchvision import models
 
@@ -43,4 +45,18 @@ def build_by_name(config: Mapping[str, Any], shape: tuple[int, ...], classes: in
             f"{model}, key 'arguments': torchvision's {name} refuses them: {error}"
         ) from None
     try_out(network, shape, classes, f"{model}: torchvision's {name}")
+    if getattr(network, "aux_logits", False):
+        _try_heads(network, shape, f"{model}: torchvision's {name}")
     return network
+
+
+def _try_heads(network: nn.Module, shape: tuple[int, ...], name: str) -> None:
+    """Refuse inputs that the auxiliary heads do not take; they answer in training alone."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            copy.deepcopy(network).train()(torch.zeros(2, *shape))
+    except RuntimeError:
+        raise UserError(
+            f"{name} has auxiliary heads that do not take inputs of {size_of(shape)}; set "
+            "arguments: {aux_logits: false}"
+        ) from None

@@ -84,8 +84,11 @@ def collect(grid: Grid, store: Path = STORE) -> Results:
     if store != STORE:
         return Results(grid, found)
     names = {record.name for record in found if record.status == "ok"}
-    due = {cell.name: reason for (_, cell), reason in State(grid).due.items() if cell.name in names}
-    return Results(grid, found, due)
+    stale: dict[str, str] = {}
+    for (_, cell), reason in State(grid).due.items():
+        if cell.name in names:
+            stale.setdefault(cell.name, reason)  # of its first stage that is due: the cause
+    return Results(grid, found, stale)
 
 
 def wide(records: Sequence[Record], dims: Sequence[str] = ()) -> pd.DataFrame:

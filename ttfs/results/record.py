@@ -207,19 +207,22 @@ def file_entry(path: Path) -> dict[str, Any]:
 
 
 def damaged(
-    folder: Path, files: Mapping[str, Mapping[str, Any]], closely: bool = False
+    folder: Path, files: Mapping[str, Mapping[str, Any]], listed: str, closely: bool = False
 ) -> str | None:
     """Return which file of a folder is missing or changed, None if all are as they were written.
 
-    Sizes are compared; checksums too if `closely`.
+    `listed` is the name of the file that lists them, and is written after them. Sizes are compared;
+    checksums too of files that are newer than the list, or of all if `closely`.
     """
     for name, entry in files.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != entry["bytes"]:
+        found, written = path.stat(), (folder / listed).stat().st_mtime_ns
+        if found.st_size != entry["bytes"]:
             return f"{name} was changed since it was made"
-        if closely and file_entry(path)["sha256"] != entry["sha256"]:
+        look = closely or found.st_mtime_ns > written
+        if look and file_entry(path)["sha256"] != entry["sha256"]:
             return f"{name} was changed since it was made"
     return None
 

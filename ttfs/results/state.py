@@ -14,7 +14,7 @@ from ttfs.data.stamp import data_stamp
 from ttfs.digest import code_digest, digest_of, kind_digest, modules_of
 from ttfs.errors import UserError
 from ttfs.models.stamp import model_stamp
-from ttfs.results.record import RECORD, WEIGHTS, Made, Record, damaged, read, read_made
+from ttfs.results.record import MADE, RECORD, WEIGHTS, Made, Record, damaged, read, read_made
 
 DATA = ("ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
 """Modules behind the data, the model and the seeds that a job gives to each stage."""
@@ -136,7 +136,7 @@ class State:
         stamp = self.expected.stamp(study)
         if stamp is not None and record.digests.get("stamp") not in (None, stamp):
             return "the files of its data set changed"
-        return damaged(study.folder, record.digests.get("files", {}))
+        return damaged(study.folder, record.digests.get("files", {}), RECORD)
 
     def _make_reason(self, cell: Cell) -> str | None:
         source = self.grid.source(cell)
@@ -153,7 +153,7 @@ class State:
             return "the files of its data set changed"
         if source is not None and made.source != _weights(source):
             return "its source is another network than it was"
-        return damaged(cell.folder, made.files)
+        return damaged(cell.folder, made.files, MADE)
 
     def _record_reason(self, stage: Stage, cell: Cell, made: Made) -> str | None:
         record = _record(cell)
@@ -163,7 +163,7 @@ class State:
             return "its record is of another network"
         if record.digests.get("stage") != self.expected.digest(stage, cell):
             return self._change(stage, cell, record.config, record.digests.get("code"))
-        return damaged(cell.folder, record.digests.get("files", {}))
+        return damaged(cell.folder, record.digests.get("files", {}), RECORD)
 
     def _change(self, stage: Stage, cell: Any, config: Mapping[str, Any], code: Any) -> str:
         """Say in words why the digest of a stage changed."""
@@ -178,8 +178,9 @@ class State:
         return found or ("what it comes from changed" if same else "its code changed")
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Return in words how two configurations differ; nothing where they are equal.
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:
+    """Return in words how two configurations differ, with so many keys at most; nothing where they
+    are equal.
 
     >>> difference({"dataset": {"epochs": 4}}, {"dataset": {"epochs": 6}})
     'dataset.epochs 4 → 6'
@@ -189,8 +190,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     for key in sorted({*before, *after}):
         if before.get(key) != after.get(key):
             changes.append(f"{key} {_word(before, key)} → {_word(after, key)}")
-    more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
-    return ", ".join(changes[:3]) + more
+    more = f", and {len(changes) - most} more" if len(changes) > most else ""
+    return ", ".join(changes[:most]) + more
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -36,7 +36,7 @@ def write(results: Results, folder: Path) -> None:
     ``layers.csv``, ``steps.csv``,
     ``classes.csv``, ``sparsity.csv`` (see `results.sparsity.trade_off`), ``hardware`` (a row a
     chip) and ``published`` (ours beside the values of papers); the last three and the summary as
-    CSV and Markdown.
+    CSV, Markdown and LaTeX.
     """
     grid = results.grid
     cell_table = cells(results)
@@ -55,9 +55,13 @@ def write(results: Results, folder: Path) -> None:
     }.items():
         text = table.to_csv(index=False, float_format="%.10g", lineterminator="\n")
         atomic_write(folder / f"{name}.csv", text)
-    atomic_write(folder / "summary.md", _summary_text(results, summary_table, cell_table))
-    atomic_write(folder / "hardware.md", _hardware_text(results, hardware_table))
-    atomic_write(folder / "published.md", _published_text(published_table))
+    for name, text in {
+        "summary": _summary_text(results, summary_table, cell_table),
+        "hardware": _hardware_text(results, hardware_table),
+        "published": _published_text(published_table),
+    }.items():
+        atomic_write(folder / f"{name}.md", text)
+        atomic_write(folder / f"{name}.tex", latex_of(text))
 
 
 def compare(
@@ -250,3 +254,43 @@ def spread(mean: float, std: float, digits: str) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """Return a table as Markdown, its values as they are."""
     return table.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def latex_of(text: str) -> str:
+    """Return the first table of a Markdown text for LaTeX, in the style of booktabs; the text after
+    it as comments.
+
+    >>> print(latex_of("| Model | Accuracy [%] ↑ |\\n|:--|:--|\\n| fc_2 | 98.1 ± 0.2 |\\nA note."))
+    \\begin{tabular}{ll}
+    \\toprule
+    Model & Accuracy [\\%] $\\uparrow$ \\\\
+    \\midrule
+    fc\\_2 & 98.1 $\\pm$ 0.2 \\\\
+    \\bottomrule
+    \\end{tabular}
+    % A note.
+    <BLANKLINE>
+    """
+    lines = text.splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    notes = [f"% {line}" for line in lines if line and not line.startswith("|")]
+    body = latex(rows[0], rows[2:]) if rows else []
+    return "\n".join([*body, *notes]) + "\n"
+
+
+def latex(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table for LaTeX."""
+    body = [" & ".join(row).translate(_LATEX) + r" \\" for row in (head, *rows)]
+    body.insert(1, r"\midrule")
+    begin = rf"\begin{{tabular}}{{{'l' * len(head)}}}"
+    return [begin, r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
+
+
+_LATEX = str.maketrans(
+    {
+        "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "τ": r"$\tau$", "−": "$-$",
+        "α": r"$\alpha$", "–": "--", "%": r"\%", "_": r"\_", "#": r"\#", "~": r"\~{}", "^": r"\^{}",
+        "<": "$<$", ">": "$>$",
+    }
+)  # fmt: skip

@@ -13,6 +13,7 @@ from ttfs.snn.conversion import (
     to_alpha1_,
 )
 from ttfs.snn.encode import Encode
+from ttfs.snn.export import checksums, to_nir
 from ttfs.snn.network import INPUT, NEURONS, OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.simulation import Population, Projection, Simulation, connectivity, simulate
@@ -36,6 +37,7 @@ __all__ = [
     "Synapses",
     "WindowGrowth",
     "calibrate_",
+    "checksums",
     "connectivity",
     "convert",
     "convert_to_alpha1",
@@ -47,4 +49,5 @@ __all__ = [
     "slopes",
     "stalled_neurons",
     "to_alpha1_",
+    "to_nir",
 ]

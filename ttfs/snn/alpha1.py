@@ -76,7 +76,7 @@ class Alpha1Synapses(Synapses):
         """Map charges [N, C, ...] to potentials [N, C', ...]."""
         potential = super().forward(charges)
         stalled = self.slopes <= 0
-        if not stalled.any():
+        if not torch.compiler.is_compiling() and not stalled.any():
             return potential
         return potential.masked_fill(stalled.reshape(-1, *[1] * (potential.dim() - 2)), 0.0)
 

@@ -2,6 +2,7 @@
 15:6793).
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -44,7 +45,10 @@ class Fire(Numbers):
 
     def forward(self, potential: Tensor) -> Tensor:
         """Map potentials [N, ...] to charges [N, ...] on [0, T]."""
-        chip, width = self.imperfections, self.width
+        chip = self.imperfections
+        if chip is None and torch.compiler.is_compiling():
+            return _clipped(potential, self.window_width)
+        width = self.width
         if chip is not None:
             potential = chip.potentials(potential, width)
         charges = F.hardtanh(potential, 0.0, width)  # `clamp` has another gradient at the ends
@@ -53,3 +57,10 @@ class Fire(Numbers):
     def extra_repr(self) -> str:
         """Show the window, and the chip."""
         return f"width={self.width:g}" + (f", {self.imperfections}" if self.imperfections else "")
+
+
+def _clipped(potential: Tensor, width: Tensor) -> Tensor:
+    """Return `hardtanh(potential, 0, width)` and its gradient, with the width as a tensor: a
+    compiled graph reads no number.
+    """
+    return torch.where(potential >= width, width, F.relu(potential))

@@ -3,6 +3,7 @@
 All modules of a TTFS network pass on charges s = t_max - t >= 0, with 0 for a silent neuron.
 """
 
+import torch
 from torch import Tensor
 
 from ttfs.snn.imperfections import Imperfections
@@ -38,8 +39,9 @@ class Encode(Numbers):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, ...] to charges [N, ...] on [0, 1]."""
-        low, high = self.input_range.tolist()
-        if (low, high) != (0.0, 1.0):
+        compiling = torch.compiler.is_compiling()  # a graph keeps the range as a tensor
+        low, high = self.input_range if compiling else self.input_range.tolist()
+        if compiling or (low, high) != (0.0, 1.0):
             images = (images - low) / (high - low)
         charges = images.clamp(0.0, 1.0)
         return charges if self.imperfections is None else self.imperfections.charges(charges, 1.0)

@@ -11,6 +11,21 @@ import numpy as np
 from torch import Tensor
 
 
+class Reads(Protocol):
+    """What happens when the synapses of one layer are read, anew for each image: each current
+    fluctuates, independent of all others.
+    """
+
+    def potentials(self, potentials: Tensor, charges: Tensor) -> Tensor:
+        """Map the potentials [N, ...] that the charges [N, ...] give to those that are read."""
+
+    def variances(self) -> Tensor:
+        """Return the variance of each current, of the shape of the weights."""
+
+    def in_time(self, shape: tuple[int, ...], images: int) -> np.ndarray:
+        """Return the standard normal draws [images, neurons] of a simulation in float64."""
+
+
 class InTime(Protocol):
     """What happens to one population while a number of images are simulated, one by one."""
 

@@ -1,8 +1,9 @@
 """The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
 
+import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
@@ -47,6 +48,8 @@ class SpikingNetwork(Numbers):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [N, classes] of images [N, ...]: the potentials of the output layer at
         its t_min.
+
+        Raises ValueError for images of another shape, and for NaN and infinity.
         """
         self._check(images)
         return self.body(self.encode(images))
@@ -142,6 +145,27 @@ class SpikingNetwork(Numbers):
 
         return run(self.body, cut(INPUT, self.encode(images)), watch)
 
+    def first_spike(self, images: Tensor, threshold: float | None = None) -> tuple[Tensor, Tensor]:
+        """Return the class [N] whose output neuron spikes first, and when [N], in float64 and
+        tau_c.
+
+        Output neurons with one threshold θ, and dV/dt = 1 from `latency` on, spike at latency +
+        (θ - V)+, where V are the logits: the earliest spike is the largest logit. Of spikes at the
+        same time that of the lowest class counts.
+
+        Args:
+            images: [N, ...].
+            threshold: θ; None takes the largest logit of the images, the lowest threshold that
+                holds them apart. Neurons above a lower one all spike at `latency`.
+        """
+        if not len(images):
+            raise ValueError("first_spike: no images; give at least one")
+        logits = self(images).double()
+        reached = logits.max() if threshold is None else threshold
+        wait = (reached - logits).clamp(min=0.0)  # [N, classes]
+        first = wait.argmin(1)
+        return first, self.latency + wait.gather(1, first[:, None])[:, 0]
+
     def spike_times(self, images: Tensor) -> dict[str, Tensor]:
         """Return {layer: absolute spike times [N, ...]} in float64 and tau_c, infinity where a
         neuron stays silent.
@@ -162,6 +186,13 @@ class SpikingNetwork(Numbers):
         network.
         """
         return charges > 0 if self.neuron == "b1" else torch.ones_like(charges, dtype=torch.bool)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Refuse `torch.jit.script`, which calls this first."""
+        raise UserError(
+            "a SpikingNetwork is no TorchScript; use torch.compile(snn), or "
+            "torch.export.export(snn, (images,)), from which torch.onnx.export writes ONNX"
+        )
 
     def _observe(
         self, spikes: Tensor, kinds: tuple[type[nn.Module], ...]
@@ -198,17 +229,28 @@ class SpikingNetwork(Numbers):
                     "'", ""
                 )
             )
-        if not (self._said_range or torch.compiler.is_compiling()):
-            self._look_at_range(images)
+        if torch.compiler.is_exporting() and not self.ideal:
+            raise UserError(
+                "a network on a chip is not exported; export the network itself, or use "
+                "torch.compile(chip)"
+            )
+        if not torch.compiler.is_compiling():
+            self._look_at_values(images)
 
-    def _look_at_range(self, images: Tensor) -> None:
-        """Warn once of images that are clipped; of those on a device the first alone, to wait for
-        none later.
+    def _look_at_values(self, images: Tensor) -> None:
+        """Refuse NaN and infinity, and warn once of images that are clipped.
+
+        Of images on a device the first alone are looked at, to wait for none later.
         """
-        if not images.numel():
+        waits = images.device.type != "cpu"
+        if not images.numel() or (waits and self._said_range):
             return
-        self._said_range = images.device.type != "cpu"
         smallest, largest = (value.item() for value in images.detach().aminmax())
+        if not (math.isfinite(smallest) and math.isfinite(largest)):
+            raise ValueError("the images hold NaN or infinity; this network takes finite values")
+        if self._said_range:
+            return
+        self._said_range = waits
         low, high = self.encode.input_range.tolist()
         slack = 1e-4 * (high - low)
         if smallest < low - slack or largest > high + slack:

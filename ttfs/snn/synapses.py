@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ttfs.snn.imperfections import Reads
+
 
 class Synapses(nn.Module):
     """Weighted connections from charges to potentials: a convolution or a linear map, and a bias.
@@ -15,6 +17,8 @@ class Synapses(nn.Module):
     """
 
     weights: Any  # Conv1d, Conv2d or Linear
+    reads: Reads | None = None
+    """What a chip does to the currents of each image; None in an ideal network."""
 
     def __init__(self, weights: nn.Module, bias_map: Tensor | None = None):
         super().__init__()
@@ -38,6 +42,8 @@ class Synapses(nn.Module):
     def forward(self, charges: Tensor) -> Tensor:
         """Map charges [N, C, ...] to potentials [N, C', ...]."""
         potential = self.weights(charges)
+        if self.reads is not None:
+            potential = self.reads.potentials(potential, charges)
         return potential if self.bias_map is None else potential + self.bias_map
 
 

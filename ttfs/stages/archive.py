@@ -3,15 +3,14 @@
 from collections import defaultdict
 from pathlib import Path
 
-from ttfs.config import RESULTS, STORE, Grid
+from ttfs.config import STORE, Grid
 from ttfs.errors import UserError
 from ttfs.files import atomic_write
 from ttfs.results import tables
 from ttfs.results.frame import Results, collect
 from ttfs.results.record import RECORD, Record, keep_history, read
+from ttfs.stages.lookup import PUBLISHED
 from ttfs.stages.study import TABLE
-
-PUBLISHED = RESULTS / "published"
 
 
 def archive(grid: Grid, mixed: bool = False) -> None:

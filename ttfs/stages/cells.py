@@ -81,10 +81,12 @@ def record_death(stage: Stage, grid_file: Path, name: str, cause: str) -> None:
 
 def _make(job: Job, expected: Expected) -> Made:
     """Make the network, unless only the times of its data's files changed."""
+    from ttfs.stages.memory import check_job  # imports torch, which a parent process lacks
+
     source = None
     if job.source is not None:
         made = read_made(job.source.folder)
-        reason = damaged(job.source.folder, made.files, closely=True)
+        reason = damaged(job.source.folder, made.files, MADE, closely=True)
         if reason is not None:
             raise UserError(
                 f"{job.source.folder}: {reason}; run the workflow again, which makes it anew"
@@ -93,6 +95,7 @@ def _make(job: Job, expected: Expected) -> Made:
     before = _before(job, source)
     files: Mapping[str, Mapping[str, Any]]
     if before is None:
+        check_job(job)
         job.kind.make(job)
         files = {name: file_entry(job.folder / name) for name in job.files}
         provenance = _provenance(job)
@@ -118,14 +121,14 @@ def _before(job: Job, source: str | None) -> Made | None:
     except UserError:
         return None
     same = (made.digest, made.source, made.data) == (job.digest, source, job.data.digest)
-    return made if same and damaged(job.folder, made.files, closely=True) is None else None
+    return made if same and damaged(job.folder, made.files, MADE, closely=True) is None else None
 
 
 def _measure(job: Job, expected: Expected) -> Record:
     """Evaluate a network, or put it onto hardware."""
     network = job.cell.network
     made = read_made(network.folder)
-    reason = damaged(network.folder, made.files, closely=True)
+    reason = damaged(network.folder, made.files, MADE, closely=True)
     if reason is not None:
         raise UserError(f"{network.folder}: {reason}; run the workflow again, which makes it anew")
     if job.data.digest != made.data:

@@ -27,15 +27,15 @@ def _faults(cell: Cell | Study) -> Iterator[str]:
     for name in (RECORD, FAILURE):
         try:
             if (cell.folder / name).exists():
-                record = read(cell.folder / name, cell.name)
-                reason = damaged(cell.folder, record.digests.get("files", {}), closely=True)
+                files = read(cell.folder / name, cell.name).digests.get("files", {})
+                reason = damaged(cell.folder, files, name, closely=True)
                 if reason is not None:
                     yield f"{cell.folder}: {reason}"
         except UserError as error:
             yield str(error)
     try:
         if (cell.folder / MADE).exists():
-            reason = damaged(cell.folder, read_made(cell.folder).files, closely=True)
+            reason = damaged(cell.folder, read_made(cell.folder).files, MADE, closely=True)
             if reason is not None:
                 yield f"{cell.folder}: {reason}; run the workflow again, which makes it anew"
     except UserError as error:

@@ -3,11 +3,12 @@
 from ttfs.config import Grid
 from ttfs.results import figures as writer
 from ttfs.results.frame import collect
+from ttfs.stages.spikes import spikes
 from ttfs.studies import figures as studies
 
 
 def figures(grid: Grid) -> None:
     """Write results/<grid>/figures/ from the records of the grid's cells."""
     results = collect(grid)
-    writer.write(results, grid.folder / "figures")
+    writer.write(results, grid.folder / "figures", spikes(results))
     studies.write(grid, grid.folder / "figures")

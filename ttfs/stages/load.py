@@ -8,7 +8,7 @@ from ttfs.config import STORE, Cell, Grid, Variant
 from ttfs.data import DataSet
 from ttfs.errors import UserError
 from ttfs.methods import Job
-from ttfs.results.record import RECORD, Record, damaged, read, read_made
+from ttfs.results.record import MADE, RECORD, Record, damaged, read, read_made
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def load(folder: str | Path) -> Trained:
     cell = Cell(**record.ids)
     network_folder = folder.parents[1] if cell.hardware else folder
     made = read_made(network_folder)
-    reason = damaged(network_folder, made.files, closely=True)
+    reason = damaged(network_folder, made.files, MADE, closely=True)
     if reason is not None:
         raise UserError(f"{network_folder}: {reason}; run the workflow again, which makes it anew")
     job = Job(

@@ -6,11 +6,11 @@ from ttfs.results.frame import collect
 
 
 def publish(grid: Grid) -> None:
-    """Write the runs that are new or changed, delete those without a record, and print the
-    counts.
-    """
+    """Write the runs that are new or changed, and print the counts."""
     done = tracking.publish(collect(grid))
-    print(
-        f"{tracking.tracking_uri()}: {done.runs} runs, {done.written} written, {done.deleted} "
-        "deleted"
-    )
+    words = [f"{done.runs} runs", f"{done.written} written"]
+    if done.superseded:
+        words.append(f"{done.superseded} earlier ones kept, marked superseded")
+    if done.killed:
+        words.append(f"{done.killed} of killed trainings marked so")
+    print(f"{tracking.tracking_uri()}: {', '.join(words)}")

@@ -121,15 +121,9 @@ def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _latex(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    arrows = str.maketrans(
-        {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "%": r"\%", "_": r"\_"}
-    )
-    body = [" & ".join(row).translate(arrows) + r" \\" for row in [_titles(names), *rows]]
-    body.insert(1, r"\midrule")
-    columns = "lll" + "r" * (len(names) - 3)
-    return "\n".join(
-        [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
-    )
+    from ttfs.results.tables import latex
+
+    return "\n".join(latex(_titles(names), rows))
 
 
 def _json(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,18 +2,27 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ttfs.config import Grid
+from ttfs.config import Cell, Grid
+from ttfs.data import load
+from ttfs.data.inputs import Shape
+from ttfs.data.tables import is_table
 from ttfs.errors import UserError
 from ttfs.models import build
+from ttfs.stages.memory import Size, check_memory, size_of
+
+ITEMS = 2
+"""Random inputs of a trial."""
 
 
 def trial(grid: Grid) -> int:
     """Build each model for each data set, with random weights, and try each method on it.
 
+    Tables of records are read, so a bad one is said here.
     Prints a line for each pair that cannot work. Returns the exit status: 2 where there is one.
     """
     faults = list(dict.fromkeys(_faults(grid)))
@@ -23,28 +32,62 @@ def trial(grid: Grid) -> int:
 
 
 def _faults(grid: Grid) -> Iterator[str]:
-    tried: dict[tuple[str, str], nn.Module | None] = {}
+    inputs: dict[str, tuple[Shape, int] | None] = {}
+    tried: dict[tuple[str, str], _Model | None] = {}
     for cell in grid.cells:
-        kind = grid.kind(cell.method)
-        if not kind.uses_model:
+        if cell.dataset not in inputs:
+            inputs[cell.dataset] = None
+            try:
+                inputs[cell.dataset] = _inputs(grid, cell.dataset)
+            except UserError as error:
+                yield str(error)
+        kind, known = grid.kind(cell.method), inputs[cell.dataset]
+        if not kind.uses_model or known is None:
             continue
         place = (cell.dataset, cell.model)
-        shape = tuple(grid.datasets[cell.dataset].config["shape"])
         if place not in tried:
             tried[place] = None
             try:
-                tried[place] = _network(grid, cell.model, shape, cell.dataset)
+                tried[place] = _model(grid, cell, *known)
             except UserError as error:
                 yield f"{cell.dataset}: {error}"
-        network = tried[place]
-        if network is None:
+        model = tried[place]
+        if model is None:
+            continue
+        where = f"{cell.dataset}, model '{cell.model}', method '{cell.method}'"
+        try:
+            trained = bool(grid.make_slice(cell)["method"].get("train"))
+            check_memory(model.size, ITEMS, trained, where)
+        except UserError as error:
+            yield str(error)
             continue
         try:
-            kind.try_out(network, torch.rand(2, *shape))
+            kind.try_out(model.network, torch.rand(ITEMS, *model.shape))
         except UserError as error:
-            yield f"{cell.dataset}, model '{cell.model}', method '{cell.method}': {error}"
+            yield f"{where}: {error}"
 
 
-def _network(grid: Grid, model: str, shape: tuple[int, ...], dataset: str) -> nn.Module:
+def _inputs(grid: Grid, dataset: str) -> tuple[Shape, int]:
+    """Return the shape of an input and the number of classes; a table has to be read for them."""
+    config = grid.datasets[dataset].config
+    if not is_table(config):
+        return tuple(config["shape"]), config["classes"]
+    data = load(config, f"configs/datasets/{config['id']}.yaml")
+    return data.shape, data.classes
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A network of the grid with random weights, its size, and the shape of its inputs."""
+
+    network: nn.Module
+    size: Size | None
+    shape: Shape
+
+
+def _model(grid: Grid, cell: Cell, shape: Shape, classes: int) -> _Model:
+    config = grid.models[cell.model].config
+    size = size_of(config, shape, classes)
+    check_memory(size, ITEMS, False, f"model '{cell.model}'")  # before it is built
     torch.manual_seed(0)
-    return build(grid.models[model].config, shape, grid.datasets[dataset].config["classes"]).eval()
+    return _Model(build(config, shape, classes).eval(), size, shape)

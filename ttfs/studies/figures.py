@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ttfs.config import Grid, kind_of
-from ttfs.files import atomic_write
-from ttfs.results.figures.style import COLORS, STYLE, svg
+from ttfs.results.figures import caption_of
+from ttfs.results.figures.style import COLORS, STYLE, save
 
 LOOKS: dict[
     str, dict[str, Any]
@@ -44,17 +44,18 @@ ROUNDING = 1e-15
 
 
 def write(grid: Grid, folder: Path) -> None:
-    """Write ``study-<id>.svg`` for each study of a grid that has a table."""
+    """Write the figure ``study-<id>`` of each study of a grid that has a table."""
     for study in grid.study_cells:
         table = study.folder / "table.csv"
         if table.exists():
             content = grid.studies[study.study]
-            figure = draw(kind_of(content), content["title"], table.read_text(encoding="utf-8"))
-            atomic_write(folder / f"study-{study.study}.svg", figure)
+            kind = kind_of(content)
+            figure = draw(kind, content["title"], table.read_text(encoding="utf-8"))
+            save(figure, folder, f"study-{study.study}", caption_of(kind, grid))
 
 
-def draw(kind: str, title: str, table: str) -> bytes:
-    """Return the SVG of a study's table, which is CSV."""
+def draw(kind: str, title: str, table: str) -> Figure:
+    """Return the figure of a study's table, which is CSV."""
     with matplotlib.rc_context(STYLE):
         draw_kind = {
             "trajectory": trajectory,
@@ -64,7 +65,7 @@ def draw(kind: str, title: str, table: str) -> bytes:
         }[kind]
         figure = draw_kind(pd.read_csv(io.StringIO(table)))
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-        return svg(figure)
+        return figure
 
 
 def trajectory(table: pd.DataFrame) -> Figure:

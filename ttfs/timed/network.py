@@ -155,6 +155,8 @@ class TimedNetwork(nn.Module):
             raise ValueError(
                 f"inputs have shape {list(inputs.shape)}, this network takes [{expected}]"
             )
+        if not inputs.isfinite().all():
+            raise ValueError("the inputs hold NaN or infinity; this network takes finite values")
 
 
 class _Steps:

@@ -17,9 +17,15 @@ from ttfs.training.activity import ActivityPenalty
 from ttfs.training.averaging import Average
 from ttfs.training.optimizers import optimizer, schedule
 
+AUXILIARY_WEIGHT = 0.3
+"""Weight of the loss of each auxiliary head (GoogLeNet; Szegedy et al. 2015, section 5)."""
+
 
 class Classifier(pl.LightningModule):
     """Cross-entropy plus the penalty on activity (`ActivityPenalty`).
+
+    A network that returns the logits of auxiliary heads after its own, as GoogLeNet and Inception
+    do while they train, learns from these too.
 
     Sums for the curve are kept as tensors and read once an epoch: reading them at each step would
     cost as much again.
@@ -98,17 +104,22 @@ class Classifier(pl.LightningModule):
 
     def _step(self, network: nn.Module, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         images, labels = batch
-        logits = self._logits(network, images)
-        loss = (self._learning_loss if split == "train" else self._loss)(logits, labels)
+        logits, *auxiliary = self._logits(network, images)
+        measure = self._learning_loss if split == "train" else self._loss
+        loss = measure(logits, labels)
+        for others in auxiliary:
+            loss = loss + AUXILIARY_WEIGHT * measure(others, labels)
         correct = (logits.detach().argmax(1) == labels).sum()
         count = len(labels)
         sums = self._sums[split] = self._sums[split].to(loss.device, torch.float64)
         sums += torch.stack([loss.detach() * count, correct, correct.new_tensor(count)])
         return loss
 
-    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+    def _logits(self, network: nn.Module, images: Tensor) -> list[Tensor]:
         try:
-            return network(images).float()
+            answers = network(images)
+            heads = answers if isinstance(answers, tuple) else (answers,)
+            return [logits.float() for logits in heads if logits is not None]
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

@@ -17,6 +17,7 @@ rule tables:
             for name in ("summary", "layers", "steps", "classes", "sparsity", "hardware", "published")
         ],
         [f"{GRID.folder}/tables/{name}.md" for name in ("summary", "hardware", "published")],
+        [f"{GRID.folder}/tables/{name}.tex" for name in ("summary", "hardware", "published")],
         f"{GRID.folder}/tables/cells.csv",
         touch(view_markers("tables", *TABLES)),
     log:
@@ -25,29 +26,36 @@ rule tables:
         TTFS + " tables {GRID_FILE:q} > {log:q} 2>&1"
 
 
+# A figure that has nothing to show is not made, so the output is their folder; Snakemake empties it before.
 rule figures:
     input:
         view_markers("tables", *TABLES),
         records(),
     output:
-        [
-            report(f"{GRID.folder}/figures/{name}.svg", caption=f"../report/{name}.rst", category="Figures")
-            for name in FIGURES
-        ],
-        [
-            report(f"{GRID.folder}/figures/{name}.svg", caption=f"../report/{kind}.rst", category="Studies")
-            for name, kind in STUDY_FIGURES.items()
-        ],
-        touch(view_markers("figures", "ttfs.results.figures", "ttfs.studies.figures", "ttfs.results.frame")),
+        directory(f"{GRID.folder}/figures"),
+        touch(view_markers("figures", *FIGURES)),
     log:
         f"{LOGS}/figures.log",
     shell:
         TTFS + " figures {GRID_FILE:q} > {log:q} 2>&1"
 
 
+rule page:
+    input:
+        view_markers("figures", *FIGURES),
+        records(),
+    output:
+        report(f"{GRID.folder}/index.html", caption="../report/page.rst", category="Page"),
+        touch(view_markers("page", *PAGE)),
+    log:
+        f"{LOGS}/page.log",
+    shell:
+        TTFS + " page {GRID_FILE:q} > {log:q} 2>&1"
+
+
 rule publish:
     input:
-        view_markers("tables", *TABLES),
+        view_markers("page", *PAGE),
         records(),
     output:
         touch(view_markers("publish", "ttfs.results.tracking")),

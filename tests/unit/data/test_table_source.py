@@ -33,6 +33,15 @@ def fault(**changes) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["one-hot", "informed"])
+def test_the_order_of_keys_in_a_file_is_no_matter(name):
+    """Records hold their configuration sorted, and `ttfs.load` reads the data by that."""
+    keys = shipped("files")["keys"]
+    back = dict(reversed(keys.items()))
+    one, other = (load(shipped("files", encoding=ENCODINGS[name], keys=k)) for k in (keys, back))
+    assert one.digest == other.digest
+
+
 def test_no_group_is_in_two_parts():
     table = files()
     shares = {"id": "x", "test": 0.2, "validation": 100}
@@ -102,6 +111,13 @@ def _splits(data) -> tuple:
     return data.train, data.validation, data.test
 
 
+def test_a_record_without_a_label_is_of_no_class():
+    table = files()
+    table["class"][:5] = [""] * 5
+    write(table, DATA / "made.csv")
+    assert sum(map(len, _splits(load(made())))) == 2000 - 5
+
+
 def test_the_stamp_follows_the_file():
     write(files(), DATA / "made.csv")
     before = data_stamp(made())
@@ -124,9 +140,63 @@ def test_bad_files():
     assert "made.csv.xz: cannot be read as a table" in fault(name="made.csv.xz")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name():
+    write(files(), DATA / "made.csv")
+    plain = load(made()).digest
+    text = (DATA / "made.csv").read_bytes()
+    (DATA / "made.csv").write_bytes(b"\xef\xbb\xbf" + text)
+    assert load(made()).digest == plain
+
+
+def test_a_record_without_a_group_would_be_in_a_split_by_chance():
+    table = files()
+    table["folder"][6] = ""
+    write(table, DATA / "made.csv")
+    assert "made.csv: record 7 has no 'folder', the group" in fault()
+
+
+def labeled(count: int | None, **changes):
+    return load(made(labels=count, **changes))
+
+
+def test_few_labels_are_a_part_of_more_and_each_class_has_its_share():
+    write(files(), DATA / "made.csv")
+    whole, many, few = labeled(None), labeled(300), labeled(50)
+    assert whole.unlabeled is None
+    assert len(many.train) == 300
+    assert few.train.labels.bincount().min() >= 1
+    shares = [split.labels.bincount() / len(split) for split in (whole.train, few.train)]
+    assert (shares[0] - shares[1]).abs().max() <= 1 / 50
+    rows = [{tuple(row) for row in everything(data.train)[0].tolist()} for data in (few, many)]
+    assert rows[0] < rows[1]
+    for part in ("validation", "test"):
+        assert torch.equal(everything(getattr(few, part))[0], everything(getattr(whole, part))[0])
+    assert few.unlabeled is not None
+    assert torch.equal(everything(few.unlabeled)[0], everything(whole.train)[0])
+    assert len({data.digest for data in (whole, many, few)}) == 3
+
+
+def test_labels_alone_tell_how_many_neurons_a_key_has():
+    """Ranks and members are of all training records; information needs labels."""
+    write(files(), DATA / "made.csv")
+    for name in ("equal", "informed"):
+        whole, few = (labeled(count, encoding=ENCODINGS[name]) for count in (None, 60))
+        same = whole.shape == few.shape
+        same = same and torch.equal(everything(whole.test)[0], everything(few.test)[0])
+        assert same == (name == "equal")
+
+
+def test_labels_that_cannot_be():
+    write(files(), DATA / "made.csv")
+    assert "'labels: 5000', but" in fault(labels=5000)
+    assert "or none with a label; leave it out of 'classes'" in fault(labels=2)
+
+
 def test_bad_columns_and_classes():
     table = files()
     write(table, DATA / "made.csv")
+    assert "key 'owner' is 'text'; choose from: categorical" in fault(keys={"owner": "text"})
+    assert "key 'class' is the label" in fault(keys={"class": "categorical"})
     assert "no column 'kind'; it has: class, folder" in fault(label="kind")
     assert "no column 'place'" in fault(group="place")
     assert "no column 'color'" in fault(keys={"color": "set"})

@@ -136,8 +136,13 @@ def test_figures_are_drawn_and_the_same_each_time(found: Results, tmp_path: Path
     [axis] = figures.axes_of(found.grid)
     assert axis.key == "time_bits"
     (panel,) = figures.hardware(on_hardware(found), [axis]).axes
-    assert panel.get_xlabel() == "time_bits"
+    assert panel.get_xlabel() == "Time steps a window [bits]"
     assert [label.get_text() for label in panel.get_xticklabels()] == ["2", "4"]
+    shared = "conductance_bits=4+drift_exponent=0.05+drift_spread=0.01"
+    (panel,) = figures.hardware(on_hardware(found), [axis._replace(shared=shared)]).axes
+    lines = panel.get_title(loc="left").splitlines()
+    assert "".join(lines) == f"digits: {shared}", "nothing is lost where a title is broken"
+    assert max(map(len, lines)) <= 36
 
 
 def test_the_front_is_what_no_other_network_beats(found: Results):

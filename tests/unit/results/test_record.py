@@ -1,6 +1,7 @@
 """Records: written whole, read back the same, refused with one line where they are not records."""
 
 import json
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from ttfs.results import record
 from ttfs.results.provenance import Provenance, git_state
 from ttfs.results.record import (
     CURVE_COLUMNS,
+    MADE,
     Made,
     Record,
     damaged,
@@ -154,14 +156,17 @@ def test_what_was_made_is_read_back_and_checked(tmp_path: Path):
     made = Made(made_up().ids, "d", "c", {"seed": 0}, "data", None, None, files, provenance)
     (tmp_path / "made.json").write_text(made.to_json())
     assert read_made(tmp_path) == made
-    assert damaged(tmp_path, made.files, closely=True) is None
+    assert damaged(tmp_path, made.files, MADE, closely=True) is None
     (tmp_path / "weights.pt").write_bytes(b"WEIGHTS")
-    assert damaged(tmp_path, made.files) is None
-    assert damaged(tmp_path, made.files, closely=True) == "weights.pt was changed since it was made"
+    changed = "weights.pt was changed since it was made"
+    assert damaged(tmp_path, made.files, MADE) == changed  # it is newer than its list
+    os.utime(tmp_path / "weights.pt", (1, 1))
+    assert damaged(tmp_path, made.files, MADE) is None
+    assert damaged(tmp_path, made.files, MADE, closely=True) == changed
     (tmp_path / "weights.pt").write_bytes(b"more weights")
-    assert damaged(tmp_path, made.files) == "weights.pt was changed since it was made"
+    assert damaged(tmp_path, made.files, MADE) == changed
     (tmp_path / "weights.pt").unlink()
-    assert damaged(tmp_path, made.files) == "weights.pt is missing"
+    assert damaged(tmp_path, made.files, MADE) == "weights.pt is missing"
     (tmp_path / "made.json").write_text("{}")
     with pytest.raises(UserError, match=r"made\.json: not a readable list of files"):
         read_made(tmp_path)

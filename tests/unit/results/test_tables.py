@@ -2,16 +2,19 @@
 
 import csv
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from kit.records import grid, made_up, records, results, with_values, write_curve
 
-from ttfs.config import STORE, find, known, read_named
+from ttfs.config import STORE, Variant, find, known, read_named
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
 from ttfs.results import figures, frame, record, tables
-from ttfs.results.frame import Results, collect
+from ttfs.results.figures.style import models
+from ttfs.results.frame import Results, cells, collect
 
 PAPER = {
     "work": "A et al. 2020",
@@ -32,9 +35,20 @@ PAPER = {
     ],
 }
 FILES = [
-    "cells.csv", "classes.csv", "hardware.csv", "hardware.md", "layers.csv", "published.csv",
+    "cells.csv",
+    "classes.csv",
+    "hardware.csv",
+    "hardware.md",
+    "hardware.tex",
+    "layers.csv",
+    "published.csv",
     "published.md",
-    "sparsity.csv", "steps.csv", "summary.csv", "summary.md",
+    "published.tex",
+    "sparsity.csv",
+    "steps.csv",
+    "summary.csv",
+    "summary.md",
+    "summary.tex",
 ]  # fmt: skip
 
 
@@ -244,28 +258,42 @@ def test_figures_are_written_and_the_same_each_time(tmp_path: Path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     for folder in ("one", "two"):
         figures.write(results(), tmp_path / folder)
-    names = sorted(path.stem for path in (tmp_path / "one").iterdir())
-    assert names == [
-        "accuracy-by-spikes",
-        "cost",
-        "hardware",
-        "pareto",
-        "sparsity",
-        "spikes-by-layer",
-        "training-curves",
-    ]
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    made = ("accuracy-by-spikes", "class-accuracy", "confusion", "spikes-by-layer")
+    endings = ("pdf", "png", "rst", "svg")
+    assert names == [f"{name}.{ending}" for name in made for ending in endings]
     for name in names:
-        one, two = ((tmp_path / folder / f"{name}.svg").read_bytes() for folder in ("one", "two"))
+        one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
         assert one == two
-        assert b"<svg" in one
+    caption = (tmp_path / "one" / "confusion.rst").read_text()
+    assert caption.startswith("Share of the test items of each class")
+    assert caption.endswith("Made by ``ttfs figures tiny.yaml``.\n")
 
 
-def test_figures_without_a_successful_cell_say_so(tmp_path: Path, monkeypatch):
+def test_a_figure_without_anything_to_show_is_not_made(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     figures.write(results([made_up(error="boom")]), tmp_path / "figures")
-    drawn = (tmp_path / "figures" / "accuracy-by-spikes.svg").read_text()
-    assert "<svg" in drawn
-    assert "digits" not in drawn
+    assert not (tmp_path / "figures").exists()
+
+
+def test_layers_have_their_names_at_the_axis():
+    (axes,) = figures.spikes_by_layer(frame.layers(results())).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["layers.2", "layers.10"]
+
+
+def test_models_differ_in_gray_print():
+    looks = models(pd.Series(["fc2", "cnn", "vgg"]))
+    for name in ("color", "linestyle", "fillstyle"):
+        assert len({str(look[name]) for look in looks.values()}) == 3
+
+
+def test_the_confusion_matrix_has_shares_by_class():
+    (axes,) = figures.confusion(
+        results().of("networks"), frame.summary(results(), cells(results()))
+    ).axes
+    (image,) = axes.images
+    assert image.get_array().tolist() == [[0, 0], [1, 0]]  # all 7 items of class 1 got answer 0
+    assert axes.get_title(loc="left") == "digits, fc2: b1-converted"
 
 
 def test_accuracy_figure_draws_each_seed_mean_and_reference():
@@ -279,12 +307,33 @@ def test_accuracy_figure_draws_each_seed_mean_and_reference():
     assert {97.0} in heights  # mean of the ANN
 
 
-def test_training_curves_have_a_line_per_seed(tmp_path: Path, monkeypatch):
+def test_labels_are_drawn_by_their_number_and_all_come_last():
+    names = ("files+labels=100+epochs=9", "files", "files+encoding=one-hot", "files+labels=20")
+    points = {name: Variant(name, {"id": "files"}) for name in names}
+    for name, count in zip(names, (100, None, None, 20), strict=True):
+        points[name].config["labels"] = count
+    of = figures.labels_of(replace(grid(), datasets=points))
+    assert set(of) == set(names) - {"files+encoding=one-hot"}, "of that there is one"
+    rows = [
+        {"dataset": name, "model": "-", "method": "svm", "status": "ok", "accuracy": value}
+        for name, values in zip(names, ((70, 72), (90,), (5,), (50,)), strict=True)
+        for value in values
+    ]
+    (axes,) = figures.few_labels(pd.DataFrame(rows), of).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["20", "100", "all"]
+    [line] = [line for line in axes.lines if line.get_linestyle() == "-"]
+    assert list(zip(*line.get_data(), strict=True)) == [(0, 50), (1, 71), (2, 90)]
+
+
+def test_training_curves_are_means_with_a_band(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in range(3):
         write_curve(STORE / made_up(seed=seed).name)
     figure = figures.training_curves(figures.curves_of(results().of("networks")))
-    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 3, 3]
+    (axes,) = figure.axes
+    (mean,) = axes.lines
+    assert list(mean.get_ydata()) == [11.0, 10.0, 9.0]
+    assert (len(axes.collections), axes.get_yscale()) == (1, "log")
 
 
 @pytest.mark.parametrize("name", known("published"))

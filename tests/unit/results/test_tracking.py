@@ -2,20 +2,29 @@
 way of a training.
 """
 
+import base64
+import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kit.records import made_up, records, results, write_curve
+from kit.records import PROVENANCE, grid, made_up, records, results, with_values, write_curve
 
 from ttfs.config import STORE, Cell
 from ttfs.errors import UserError
+from ttfs.files import locked
 from ttfs.results import tracking
-from ttfs.results.record import Record
+from ttfs.results.record import CURVE_COLUMNS, Record, read_curve
+from ttfs.results.tracking import store as stores
+from ttfs.results.tracking.tags import CURRENT, KILLED, PARENT, STATE, SUPERSEDED
 
 CELL = Cell("digits", "fc2", "ann", 0)
 ANN, B1 = CELL.name, "digits/fc2/b1-converted/seed{}"
@@ -28,7 +37,7 @@ def fresh_store(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
-        tracking._client()
+        stores.client()
     return file
 
 
@@ -57,15 +66,32 @@ def live(cell: Cell = CELL, config: dict | None = None) -> tracking.LiveRun:
     return tracking.LiveRun("tiny", cell, config or {})
 
 
-def runs() -> dict[str, list]:
-    client = tracking._client()
-    return tracking._runs_by_cell(client, tracking._experiment(client, "tiny"))
+def point(**values: float) -> dict[str, float]:
+    return dict.fromkeys(CURVE_COLUMNS, 1.0) | values
+
+
+def runs(*states: str) -> dict[str, list]:
+    """The runs of cells, of some states if any is named; no means, and not the grid's run."""
+    client = stores.client()
+    found = stores.runs_by_cell(client, stores.experiment_of(client, "tiny"))
+    kept = {
+        cell: [run for run in several if not states or run.data.tags[STATE] in states]
+        for cell, several in found.items()
+        if "seed" in cell
+    }
+    return {cell: several for cell, several in kept.items() if several}
+
+
+def means() -> dict[str, object]:
+    client = stores.client()
+    found = stores.runs_by_cell(client, stores.experiment_of(client, "tiny"))
+    return {cell: run for cell, (run, *_) in found.items() if "seed" not in cell}
 
 
 def history(run, metric: str) -> list[tuple[int, float]]:
     return [
         (point.step, point.value)
-        for point in tracking._client().get_metric_history(run.info.run_id, metric)
+        for point in stores.client().get_metric_history(run.info.run_id, metric)
     ]
 
 
@@ -78,23 +104,26 @@ def test_default_store_is_in_the_results_folder(tmp_path, monkeypatch):
 
 
 def test_publish_writes_each_cell_once(store: Path, found: list[Record]):
-    assert publish(found) == (6, 6, 0)
-    assert publish(found) == (6, 0, 0)
+    assert publish(found) == (6, 6, 0, 0)
+    assert publish(found) == (6, 0, 0, 0)
     written = runs()
     assert {cell: len(several) for cell, several in written.items()} == {
         one.name: 1 for one in found
     }
     (ann,) = written[ANN]
     assert ann.info.status == "FINISHED"
-    assert ann.info.run_name == ANN
-    assert ann.info.end_time - ann.info.start_time == 25_000  # two stages of 12.5 s
+    assert ann.info.run_name == "ann · fc2 · digits · seed 0"
+    assert ann.info.end_time - ann.info.start_time == 12_500  # the training, not its evaluation
     assert ann.data.metrics["accuracy"] == 98.0
     assert ann.data.metrics["accuracy/class-1"] == 96.0
     assert not any("confusion" in name for name in ann.data.metrics)
-    assert history(ann, "validation_accuracy") == [(0, 89.0), (1, 90.0), (2, 91.0)]
+    assert history(ann, "training/validation_accuracy") == [(0, 89.0), (1, 90.0), (2, 91.0)]
     assert ann.data.params["method.train.optimizer"] == "adam"
     assert ann.data.params["dataset"] == "digits"
     assert ann.data.tags["version.torch"] == "2.15.0"
+    assert "ttfs reproduce tiny.yaml digits/fc2/ann/seed0" in ann.data.tags["mlflow.note.content"]
+    (data,) = ann.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("digits", "d1")
     (snn,) = written[B1.format(0)]
     assert snn.data.metrics["spikes_per_neuron/layers.10"] == 0.2
     (failed,) = written[B1.format(2)]
@@ -102,40 +131,170 @@ def test_publish_writes_each_cell_once(store: Path, found: list[Record]):
     assert "off by 0.1" in failed.data.tags["mlflow.note.content"]
 
 
-def test_publish_replaces_only_what_changed(store: Path, found: list[Record]):
+def test_the_time_of_a_run_is_that_of_its_training(store: Path, found: list[Record]):
+    stages = {"evaluate": PROVENANCE, "make": replace(PROVENANCE, wall_seconds=300.0)}
+    publish([replace(found[0], provenance=stages)])
+    (run,) = runs()[ANN]
+    assert run.info.end_time - run.info.start_time == 300_000
+
+
+def test_the_views_of_a_grid_have_links(store: Path, found: list[Record]):
+    with pytest.raises(UserError, match=r"grid tiny: no runs in sqlite:.*ttfs publish"):
+        tracking.view_links("tiny")
+    publish(found)
+    (first, link), *others = tracking.view_links("tiny")
+    assert first == "All results, seeds below their mean"
+    assert re.fullmatch(
+        r"#/experiments/\d+/runs\?workflowType=machine_learning&viewStateShareKey=results", link
+    )
+    assert [name for name, _ in others] == [
+        "Best accuracy under a spike budget",
+        "fc2 on digits, across methods",
+    ]
+
+
+def test_a_mean_over_seeds_is_the_parent_of_its_seeds(store: Path, found: list[Record]):
+    publish(found)
+    ann, b1 = means()["digits/fc2/ann"], means()["digits/fc2/b1-converted"]
+    assert ann.info.run_name == "ann · fc2 · digits"
+    assert (ann.data.metrics["accuracy"], ann.data.metrics["accuracy_std"]) == (97.0, 1.0)
+    assert (ann.data.metrics["n"], b1.data.metrics["n"]) == (3.0, 2.0)
+    assert b1.data.metrics["logit_difference"] == 2e-6  # the largest, as in the tables
+    assert (ann.info.status, b1.info.status) == ("FINISHED", "FAILED")
+    assert "seed" not in ann.data.params
+    for name, (run,) in runs().items():
+        parent = ann if "/ann/" in name else b1
+        assert run.data.tags[PARENT] == parent.info.run_id
+
+
+def test_a_run_that_was_replaced_stays_beside_its_successor(store: Path, found: list[Record]):
     publish(found)
     before = {cell: several[0].info.run_id for cell, several in runs().items()}
+    better = with_values(found[0], accuracy=99.0)
+    assert publish([better, *found[1:]]) == (6, 1, 1, 0)
+    assert {cell for cell, (run,) in runs(CURRENT).items() if before[cell] != run.info.run_id} == {
+        ANN
+    }
+    ((old,),) = runs(SUPERSEDED).values()
+    assert (old.info.run_id, old.data.metrics["accuracy"]) == (before[ANN], 98.0)
+    assert old.data.tags[PARENT] == means()["digits/fc2/ann"].info.run_id
+    assert means()["digits/fc2/ann"].data.metrics["accuracy"] == pytest.approx(292 / 3)
+    assert publish([better, *found[1:]]) == (6, 0, 0, 0)
+
+    assert publish(found) == (6, 0, 1, 0)  # the record of before comes back, and so does its run
+    assert runs(CURRENT)[ANN][0].info.run_id == before[ANN]
+
+
+def test_a_changed_curve_is_written_anew(store: Path, found: list[Record]):
+    publish(found)
     curve = STORE / made_up(seed=1).name / "curve.csv"
     curve.write_text(curve.read_text().replace("90,1.1,91", "90,1.1,92"))
-    assert publish([*found[:-1], made_up("b1-converted", seed=2)]) == (6, 2, 2)
-    after = {cell: several[0].info.run_id for cell, several in runs().items()}
-    assert {cell for cell in before if before[cell] != after[cell]} == {
-        B1.format(2),
-        "digits/fc2/ann/seed1",
+    assert publish(found) == (6, 1, 0, 0)
+    assert history(runs()["digits/fc2/ann/seed1"][0], "training/validation_accuracy")[-1][1] == 92
+
+
+def test_a_store_that_lost_metrics_or_params_gets_them_back(store: Path, found: list[Record]):
+    publish(found)
+    with sqlite3.connect(store) as connection:
+        connection.execute("DELETE FROM latest_metrics WHERE key = 'accuracy'")
+    assert publish(found).written == 5  # all that succeeded
+    with sqlite3.connect(store) as connection:
+        connection.execute("DELETE FROM params WHERE key = 'method.train.optimizer'")
+    assert publish(found).written == 6
+    assert publish(found).written == 0
+
+
+def test_the_live_run_of_a_training_becomes_the_run_of_its_record(store: Path, found: list[Record]):
+    rows = read_curve(STORE / ANN)
+    with live(config=found[0].config) as run:
+        for row in rows:
+            run.log(int(row["epoch"]), {name: row[name] for name in CURVE_COLUMNS})
+    (before,) = runs()[ANN]
+    assert publish(found) == (6, 6, 0, 0)
+    (after,) = runs()[ANN]
+    assert after.info.run_id == before.info.run_id
+    assert after.info.end_time == before.info.end_time
+    assert (after.data.tags[STATE], after.data.metrics["accuracy"]) == (CURRENT, 98.0)
+    assert history(after, "training/validation_accuracy") == [(0, 89.0), (1, 90.0), (2, 91.0)]
+    assert publish(found) == (6, 0, 0, 0)
+
+
+def test_killed_trainings_are_marked_so_and_strangers_spared(store: Path, found: list[Record]):
+    live().__enter__().log(0, point())
+    live().__enter__().log(0, point())  # the second start of a cell marks the first
+    assert [run.info.status for run in runs()[ANN]].count("KILLED") == 1
+    trained, dead = Cell("digits", "fc8", "ann", 0), Cell("digits", "fc8", "ann", 1)
+    live(trained).__enter__()
+    live(dead).__enter__()
+    client = stores.client()
+    own = client.create_run(stores.experiment_of(client, "tiny"), run_name="by hand").info.run_id
+    with locked(trained.folder / ".lock"):
+        assert publish(found) == (6, 6, 0, 2)
+    assert {cell: len(several) for cell, several in runs(KILLED).items()} == {ANN: 2, dead.name: 1}
+    assert runs()[trained.name][0].info.status == "RUNNING"
+    assert client.get_run(own).info.lifecycle_stage == "active"
+    assert publish(found[:4]) == (4, 0, 2, 1)  # two records are gone, and the other training is
+
+
+def test_three_publishes_at_once_write_each_run_once(store: Path, found: list[Record]):
+    program = (
+        "from kit.records import records, results; from ttfs.results import tracking;"
+        "print(tracking.publish(results(records())).written)"
+    )
+    paths = [str(Path(__file__).parents[2]), str(Path(tracking.__file__).parents[3])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    assert sorted(int(job.communicate()[0]) for job in jobs) == [0, 0, 6]
+    assert {cell: len(several) for cell, several in runs().items()} == {
+        one.name: 1 for one in found
     }
 
 
-def test_publish_replaces_live_killed_and_stale_runs_and_spares_others(
-    store: Path, found: list[Record]
-):
-    with live() as run:
-        run.log(0, {"validation_accuracy": 50.0})
-    killed = live().__enter__()
-    killed.log(0, {"validation_accuracy": 40.0})
-    unfinished = Cell("digits", "fc8", "ann", 0)
-    live(unfinished).__enter__()
-    client = tracking._client()
-    own = client.create_run(tracking._experiment(client, "tiny"), run_name="by hand").info.run_id
+def test_saved_views_show_the_numbers_of_current_runs(store: Path, found: list[Record]):
+    chip = on_chip()
+    publish([*found, chip])
+    client = stores.client()
+    experiment = stores.experiment_of(client, "tiny")
+    shown = {}
+    for name, value in client.get_experiment(experiment).tags.items():
+        if name.startswith("mlflow.sharedViewState."):
+            content = json.loads(value)
+            packed = content["state"].removeprefix("deflate;")
+            state = json.loads(zlib.decompress(base64.b64decode(packed)))
+            runs = client.search_runs([experiment], state["searchFilter"])
+            shown[name.rpartition(".")[2]] = {run.info.run_name for run in runs}
+            assert {"attributes.`Source`", "attributes.`Version`"} <= set(state["selectedColumns"])
+    ann, b1 = "ann · fc2 · digits", "b1-converted · fc2 · digits"
+    seeds = {f"{name} · seed {seed}" for name in (ann, b1) for seed in range(3)}
+    assert shown == {
+        "results": {ann, b1, *seeds},
+        "best": {b1},
+        "digits-fc2": {ann, b1},
+        "hardware": {"b1-converted on jitter=0.1 · fc2 · digits"},
+    }
+    tags = client.get_experiment(experiment).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "ttfs run tiny.yaml" in tags["mlflow.note.content"]
 
-    assert publish(found) == (6, 6, 2)
-    left = [one for one in found if one.ids["seed"] != 1]
-    assert publish(left) == (4, 0, 2)
 
-    after = runs()
-    assert [len(after[one.name]) for one in left] == [1] * 4
-    assert len(after) == 5
-    assert after[unfinished.name][0].info.status == "RUNNING"
-    assert client.get_run(own).info.lifecycle_stage == "active"
+def test_tables_and_figures_are_artifacts_of_one_run(store: Path, found: list[Record]):
+    tables = grid().folder / "tables"
+    tables.mkdir(parents=True)
+    (tables / "summary.md").write_text("a table")
+    publish(found)
+    client = stores.client()
+    run = means()["grid/tiny"]
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "tables")] == [
+        "tables/summary.md"
+    ]
+    publish(found)
+    assert means()["grid/tiny"].info.run_id == run.info.run_id
+    (tables / "summary.md").write_text("another table")
+    publish(found)
+    assert means()["grid/tiny"].info.run_id != run.info.run_id
 
 
 def test_publish_goes_on_where_it_was_interrupted(store: Path, found: list[Record], monkeypatch):
@@ -149,30 +308,31 @@ def test_publish_goes_on_where_it_was_interrupted(store: Path, found: list[Recor
         patch.setattr("mlflow.tracking.MlflowClient.set_tag", stop)
         with pytest.raises(Killed):
             publish(found)
-    assert publish(found) == (6, 6, 1)
-    assert publish(found) == (6, 0, 0)
+    assert publish(found).written == 6
+    assert publish(found).written == 0
+    assert [len(several) for several in runs().values()] == [1] * 6
 
 
 def test_a_deleted_experiment_comes_back(store, found):
     publish(found)
-    client = tracking._client()
-    client.delete_experiment(tracking._experiment(client, "tiny"))
+    client = stores.client()
+    client.delete_experiment(stores.experiment_of(client, "tiny"))
     publish(found)
     assert len(runs()) == 6
 
 
 def test_more_than_one_batch(store):
     with live(config={f"key{n}": n for n in range(250)}) as run:
-        run.log(0, {f"metric{n}": float(n) for n in range(1200)})
+        run.log(0, point(**{f"metric{n}": float(n) for n in range(1200)}))
     (run,) = runs()[ANN]
     assert len(run.data.params) == 254
-    assert len(run.data.metrics) == 1200
+    assert len(run.data.metrics) == 1205
 
 
 def test_a_live_run_of_a_failed_training_is_failed(store):
     def train() -> None:
         with live() as run:
-            run.log(0, {"train_loss": float("nan")})
+            run.log(0, point(train_loss=float("nan")))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -198,24 +358,24 @@ def test_a_damaged_store(store, found, capsys, break_it):
     assert str(store) in str(caught.value)
     assert "delete the file and run" in str(caught.value)
     with live() as run:
-        for epoch in range(3):
-            run.log(epoch, {"train_loss": 1.0})
+        for number in range(3):
+            run.log(number, point())
     assert capsys.readouterr().err.count("warning") == 1
     store.unlink()
-    assert publish(found) == (6, 6, 0)
+    assert publish(found).written == 6
 
 
 def test_a_locked_store(store, found, capsys, monkeypatch):
-    monkeypatch.setattr(tracking, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(stores, "BUSY_SECONDS", 0.1)
     holder = sqlite3.connect(store, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(UserError, match="database is locked; close what holds it"):
         publish(found)
     with live() as run:
-        run.log(0, {"train_loss": 1.0})
+        run.log(0, point())
     holder.close()
     assert capsys.readouterr().err.count("\n") == 1
-    assert publish(found) == (6, 6, 0)
+    assert publish(found).written == 6
 
 
 def test_an_unreachable_server_is_named_without_its_password(found, monkeypatch):
@@ -231,11 +391,12 @@ JOB = """
 import sys
 from ttfs.config import Cell
 from ttfs.results import tracking
-tracking._client()
+from ttfs.results.record import CURVE_COLUMNS
 cell = Cell("digits", "fc2", "ann", int(sys.argv[1]))
 with tracking.LiveRun("tiny", cell, {"epochs": 30}) as live:
     for epoch in range(30):
-        live.log(epoch, {"train_loss": 1.0 / (epoch + 1), "validation_accuracy": 90.0 + epoch / 10})
+        row = dict.fromkeys(CURVE_COLUMNS, 1.0)
+        live.log(epoch, row | {"validation_accuracy": 90.0 + epoch / 10})
 """
 
 
@@ -245,7 +406,7 @@ def test_four_first_writers_at_once_lose_nothing(tmp_path, monkeypatch):
     (file.parent / "mlflow.db.new").write_text("what a kill left of an earlier attempt")
     (file.parent / "mlflow.db.new-journal").write_text("and its journal")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
-    environment = os.environ | {"PYTHONPATH": str(Path(tracking.__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(tracking.__file__).parents[3])}
     jobs = [
         subprocess.Popen(
             [sys.executable, "-c", JOB, str(seed)],
@@ -262,24 +423,48 @@ def test_four_first_writers_at_once_lose_nothing(tmp_path, monkeypatch):
     for several in found.values():
         (run,) = several
         assert run.info.status == "FINISHED"
-        assert history(run, "validation_accuracy") == [
+        assert history(run, "training/validation_accuracy") == [
             (epoch, 90.0 + epoch / 10) for epoch in range(30)
         ]
-        assert len(history(run, "train_loss")) == 30
+        assert len(history(run, "training/train_loss")) == 30
 
 
-def test_a_network_on_hardware_is_a_run_with_means_over_draws(store: Path, found: list[Record]):
+def on_chip() -> Record:
     base = made_up("b1-converted", hardware="jitter=0.1")
     rows = tuple(
         {"metric": "accuracy", "value": 90.0 + draw, "network": "ttfs", "draw": draw}
         for draw in range(3)
     )
-    chip = Record(
+    return Record(
         base.ids, base.provenance, rows, None, {"hardware": {"jitter": 0.1}}, base.digests
     )
-    assert publish([*found, chip]) == (7, 7, 0)
-    assert publish([*found, chip]) == (7, 0, 0)
+
+
+def test_a_network_on_hardware_is_a_run_with_means_over_draws(store: Path, found: list[Record]):
+    assert publish([*found, on_chip()]) == (7, 7, 0, 0)
+    assert publish([*found, on_chip()]) == (7, 0, 0, 0)
     (run,) = runs()[f"{B1.format(0)}/hardware/jitter=0.1"]
     assert run.data.metrics == {"accuracy/ttfs": 91.0}
     assert run.data.params["hardware"] == "jitter=0.1"
     assert run.data.params["hardware.jitter"] == "0.1"
+    mean = means()["digits/fc2/b1-converted/hardware/jitter=0.1"]
+    assert run.data.tags[PARENT] == mean.info.run_id
+    assert mean.data.tags[PARENT] == means()["digits/fc2/b1-converted"].info.run_id
+    assert mean.info.run_name == "b1-converted on jitter=0.1 · fc2 · digits"
+
+
+def test_a_path_that_is_too_long_for_sqlite_is_said_at_once(tmp_path, monkeypatch, found):
+    file = tmp_path.joinpath(*["a" * 200] * 4, "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    started = time.monotonic()
+    with pytest.raises(UserError, match="its path short") as caught:
+        publish(found)
+    assert time.monotonic() - started < 10
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "file:///tmp/runs", "/tmp/runs"])
+def test_a_uri_that_keeps_no_runs_is_refused(uri, monkeypatch, found):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match=f"MLFLOW_TRACKING_URI={uri}: .*sqlite:///<path>"):
+        publish(found)

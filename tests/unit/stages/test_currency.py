@@ -3,6 +3,7 @@ what is not.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from kit.stages import CELL, EVERYTHING, cell, due, edit, run_due, run_stages, times, write_data
+from kit.stages import (
+    CELL,
+    EVERYTHING,
+    GRID,
+    cell,
+    due,
+    edit,
+    grid,
+    run_due,
+    run_stages,
+    times,
+    write_data,
+)  # fmt: skip
 
+from ttfs.__main__ import main
+from ttfs.results.figures import curves_of
+from ttfs.results.frame import collect
 from ttfs.results.record import file_entry, read_made
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
@@ -127,9 +143,30 @@ def measured() -> dict[str, list]:
     return {str(path): json.loads(path.read_text())["rows"] for path in paths}
 
 
+@pytest.mark.parametrize("name", ["weights.pt", "curve.csv"])
+def test_a_file_changed_by_hand_is_made_again_and_marked_meanwhile(little: Path, name: str):
+    path = cell("ann") / name
+    content = bytearray(path.read_bytes())
+    content[-3 if name == "curve.csv" else len(content) // 2] ^= 1
+    path.write_bytes(content)
+    why = f"{name} was changed since it was made"
+    assert due()[f"make {ANN}"] == why
+    assert main(["tables", GRID]) == 0
+    said = Path("results/little/tables/summary.md").read_text(encoding="utf-8")
+    assert f"- {ANN}: {why}\n" in said
+    curves = curves_of(collect(grid()).of("networks"))
+    assert ("ann" in set(curves["method"])) == (name != "curve.csv")
+    assert set(run_due().values()) == {0}
+    assert due() == {}
+    assert "ann" in set(curves_of(collect(grid()).of("networks"))["method"])
+
+
 def test_weights_of_the_same_size_are_caught_before_they_are_measured(little: Path, capsys):
-    """Sizes are compared when a run is planned, checksums when weights are read."""
+    """When a run is planned, files as old as they should be are trusted; checksums are compared
+    when weights are read.
+    """
     change("ann", "weights.pt")()
+    os.utime(cell("ann") / "weights.pt", (1, 1))
     (cell("ann") / "record.json").unlink()
     assert set(due()) == {f"evaluate {ANN}"}
     assert run_due() == {f"evaluate {ANN}": 2}

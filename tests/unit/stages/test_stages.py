@@ -156,6 +156,22 @@ def test_a_chip_is_measured_as_mapped_or_fine_tuned(at: Path):
     assert (cell("b1-converted", "jitter=0.1+tuning.epochs=1") / "weights.pt").exists()
 
 
+def test_trials_of_memristive_synapses_are_programmings_the_first_of_which_is_loaded(little: Path):
+    path = Path(GRID)
+    chip = "hardware: [{over: {programming_noise: 0.3, tuning: {epochs: 1}}}]\n"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(chip if "hardware:" in line else line for line in lines))
+    assert set(run_due().values()) == {0}
+    name = "programming_noise=0.3+tuning.epochs=1"
+    tuned = record("b1-converted", name)
+    accuracies = [tuned.value("accuracy", network="ttfs", draw=draw) for draw in range(5)]
+    assert len(set(accuracies)) > 1
+    loaded = ttfs.load(cell("b1-converted", name))
+    items, labels = next(iter(loaded.data.test.batches(1000)))
+    right = (loaded.network(items).argmax(1) == labels).double().mean().item()
+    assert accuracies[0] == pytest.approx(100 * right)
+
+
 CHIPS = """\
 hardware:
   - {over: {time_bits: [8, 2], time_rounding: nearest, tuning: [none, {epochs: 1}]}}

@@ -244,5 +244,8 @@ def test_a_call_refuses_steps_and_shapes_that_do_not_fit():
         ValueError, match=r"inputs have shape \[12, 3, 9\], this network takes \[N, 3, 9, 8\]"
     ):
         rate(draw(IMAGE)[..., 0])
+    for look in (rate, rate.observe):
+        with pytest.raises(ValueError, match="the inputs hold NaN or infinity"):
+            look(draw(IMAGE) * math.nan)
     assert rate.clock.steps == 4
     assert math.isfinite(rate(draw(IMAGE)).sum())

@@ -1,8 +1,14 @@
 """Winner-take-all with STDP: the winner, the change of its weights, and that it learns."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
+from kit.data import shipped
 
+from ttfs.data import load
+from ttfs.methods.stdp import STDP
 from ttfs.timed.stdp import SILENT, Constants, Winners, assign
 
 NONE = np.inf
@@ -61,3 +67,16 @@ def test_it_tells_patterns_apart_without_labels():
     says = assign(one.winners(patterns[:300]), labels[:300], 12, 3)
     right = says[one.winners(patterns[300:])].argmax(1) == labels[300:]
     assert right.mean() > 0.7  # a third by chance
+
+
+def test_weights_are_learned_without_labels_and_labels_are_assigned_afterwards():
+    made = {}
+    for labels in (None, 40):
+        data = load(shipped("files", labels=labels))
+        states: list = []
+        job = SimpleNamespace(data=data, axes=("files", "-", 0), save=states.append, say=print)
+        job.options = STDP.Options(neurons=8).model_dump()
+        STDP("stdp").make(job)
+        [made[labels]] = states
+    assert torch.equal(made[None]["weights"], made[40]["weights"])
+    assert not torch.equal(made[None]["says"], made[40]["says"])

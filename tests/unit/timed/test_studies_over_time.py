@@ -9,6 +9,7 @@ from torch import nn
 
 from ttfs.config import read_named
 from ttfs.data import DataSet, load
+from ttfs.results.figures.style import svg
 from ttfs.studies import rates as errors
 from ttfs.studies import surrogate as widths
 from ttfs.studies.figures import draw
@@ -93,8 +94,8 @@ def test_the_surrogate_study_is_repeatable_and_sums_up_what_it_measured(digits):
         "surrogate_gain",
         "validation_accuracy",
     }
-    figure = draw("surrogate", "A title", table.to_csv(index=False))
-    assert figure == draw("surrogate", "A title", table.to_csv(index=False))
+    figure = svg(draw("surrogate", "A title", table.to_csv(index=False)))
+    assert figure == svg(draw("surrogate", "A title", table.to_csv(index=False)))
     assert all(f"depth {depth}".encode() in figure for depth in table["depth"].unique())
 
 
@@ -148,5 +149,5 @@ def test_the_study_of_rates_finds_less_error_with_more_steps_and_none_in_ttfs(di
     ]
     assert exact
     assert max(exact) < 1e-6
-    figure = draw("rates", "A title", table.to_csv(index=False))
-    assert figure == draw("rates", "A title", table.to_csv(index=False))
+    figure = svg(draw("rates", "A title", table.to_csv(index=False)))
+    assert figure == svg(draw("rates", "A title", table.to_csv(index=False)))

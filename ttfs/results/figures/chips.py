@@ -20,6 +20,7 @@ from ttfs.results.figures.style import (
     MARKERS,
     NARROWEST,
     assign,
+    broken,
     keys_of,
     legend,
     line,
@@ -30,17 +31,30 @@ from ttfs.results.frame import chip_of
 
 MOMENTS: dict[tuple[str, bool], tuple[str, dict[str, Any]]] = {
     ("ttfs", False): (
-        "TTFS, as mapped",
-        {"linestyle": "--", "marker": "o", "fillstyle": "none", "linewidth": 1},
+        "TTFS, as mapped", {"linestyle": "--", "fillstyle": "none", "linewidth": 1.2},
     ),
-    ("ttfs", True): ("TTFS, fine-tuned", {"linestyle": "-", "marker": "o", "linewidth": 1.4}),
-    ("relu", False): ("quantized ReLU", {"linestyle": "--", "marker": "x", "linewidth": 0.6}),
+    ("ttfs", True): ("TTFS, fine-tuned", {"linestyle": "-", "fillstyle": "full", "linewidth": 1.6}),
+    ("relu", False): (
+        "quantized ReLU", {"linestyle": (0, (1, 2)), "fillstyle": "none", "linewidth": 0.8},
+    ),
     ("relu", True): (
         "quantized ReLU, fine-tuned",
-        {"linestyle": "-", "marker": "x", "linewidth": 0.6},
+        {"linestyle": (0, (4, 1, 1, 1)), "fillstyle": "full", "linewidth": 0.8},
     ),
-}
+}  # fmt: skip
 """Of the networks on hardware: network and whether it is fine-tuned, its name and its look."""
+LABELS = {
+    "jitter": "Jitter of spikes [share of window]",
+    "time_bits": "Time steps a window [bits]",
+    "weight_bits": "Bits of a weight",
+    "window_quantile": "Charges that fit the window [quantile]",
+    "latency_cut": "Windows shorter by [times]",
+    "deadline": "Deadline [share of latency]",
+    "threshold_spread": "Spread of thresholds [share of window]",
+    "dead_neurons": "Dead neurons [share]",
+    "lost_spikes": "Lost spikes [share]",
+}
+"""Keys of hardware in words; a key that is not here is its own label."""
 
 
 class Axis(NamedTuple):
@@ -76,7 +90,12 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
     datasets = sorted(set(table["dataset"])) if axes_ else []
     if not datasets:
         return panels(table.head(0), lambda axes, panel: None, [])
-    color = assign(COLORS, table["model"])
+    looks = {
+        model: {"color": color, "marker": marker}
+        for (model, color), marker in zip(
+            assign(COLORS, table["model"]).items(), MARKERS * len(table), strict=False
+        )
+    }
     columns = min(4, len(axes_))
     rows = math.ceil(len(axes_) / columns)
     size = (max(NARROWEST, 2.9 * columns), 2.3 * rows * len(datasets))
@@ -89,41 +108,43 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
             if axis is None or not of_dataset["chip"].isin(axis.chips.values()).any():
                 axes.set_axis_off()
                 continue
-            _draw_axis(axes, of_dataset, axis, color)
-            axes.set_title(f"{dataset}: {axis.shared}", loc="left", fontweight="bold")
+            _draw_axis(axes, of_dataset, axis, looks)
+            axes.set_title(broken(f"{dataset}: {axis.shared}"), loc="left", fontweight="bold")
             axes.set_ylim(
                 bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST)
             )
         block[0].set_ylabel("Test accuracy [%]")
-    keys = [*keys_of(color, {}), line("ideal", ":", 0.8)]
-    keys += [Line2D([], [], color="0.3", label=label, **look) for label, look in MOMENTS.values()]
+    keys = [Line2D([], [], label=model, **look) for model, look in looks.items()]
+    keys += [line("ideal", ":", 0.8)]
+    keys += [
+        Line2D([], [], color="0.3", marker="o", markersize=4, label=label, **look)
+        for label, look in MOMENTS.values()
+    ]
     legend(figure, keys)
     return figure
 
 
-def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, color: Mapping[str, str]) -> None:
-    """Curves of the networks over the levels of an axis, with bands of ± std over seeds."""
+def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, looks: Mapping[str, Any]) -> None:
+    """Curves of the networks over the levels of an axis, with bars of ± std over seeds."""
     chips = list(axis.chips.values())
     panel = table[table["chip"].isin(chips)]
     for (model, _, network, tuned), curve in panel.groupby(["model", "method", "network", "tuned"]):
         curve = curve.sort_values("chip", key=lambda names: names.map(chips.index))
         place = [chips.index(chip) for chip in curve["chip"]]
         mean, spread = curve["accuracy_mean"], curve["accuracy_std"].fillna(0.0)
-        axes.plot(place, mean, color=color[model], markersize=4, **MOMENTS[network, tuned][1])
+        own = looks[model] | MOMENTS[network, tuned][1] | {"markersize": 4}
+        axes.errorbar(place, mean, spread if network == "ttfs" else None, capsize=2, **own)
         if network == "ttfs":
-            axes.fill_between(
-                place, mean - spread, mean + spread, color=color[model], alpha=0.2, linewidth=0
-            )
             ideal = (mean - curve["accuracy_minus_ideal_mean"]).mean()
-            axes.axhline(ideal, color=color[model], linewidth=0.8, linestyle=":")
+            axes.axhline(ideal, color=own["color"], linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(chips)), [f"{level:g}" for level in axis.chips])
     axes.tick_params(axis="x", labelrotation=45 if len(chips) > 5 else 0)
-    axes.set_xlabel(axis.key)
+    axes.set_xlabel(LABELS.get(axis.key, axis.key))
 
 
 def pareto(table: pd.DataFrame) -> Figure:
     """Accuracy by time steps until the answer, colored by spikes per neuron; the best are
-    ringed.
+    ringed and numbered, and the legend names their chips.
     """
     table = table.reindex(
         columns=table.columns.union(["time_steps_mean", "spikes_per_neuron_mean"], sort=False)
@@ -133,6 +154,7 @@ def pareto(table: pd.DataFrame) -> Figure:
     marker = assign(MARKERS, points["model"])
     spikes = points["spikes_per_neuron_mean"]
     shade = Normalize(0.0, spikes.max() if len(spikes) else 1.0)
+    front = points[~_beaten_within(points)].reset_index(drop=True)
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for model, group in panel.groupby("model"):
@@ -141,26 +163,31 @@ def pareto(table: pd.DataFrame) -> Figure:
             axes.scatter(
                 x, y, 28, group["spikes_per_neuron_mean"], edgecolors="0.3", linewidths=0.4, **look
             )
-        front = panel[~beaten(panel)]
-        axes.plot(
-            front["time_steps_mean"],
-            front["accuracy_mean"],
-            "o",
-            color="0.3",
-            markersize=10,
-            fillstyle="none",
-        )
+        for place, best in front[front["dataset"] == panel["dataset"].iloc[0]].iterrows():
+            at = (best["time_steps_mean"], best["accuracy_mean"])
+            axes.plot(*at, "o", color="0.3", markersize=10, fillstyle="none")
+            axes.annotate(str(place + 1), at, (7, 5), textcoords="offset points", fontsize=7)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(bottom=max(axes.get_ylim()[0], panel["accuracy_mean"].max() - DEEPEST))
         axes.set_xlabel("Time steps until the answer")
         axes.set_ylabel("Test accuracy [%]")
 
-    figure = panels(points, draw, [*keys_of({}, marker), ring("not beaten")])
+    named = [
+        Line2D([], [], linestyle="none", label=f"{place + 1}: {best['model']}, {best['hardware']}")
+        for place, best in front.iterrows()
+    ]
+    figure = panels(points, draw, [*keys_of({}, marker), ring("not beaten"), *named])
     if len(points):
         bar = ScalarMappable(shade, "viridis_r")
         figure.colorbar(bar, ax=figure.axes, label=METRICS["spikes_per_neuron"].label)
     return figure
+
+
+def _beaten_within(points: pd.DataFrame) -> pd.Series:
+    """Which points another one of their data set beats."""
+    found = [beaten(panel) for _, panel in points.groupby("dataset")]
+    return pd.concat(found) if found else pd.Series(False, index=points.index)
 
 
 def beaten(panel: pd.DataFrame) -> pd.Series:

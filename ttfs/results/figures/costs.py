@@ -9,7 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ttfs.metrics import METRICS
-from ttfs.results.figures.style import COLORS, DEEPEST, assign, legend, line, logarithmic, panels
+from ttfs.results.figures.style import (
+    COLORS,
+    DASHES,
+    DEEPEST,
+    MARKERS,
+    assign,
+    legend,
+    line,
+    logarithmic,
+    panels,
+)
 
 COSTS = ("spikes_per_neuron", "synaptic_operations")
 
@@ -30,6 +40,12 @@ def cost(
     is_point = spiking & ~summary_table["method"].isin(curves)
     points = summary_table[is_point]
     color = assign(COLORS, pd.Series([*curves, *points["method"].unique()]))
+    dash, marker = assign(DASHES, pd.Series(curves)), assign(MARKERS, points["method"])
+    look: dict[str, dict[str, Any]] = {
+        **{name: {"linestyle": dash[name], "marker": ".", "linewidth": 1} for name in dash},
+        **{name: {"linestyle": "none", "marker": marker[name]} for name in marker},
+    }
+    look = {name: own | {"color": color[name]} for name, own in look.items()}
     figure = Figure(figsize=(7.6, 2.7 * len(blocks)), layout="constrained")
     rows = figure.subplots(len(blocks), 2, squeeze=False)
     for row, ((dataset, model), table) in zip(rows, blocks, strict=True):
@@ -39,12 +55,10 @@ def cost(
         near = table[table["accuracy_mean"] > table["accuracy_mean"].max() - DEEPEST]
         for axes, name in zip(row, COSTS, strict=True):
             axes.axhline(error, color="0.3", linestyle="--", linewidth=1)
-            _draw(axes, name, near, summary_table[of_block & is_point], color)
+            _draw(axes, name, near, summary_table[of_block & is_point], look)
         row[0].set_title(f"{dataset}, {model}", loc="left", fontweight="bold")
         row[0].set_ylabel("Test error [%]")
-    keys = [Line2D([], [], color=color[m], marker=".", label=m) for m in curves]
-    stars: dict[str, Any] = {"marker": "*", "markersize": 9, "linestyle": "none"}
-    keys += [Line2D([], [], color=color[m], label=m, **stars) for m in points["method"].unique()]
+    keys = [Line2D([], [], label=name, **own) for name, own in look.items()]
     used = dict.fromkeys(references[d] for (d, _), _ in blocks if d in references)
     keys += [line(f"{method} (mean)", "--") for method in used]
     legend(figure, keys)
@@ -52,7 +66,7 @@ def cost(
 
 
 def _draw(
-    axes: Axes, name: str, table: pd.DataFrame, points: pd.DataFrame, color: Mapping[str, str]
+    axes: Axes, name: str, table: pd.DataFrame, points: pd.DataFrame, look: Mapping[str, Any]
 ) -> None:
     """Curves over the time steps, each labelled at its first and last, and points."""
     cost = f"{name}_mean"
@@ -61,13 +75,13 @@ def _draw(
     )
     for method, curve in table[table[cost] > 0].groupby("method", sort=False):
         curve = curve.sort_values("step")
-        axes.plot(curve[cost], curve["error"], color=color[method], marker=".", linewidth=1)
+        axes.plot(curve[cost], curve["error"], **look[method])
         for end in (curve.iloc[0], curve.iloc[-1]):
             at = (end[cost], end["error"])
             axes.annotate(str(end["step"]), at, fontsize=6, annotation_clip=True)
     for method, group in points.groupby("method", sort=False):
         x, y = group[cost], 100.0 - group["accuracy_mean"]
-        axes.plot(x, y, color=color[method], marker="*", markersize=11, linestyle="none")
+        axes.plot(x, y, markersize=7, **look[method])
     axes.set_xscale("log")
     logarithmic(axes.xaxis)
     if axes.dataLim.ymin > 0:

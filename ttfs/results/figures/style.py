@@ -2,9 +2,12 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -13,17 +16,29 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
 
+from ttfs.files import atomic_write
 from ttfs.results.frame import std
 
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 """Okabe and Ito's palette: distinct in every common kind of color blindness."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+FILLS: list[Any] = ["full", "none", "left", "bottom", "right", "top"]
+DASHES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2))]
+"""Models differ in the filling of their markers and in their dashes, too: gray print shows it."""
+FORMATS: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None},
+}  # fmt: skip
+"""Formats of files, and the metadata that they leave out."""
 DEEPEST = 15.0
 """Figures of costs and hardware show accuracies down to so many points below the best one."""
 NARROWEST = 5.0
 """Width of a figure with a single panel, in inches: room for its legend."""
+WIDEST = 36
+"""Characters of a title that fit above a panel."""
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ttfs",
+    "pdf.fonttype": 42,
+    "savefig.dpi": 160,
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -40,17 +55,51 @@ def assign(looks: Sequence[Any], names: pd.Series) -> dict[str, Any]:
     return {name: looks[place % len(looks)] for place, name in enumerate(sorted(set(names)))}
 
 
+def models(names: pd.Series) -> dict[str, dict[str, Any]]:
+    """Return {model: its color, dashes and filling of markers}."""
+    color, dash, fill = (assign(looks, names) for looks in (COLORS, DASHES, FILLS))
+    return {
+        name: {"color": color[name], "linestyle": dash[name], "fillstyle": fill[name]}
+        for name in color
+    }
+
+
 def bar(values: pd.Series) -> float:
     """Return the length of an error bar: the standard deviation, 0 for a single value."""
     return std(values) if len(values) > 1 else 0.0
 
 
-def keys_of(color: Mapping[str, str], marker: Mapping[str, str]) -> list[Line2D]:
-    """Return legend entries: a color for each model, a marker for each method."""
-    models = [Line2D([], [], color=color[model], linewidth=4, label=model) for model in color]
-    return models + [
+def broken(title: str) -> str:
+    """Break a title of many words, joined by +, where a panel ends.
+
+    >>> broken("files+labels=100+neurons_per_key=256+seed=8").splitlines()
+    ['files+labels=100+', 'neurons_per_key=256+seed=8']
+    """
+    words = title.replace("+", "+ ")
+    return textwrap.fill(words, WIDEST, break_on_hyphens=False).replace("+ ", "+")
+
+
+def keys_of(
+    looks: Mapping[str, Mapping[str, Any]],
+    marker: Mapping[str, str],
+    own_marker: Mapping[str, str] | None = None,
+) -> list[Line2D]:
+    """Return legend entries: a color, dashes and filling for each of the looks, with its own marker
+    if it has one, and a gray marker for each of `marker`.
+    """
+    size: dict[str, Any] = {"markersize": 7, "linewidth": 1.5}
+    keys = [
+        Line2D([], [], label=name, marker=(own_marker or {}).get(name, "o"), **size, **look)
+        for name, look in looks.items()
+    ]
+    return keys + [
         Line2D([], [], color="0.3", marker=marker[m], linestyle="none", label=m) for m in marker
     ]
+
+
+def of_blocks(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with data set and model as one, for a panel each."""
+    return table.assign(dataset=table["dataset"] + ", " + table["model"])
 
 
 def line(label: str, linestyle: Any, linewidth: float = 1.0) -> Line2D:
@@ -80,7 +129,7 @@ def panels(
     table: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], None], keys: Sequence[Line2D]
 ) -> Figure:
     """Return a figure with a panel for each data set of the table, at most three in a row, and one
-    legend below all of them.
+    legend below all of them; without a panel where the table is empty.
     """
     groups = list(table.groupby("dataset"))
     columns = min(3, max(1, len(groups)))
@@ -89,12 +138,10 @@ def panels(
     figure = Figure(figsize=size, layout="constrained")
     for place, (dataset, panel) in enumerate(groups, start=1):
         axes = figure.add_subplot(rows, columns, place)
-        axes.set_title(dataset, loc="left", fontweight="bold")
+        axes.set_title(broken(dataset), loc="left", fontweight="bold")
         draw(axes, panel)
-    if groups:
+    if groups and keys:
         legend(figure, keys)
-    else:
-        figure.text(0.5, 0.5, "no successful cell has these values", ha="center", color="0.4")
     return figure
 
 
@@ -115,6 +162,22 @@ def _plain(value: float, place: int | None = None) -> str:
 
 def svg(figure: Figure) -> bytes:
     """Return the figure as SVG without a date, so that equal figures are equal bytes."""
+    return _rendered(figure, "svg")
+
+
+def save(figure: Figure, folder: Path, name: str, caption: str) -> None:
+    """Write a figure as SVG, PDF and PNG, and its caption beside them; nothing of one without
+    panels.
+    """
+    if not figure.axes:
+        return
+    for format in FORMATS:
+        atomic_write(folder / f"{name}.{format}", _rendered(figure, format))
+    atomic_write(folder / f"{name}.rst", caption)
+
+
+def _rendered(figure: Figure, format: str) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(content, format=format, metadata=FORMATS[format])
     return content.getvalue()

@@ -20,7 +20,8 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.b1 import Fire
-from ttfs.snn.conversion.operations import IDENTITIES, operation
+from ttfs.snn.conversion.operations import IDENTITIES
+from ttfs.snn.conversion.reading import operation
 from ttfs.snn.conversion.tracing import shape
 from ttfs.snn.conversion.values import Value, fold
 from ttfs.snn.synapses import OneToOne, Synapses

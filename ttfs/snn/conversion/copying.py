@@ -46,6 +46,12 @@ def unwrapped(ann: Any) -> nn.Module:
             raise ConversionError(
                 f"{name or kind}: its forward was replaced in the object; define it in a subclass"
             )
+        if ".quantized" in type(module).__module__:
+            quantized = f"{type(module).__module__}.{type(module).__qualname__}"
+            raise ConversionError(
+                f"{name or kind} ({quantized}): computes with integers; convert the network that "
+                "was quantized, and deploy it with few weight_bits"
+            )
     return ann
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.b1 import Fire
+from ttfs.snn.conversion.arguments import arguments
 from ttfs.snn.conversion.construction import Construction
 from ttfs.snn.conversion.operations import (
     BATCH_NORMS,
@@ -22,19 +23,22 @@ from ttfs.snn.conversion.operations import (
     MAX_POOLS,
     MEAN_POOLS,
     REARRANGING,
+    TRANSPOSED,
     Add,
     Clip,
     Concatenate,
     GlobalMax,
+    Largest,
     Leaky,
+    Maximum,
     Rearrange,
     Scale,
     Unsupported,
-    is_inplace,
-    operation,
 )
+from ttfs.snn.conversion.reading import is_inplace, operation
 from ttfs.snn.conversion.rearranging import destinations
 from ttfs.snn.conversion.tracing import shape
+from ttfs.snn.conversion.transposed import as_convolution, spread
 from ttfs.snn.conversion.values import (
     Value,
     compact,
@@ -49,9 +53,15 @@ from ttfs.snn.synapses import Gather, Reshape, Synapses, scale_columns
 
 RANKS = {  # dimensions of one image's value
     1: (nn.Linear,),
-    2: (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
-    3: (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
-}
+    2: (
+        nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d,
+        nn.AdaptiveMaxPool1d,
+    ),
+    3: (
+        nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
+        nn.AdaptiveMaxPool2d,
+    ),
+}  # fmt: skip
 
 
 class Walk(Construction):
@@ -89,6 +99,8 @@ class Walk(Construction):
             result = self._add(node, module)
         elif isinstance(module, Concatenate):
             result = self._concatenate(node, module)
+        elif isinstance(module, Maximum):
+            result = self._maximum(node, module)
         elif isinstance(module, Scale):
             result = self._scale(node, module, sources)
         else:
@@ -115,11 +127,15 @@ class Walk(Construction):
             return self._leaky(node, module, value)
         if isinstance(module, MAX_POOLS):
             return self._max_pool(node, module, value)
+        if isinstance(module, Largest):
+            return self._largest(node, module, value)
         if isinstance(module, IDENTITIES):
             return value
         if isinstance(module, BATCH_NORMS):
             return self._batch_norm(node, module, value)
         value = self._pooled(value, node)
+        if isinstance(module, TRANSPOSED):
+            return self._transposed(node, module, value)
         if isinstance(module, CONVOLUTIONS):
             return self._synapses(node, module, self._on_channels(node, value))
         if isinstance(module, nn.Linear):
@@ -173,6 +189,28 @@ class Walk(Construction):
             return self._reshape(node, self._pooled(value, node), after)
         return self._race(node, pool, value, after)
 
+    def _maximum(self, node: fx.Node, module: Maximum) -> Value:
+        """Both branches side by side, and the larger of each two."""
+        sources = [term for term in arguments(node).values() if isinstance(term, fx.Node)]
+        shapes = [self.values[source].shape for source in sources]
+        if shapes[0] != shapes[1]:
+            self._refuse(node, module, f"it has shapes {list(shapes[0])} and {list(shapes[1])}")
+        numbers = torch.arange(1, 2 * math.prod(shapes[0]) + 1, device=self.device)
+        pair = self._moved(node, numbers.reshape(2, *shapes[0]), sources)
+        return self._largest(node, Largest((1,)), pair)
+
+    def _largest(self, node: fx.Node, module: Largest, value: Value) -> Value:
+        """The earliest spike over dimensions; of potentials max relu(v) - min relu(-v)."""
+        value, after = self._settled(value, node), shape(node) or ()
+        kept = tuple(module(torch.empty(1, *value.shape, device="meta")).shape[1:])
+        if value.spikes or value.moved:
+            raw = self._emit(node, EarliestSpike(module), value.raw, suffix="_max")
+            return self._reshape(node, Value(raw, kept, moved=True), after, "_shape")
+        waiting = dataclasses.replace(value, pending=[EarliestSpike(module)])
+        halves = self._halves(node, waiting)
+        joined = self._difference(node, *halves, self._ones(value), kept)
+        return self._reshape(node, joined, after, "_shape")
+
     def _race(
         self, node: fx.Node, pool: Any, value: Value, after: tuple[int, ...], suffix: str = ""
     ) -> Value:
@@ -216,6 +254,14 @@ class Walk(Construction):
                 scale_columns(weights, value.scale.reshape(-1))
         raw = self._emit(node, Synapses(weights, bias_map), value.raw)
         return Value(raw, after, owned=True)
+
+    def _transposed(self, node: fx.Node, module: Any, value: Value) -> Value:
+        """The inputs apart by the stride, zeros between and around them, and a convolution."""
+        value = self._settled(value, node)
+        numbers = spread(module, value.shape, shape(node) or ()).to(self.device)
+        after = tuple(numbers.shape)
+        raw = self._emit(node, Gather(numbers.flatten() - 1, after), value.raw, suffix="_spread")
+        return self._synapses(node, as_convolution(module), Value(raw, after))
 
     def _mean_pool(self, node: fx.Node, module: Any, value: Value) -> Value:
         counts_border = getattr(module, "count_include_pad", False) and module.padding not in (
@@ -293,14 +339,16 @@ class Walk(Construction):
         raw = self._emit(node, Gather(numbers.flatten().long() - 1, numbers.shape), joined)
         return Value(raw, tuple(numbers.shape), moved=all(v.spikes or v.moved for v in settled))
 
-    def _reshape(self, node: fx.Node, value: Value, after: tuple[int, ...]) -> Value:
+    def _reshape(
+        self, node: fx.Node, value: Value, after: tuple[int, ...], suffix: str = ""
+    ) -> Value:
         scale, shift = (
             None if part is None else part.expand(value.shape).reshape(after)
             for part in (value.scale, value.shift)
         )
         if after == value.shape:
             return Value(value.raw, after, value.spikes, value.moved, scale, shift)
-        raw = self._emit(node, Reshape(after), value.raw)
+        raw = self._emit(node, Reshape(after), value.raw, suffix)
         moved = value.spikes or value.moved
         return Value(raw, after, moved=moved, scale=compact(scale), shift=compact(shift))
 

@@ -29,10 +29,11 @@ def convert(
     a stronger activation is clipped to the opening of its window.
 
     Args:
-        ann: any module that `torch.fx` can trace, made of Linear, Conv1d/2d, BatchNorm1d/2d, ReLU,
-            MaxPool, AvgPool, AdaptiveAvgPool, sums, concatenation of channels, flatten, dropout; as
-            modules or functions, used once or more. It is mapped as in `eval()`. A module used
-            twice becomes two sets of synapses.
+        ann: any feed-forward module whose forward does not branch on values, made of what is
+            piecewise linear: linear layers, convolutions, transposed ones too, batch norm, ReLU and
+            its clipped and leaky kin, max and mean pools, maxout, upsampling, sums, constants,
+            concatenation and all that moves values; as modules or functions, used once or more. It
+            is mapped as in `eval()`. A module used twice becomes two sets of synapses.
         calibration: images [N, ...] as the ANN takes them, or an iterable of such batches.
         neuron: the neuron model, "b1", or "alpha1" for a chain of convolutions, linear layers and
             max pools.

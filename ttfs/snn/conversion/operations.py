@@ -1,14 +1,15 @@
-"""The operations of a ReLU network, each a module, however its author wrote it down."""
+"""The operations of a ReLU network, each a module, and the groups that are mapped alike.
 
-import inspect
-import math
-import operator
+Most are torch's own modules; those here are written as functions, or are the simpler ones that
+several modules amount to. `reading` says which operation a node of the network is.
+"""
+
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 
 class Add(nn.Module):
@@ -61,6 +62,34 @@ class GlobalMax(nn.Module):
         return values.amax(list(range(2, values.dim())), keepdim=self.keep)
 
 
+class Largest(nn.Module):
+    """Largest value over dimensions that may hold channels."""
+
+    def __init__(self, dims: tuple[int, ...]):
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map [N, ...] to [N, ...] with one place in each of the dimensions."""
+        return values.amax(self.dims, keepdim=True)
+
+
+class Maximum(nn.Module):
+    """The larger of two branches, value by value (maxout)."""
+
+
+class Resize(nn.Module):
+    """Each channel resized by weights that sum to 1 at each place: bilinear and the like."""
+
+    def __init__(self, **options: Any):
+        super().__init__()
+        self.options = options
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map [N, C, ...] to [N, C, ...]."""
+        return F.interpolate(values, **self.options)
+
+
 class Clip(nn.Module):
     """Values clipped to [low, high], one of them finite at least."""
 
@@ -87,54 +116,6 @@ class Unsupported(nn.Module):
         self.name, self.reason = name, reason or self.reason
 
 
-REARRANGED = [
-    "flatten",
-    "reshape",
-    "view",
-    "reshape_as",
-    "view_as",
-    "unflatten",
-    "squeeze",
-    "unsqueeze",
-    "transpose",
-    "permute",
-    "swapaxes",
-    "swapdims",
-    "movedim",
-    "moveaxis",
-    "contiguous",
-    "clone",
-    "detach",
-    "to",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "chunk",
-    "split",
-    "split_with_sizes",
-    "tensor_split",
-    "unbind",
-    "narrow",
-    "select",
-    "getitem",
-    "getattr",
-    "flip",
-    "roll",
-    "pad",
-    "stack",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "channel_shuffle",
-    "t",
-    "index_select",
-    "type_as",
-    "expand",
-    "expand_as",
-    "repeat",
-    "tile",
-    "repeat_interleave",
-]
 REARRANGING = (
     nn.Flatten,
     nn.Unflatten,
@@ -159,14 +140,18 @@ DROPOUTS = (
     nn.FeatureAlphaDropout,
 )
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, GlobalMax)
-MEAN_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, ChannelMean)
+MEAN_POOLS = (
+    nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, ChannelMean, Resize,
+)  # fmt: skip
 IDENTITIES = (*DROPOUTS, nn.Identity)
 RECTIFIERS = (nn.ReLU, Clip, Leaky)
 KNOWN = (
     *RECTIFIERS,
     *CONVOLUTIONS,
+    *TRANSPOSED,
     *BATCH_NORMS,
     *MAX_POOLS,
     *MEAN_POOLS,
@@ -178,296 +163,3 @@ KNOWN = (
     Concatenate,
     Rearrange,
 )
-
-CALLS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "max_pool1d": nn.MaxPool1d,
-    "max_pool2d": nn.MaxPool2d,
-    "avg_pool1d": nn.AvgPool1d,
-    "avg_pool2d": nn.AvgPool2d,
-    "adaptive_avg_pool1d": nn.AdaptiveAvgPool1d,
-    "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d,
-    "adaptive_max_pool1d": nn.AdaptiveMaxPool1d,
-    "adaptive_max_pool2d": nn.AdaptiveMaxPool2d,
-    "cat": Concatenate,
-    "concat": Concatenate,
-    "concatenate": Concatenate,
-    "dropout": nn.Dropout,
-    "dropout1d": nn.Dropout1d,
-    "dropout2d": nn.Dropout2d,
-    "dropout3d": nn.Dropout3d,
-    "alpha_dropout": nn.AlphaDropout,
-    "feature_alpha_dropout": nn.FeatureAlphaDropout,
-    "stochastic_depth": nn.Dropout,
-}
-"""Functions and methods by their name, without the `_` of those that write into their input."""
-
-
-def call_name(node: fx.Node) -> str:
-    """Name of the function or method that a node calls."""
-    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-    name = str(name or node.target)
-    return _dispatched(node.target) if name == "fn" else name
-
-
-def is_inplace(node: fx.Node, root: nn.Module) -> bool:
-    """Whether the operation writes into its first input, so that later readers see the result."""
-    if node.op == "call_module":
-        return bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
-    if node.op not in ("call_function", "call_method"):
-        return False
-    name = call_name(node)
-    inplace = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
-    writes = name.endswith("_") or node.target in inplace
-    return writes or _arguments(node).get("inplace") is True
-
-
-def operation(node: fx.Node, root: fx.GraphModule) -> Any:
-    """Return the node's operation as a module, however it was written."""
-    if node.op == "call_module":
-        return _named(root.get_submodule(str(node.target)))
-    if node.op not in ("call_function", "call_method"):
-        return Unsupported(f"{node.op} {node.target}")
-    name = call_name(node)
-    stem = name.strip("_")
-    if stem in REARRANGED:
-        return Rearrange()
-    if stem in CALLS:
-        kind = CALLS[stem]
-        if issubclass(kind, DROPOUTS):
-            given = _arguments(node)
-            stays = given.get("training", given.get("train", True))
-            return Unsupported(f"{name} that stays on in eval()") if stays else kind()
-        return kind(*_pooling(node, kind)) if kind in (*MAX_POOLS, *MEAN_POOLS) else kind()
-    built = _BUILDERS.get(stem)
-    return built(node) if built else Unsupported(name)
-
-
-def _named(module: Any) -> Any:
-    """A module of the network in the words used here."""
-    kind = type(module)
-    if kind in KNOWN:
-        return module
-    if kind is nn.ReLU6 or kind is nn.Hardtanh:
-        return Clip(module.min_val, module.max_val)
-    if kind is nn.Threshold:
-        return _threshold(module.threshold, module.value)
-    if kind is nn.LeakyReLU:
-        return Leaky(module.negative_slope)
-    if kind is nn.PReLU:
-        return Leaky(module.weight.detach())
-    if kind in (nn.ConstantPad1d, nn.ConstantPad2d) and module.value == 0:
-        return Rearrange()
-    known = next((base.__name__ for base in kind.__mro__[1:] if base in KNOWN), None)
-    if known is None:
-        return Unsupported(kind.__name__, _hint(kind.__name__))
-    where = f"{kind.__module__}.{kind.__qualname__}"
-    return Unsupported(kind.__name__, f"{where} is more than the {known} it is made from")
-
-
-def _hint(name: str) -> str:
-    if name in ("Softmax", "LogSoftmax"):
-        return (
-            "there is no exact TTFS counterpart; if it comes last, leave it out: the argmax stays"
-        )
-    return ""
-
-
-# ---- functions with arguments ----
-
-
-def _arguments(node: fx.Node) -> dict[str, Any]:
-    """Arguments of a call by name, constants as tensors; branches of the network as nodes."""
-    names = _SIGNATURES.get(call_name(node).strip("_"), _signature(node.target))
-    bound = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-    return {key: _constant(value) for key, value in bound.items()}
-
-
-def _constant(value: Any) -> Any:
-    """The tensor behind a node that reads one."""
-    return value.meta["value"] if isinstance(value, fx.Node) and value.op == "get_attr" else value
-
-
-def _signature(function: Any) -> list[str]:
-    try:
-        return list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        return []
-
-
-_POOL = ["input", "kernel_size", "stride", "padding"]
-_SIGNATURES = {
-    **{
-        name: [*_POOL, "dilation", "ceil_mode", "return_indices"]
-        for name in ["max_pool1d", "max_pool2d"]
-    },
-    **{
-        name: [*_POOL, "ceil_mode", "count_include_pad", "divisor_override"]
-        for name in ["avg_pool1d", "avg_pool2d"]
-    },
-    **{name: ["input", "output_size"] for name in ["adaptive_avg_pool1d", "adaptive_avg_pool2d"]},
-    **{
-        name: ["input", "output_size", "return_indices"]
-        for name in ["adaptive_max_pool1d", "adaptive_max_pool2d"]
-    },
-    **{
-        name: ["input", "p", "training", "inplace"]
-        for name in [
-            "dropout",
-            "dropout1d",
-            "dropout2d",
-            "dropout3d",
-            "alpha_dropout",
-            "feature_alpha_dropout",
-        ]
-    },
-    "stochastic_depth": ["input", "p", "mode", "training"],
-    "linear": ["input", "weight", "bias"],
-    **{
-        name: ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]
-        for name in ["conv1d", "conv2d"]
-    },
-    "batch_norm": [
-        "input",
-        "running_mean",
-        "running_var",
-        "weight",
-        "bias",
-        "training",
-        "momentum",
-        "eps",
-    ],
-    **{name: ["input", "min", "max"] for name in ["clamp", "clip"]},
-    "clamp_min": ["input", "min"],
-    "clamp_max": ["input", "max"],
-    "hardtanh": ["input", "min_val", "max_val"],
-    "relu6": ["input"],
-    "threshold": ["input", "threshold", "value"],
-    "leaky_relu": ["input", "negative_slope", "inplace"],
-    "prelu": ["input", "weight"],
-    **{name: ["input", "dim", "keepdim"] for name in ["mean", "sum", "amax"]},
-    "relu": ["input", "inplace"],
-}
-
-
-def _dispatched(function: Any) -> str:
-    """Name of a pooling function that torch chooses by its flag `return_indices`."""
-    names = ["max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d"]
-    return next((name for name in names if getattr(F, name) is function), str(function))
-
-
-def _pooling(node: fx.Node, kind: Callable[..., nn.Module]) -> list[Any]:
-    """Arguments of a pooling function, in the order its module takes them."""
-    defaults = {key: rule.default for key, rule in inspect.signature(kind).parameters.items()}
-    bound = _arguments(node)
-    return [bound.get(key, default) for key, default in defaults.items()]
-
-
-def _linear(node: fx.Node) -> Any:
-    given = _arguments(node)
-    weight, bias = given["weight"], given.get("bias")
-    if not isinstance(weight, Tensor):
-        return Unsupported("linear with weights that the input decides")
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    return _filled(layer, weight, bias)
-
-
-def _convolution(node: fx.Node) -> Any:
-    given = _arguments(node)
-    weight, bias = given["weight"], given.get("bias")
-    if not isinstance(weight, Tensor):
-        return Unsupported("convolution with weights that the input decides")
-    groups = given.get("groups", 1)
-    kind: Any = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
-    layer = kind(
-        weight.shape[1] * groups,
-        weight.shape[0],
-        tuple(weight.shape[2:]),
-        given.get("stride", 1),
-        given.get("padding", 0),
-        given.get("dilation", 1),
-        groups,
-        bias is not None,
-        device="meta",
-    )
-    return _filled(layer, weight, bias)
-
-
-def _filled(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    layer.weight = nn.Parameter(weight.detach().clone())
-    layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
-    return layer
-
-
-def _batch_norm(node: fx.Node) -> Any:
-    given = _arguments(node)
-    if given.get("training", False) or given["running_mean"] is None:
-        return Unsupported("batch_norm", "it normalises with the statistics of each batch")
-    norm: Any = nn.BatchNorm2d(len(given["running_mean"]), given.get("eps", 1e-5), device="meta")
-    norm.running_mean, norm.running_var = given["running_mean"], given["running_var"]
-    norm.weight, norm.bias = (
-        None if given.get(key) is None else nn.Parameter(given[key].detach())
-        for key in ("weight", "bias")
-    )
-    return norm.eval()
-
-
-def _clip(node: fx.Node) -> Any:
-    given = _arguments(node)
-    low = given.get("min", given.get("min_val"))
-    high = given.get("max", given.get("max_val"))
-    name = call_name(node).strip("_")
-    if name == "relu6":
-        low, high = 0.0, 6.0
-    if name == "hardtanh":
-        low, high = -1.0 if low is None else low, 1.0 if high is None else high
-    low, high = -math.inf if low is None else low, math.inf if high is None else high
-    if not all(isinstance(bound, int | float) for bound in (low, high)):
-        return Unsupported(name, "only plain numbers can be its bounds")
-    return Clip(float(low), float(high))
-
-
-def _threshold(threshold: float, value: float) -> Any:
-    if threshold != value:
-        return Unsupported("threshold", f"it jumps from {value:g} to {threshold:g}")
-    return Clip(float(value), math.inf)
-
-
-def _over_positions(node: fx.Node) -> Any:
-    """A mean, sum or maximum: of positions, for those of channels mix neurons of other layers'
-    shapes.
-    """
-    given, name = _arguments(node), call_name(node)
-    dims, keep = given.get("dim"), bool(given.get("keepdim", False))
-    ndim = node.all_input_nodes[0].meta["value"].dim()
-    each: Any = [dims] if isinstance(dims, int) else dims or []
-    places = tuple(sorted(dim % ndim for dim in each))
-    if not places or places[0] < 2:
-        return Unsupported(f"{name} over dimensions {dims}")
-    if name == "amax":
-        return (
-            GlobalMax(keep) if places == tuple(range(2, ndim)) else Unsupported(f"amax over {dims}")
-        )
-    return ChannelMean(torch.mean if name == "mean" else torch.sum, places, keep)
-
-
-_BUILDERS: dict[str, Callable[[fx.Node], Any]] = {
-    "linear": _linear,
-    "conv1d": _convolution,
-    "conv2d": _convolution,
-    "batch_norm": _batch_norm,
-    **dict.fromkeys(["clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6"], _clip),
-    "threshold": lambda node: _threshold(_arguments(node)["threshold"], _arguments(node)["value"]),
-    "leaky_relu": lambda node: Leaky(_arguments(node).get("negative_slope", 0.01)),
-    "prelu": lambda node: Leaky(_arguments(node)["weight"].detach()),
-    **dict.fromkeys(["abs", "absolute"], lambda _: Leaky(-1.0)),
-    **dict.fromkeys(["mean", "sum", "amax"], _over_positions),
-    **dict.fromkeys(["add", "iadd"], lambda _: Add()),
-    **dict.fromkeys(["sub", "isub", "subtract"], lambda _: Add(-1.0)),
-    **dict.fromkeys(["mul", "imul", "multiply"], lambda _: Scale()),
-    **dict.fromkeys(
-        ["div", "truediv", "itruediv", "divide", "true_divide"], lambda _: Scale(divide=True)
-    ),
-    "neg": lambda _: Scale(),
-    "negative": lambda _: Scale(),
-}

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.conversion.copying import Float64, copied, stripped, unwrapped
-from ttfs.snn.conversion.operations import is_inplace
+from ttfs.snn.conversion.reading import is_inplace
 from ttfs.snn.graph import compute, run
 
 _TRACING = threading.Lock()  # `torch.fx` patches `nn.Module` while it traces
@@ -135,7 +135,7 @@ class _Tracer(fx.Tracer):
         if kind == "output":
             return proxy
         value = self.images if kind == "placeholder" else self._value(node)
-        if not _holds_tensor(value):
+        if not _holds_tensor(value) or _casts_constant(node):
             self.graph.erase_node(node)
             return value
         node.meta[_LIVE], node.meta["value"] = value, _snapshot(value)
@@ -176,6 +176,13 @@ def _drop_dead(graph: fx.GraphModule) -> None:
             live.update([node, *sources])
         else:
             graph.graph.erase_node(node)
+
+
+def _casts_constant(node: fx.Node) -> bool:
+    """Whether it gives a constant the type of a value, whose numbers it does not read."""
+    first = node.args[0] if node.args else None
+    constant = isinstance(first, fx.Node) and first.op == "get_attr"
+    return constant and node.target in ("to", "type_as")
 
 
 def _holds_tensor(value: Any) -> bool:

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, fx, nn
 
-from ttfs.snn.conversion.operations import operation
+from ttfs.snn.conversion.reading import operation
 from ttfs.snn.conversion.tracing import record, trace
 from ttfs.snn.network import OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike

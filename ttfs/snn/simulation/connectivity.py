@@ -16,6 +16,7 @@ from scipy import sparse
 from torch import Tensor, fx, nn
 
 from ttfs.snn.b1 import Fire
+from ttfs.snn.imperfections import Reads
 from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.synapses import Gather, OneToOne, Reshape, Synapses
@@ -38,6 +39,21 @@ class Population:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Chance in potentials, of currents that fluctuate anew for each image.
+
+    potential <- potential + after @ (xi sqrt(variances @ x²)), where x arrives at the synapses that
+    are read.
+    """
+
+    after: sparse.csr_matrix  # [targets of the projection, targets of the synapses]
+    variances: sparse.csr_matrix  # [targets, sources of the synapses]
+    arriving: "Projection"  # of the charges to x
+    shape: tuple[int, ...]  # of the targets of the synapses
+    reads: Reads  # draws the xi
+
+
+@dataclass(frozen=True)
 class Projection:
     """Synapses that end in one layer: potential = constant + sum over populations of matrix @
     charges.
@@ -49,6 +65,7 @@ class Projection:
     constant: np.ndarray
     matrices: dict[str, sparse.csc_matrix]  # {population: [targets, sources]}
     slope: np.ndarray | None = None  # dV/dt at threshold of each target, if they are α1 neurons
+    noises: tuple[Noise, ...] = ()
 
 
 def connectivity(snn: SpikingNetwork) -> Iterator[Population]:
@@ -82,18 +99,21 @@ class _Linear:
     constant: np.ndarray
     matrices: dict[str, sparse.csr_matrix]
     slope: np.ndarray | None = None
+    noises: tuple[Noise, ...] = ()
 
     def map(
         self, matrix: sparse.csr_matrix, constant: np.ndarray | float, shape: tuple[int, ...]
     ) -> "_Linear":
         matrices = {name: matrix @ inner for name, inner in self.matrices.items()}
-        return _Linear(shape, matrix @ self.constant + constant, matrices)
+        noises = tuple(replace(noise, after=matrix @ noise.after) for noise in self.noises)
+        return _Linear(shape, matrix @ self.constant + constant, matrices, noises=noises)
 
     def projection(self) -> Projection:
         return Projection(
             self.constant,
             {name: matrix.tocsc() for name, matrix in self.matrices.items()},
             self.slope,
+            self.noises,
         )
 
 
@@ -119,7 +139,8 @@ def _value(node: fx.Node, inputs: list, snn: SpikingNetwork) -> Population | _Li
             name: sum(t.matrices[name] for t in (first, second) if name in t.matrices)
             for name in names
         }
-        return _Linear(first.shape, first.constant + second.constant, matrices)
+        noises = first.noises + second.noises
+        return _Linear(first.shape, first.constant + second.constant, matrices, noises=noises)
     module, (value,) = snn.body.get_submodule(str(node.target)), inputs
     if isinstance(module, Fire):
         linear = _linear(value)
@@ -143,7 +164,16 @@ def _value(node: fx.Node, inputs: list, snn: SpikingNetwork) -> Population | _Li
     slopes = module.slopes if isinstance(module, Synapses) else None
     if slopes is not None:
         after = replace(after, slope=np.repeat(_numpy(slopes), int(np.prod(after.shape[1:]))))
+    if isinstance(module, Synapses) and module.reads is not None:
+        after = replace(after, noises=(*after.noises, _noise(module, linear, after.shape)))
     return after
+
+
+def _noise(module: Synapses, before: _Linear, shape: tuple[int, ...]) -> Noise:
+    assert module.reads is not None
+    variances, _ = _weights(module.weights, module.reads.variances(), before.shape)
+    own = sparse.identity(variances.shape[0], format="csr")
+    return Noise(own, variances, before.projection(), shape, module.reads)
 
 
 def _linear(value: Population | _Linear) -> _Linear:
@@ -166,7 +196,21 @@ def _stack(parts: list[_Linear], shape: tuple[int, ...]) -> _Linear:
         )
         for name, size in columns.items()
     }
-    return _Linear(shape, np.concatenate([part.constant for part in parts]), matrices)
+    ends = np.cumsum(rows)
+    noises = tuple(
+        replace(noise, after=_rows(noise.after, end - len(part.constant), int(ends[-1])))
+        for part, end in zip(parts, ends, strict=True)
+        for noise in part.noises
+    )
+    constant = np.concatenate([part.constant for part in parts])
+    return _Linear(shape, constant, matrices, noises=noises)
+
+
+def _rows(matrix: sparse.csr_matrix, first: int, rows: int) -> sparse.csr_matrix:
+    """Put a matrix at a row of one that is otherwise zero."""
+    moved = matrix.tocoo()
+    entries = (moved.data, (moved.row + first, moved.col))
+    return sparse.csr_matrix(entries, shape=(rows, matrix.shape[1]))
 
 
 def _matrix(
@@ -180,17 +224,22 @@ def _matrix(
         return sparse.diags(weight, format="csr"), bias, shape
     if not isinstance(module, Synapses):
         return _channelwise(module, shape)
-    weights, after = module.weights, shape
-    values = module.currents
-    if isinstance(weights, nn.Linear):
-        matrix, after = _dense(_numpy(values).reshape(values.shape)), (weights.out_features,)
-    else:
-        matrix, after = _convolution(weights, values, shape)
+    weights = module.weights
+    matrix, after = _weights(weights, module.currents, shape)
     if module.bias_map is not None:
         return matrix, _numpy(module.bias_map), after
     if weights.bias is None:
         return matrix, 0.0, after
     return matrix, np.repeat(_numpy(weights.bias), int(np.prod(after[1:]))), after
+
+
+def _weights(
+    weights: Any, values: Tensor, shape: tuple[int, ...]
+) -> tuple[sparse.csr_matrix, tuple[int, ...]]:
+    """Return the matrix of a convolution or linear map with these values, and the output shape."""
+    if isinstance(weights, nn.Linear):
+        return _dense(_numpy(values).reshape(values.shape)), (weights.out_features,)
+    return _convolution(weights, values, shape)
 
 
 def _dense(weight: np.ndarray) -> sparse.csr_matrix:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ttfs.snn.b1 import Fire
 from ttfs.snn.encode import Encode
-from ttfs.snn.imperfections import InTime
+from ttfs.snn.imperfections import InTime, Reads
 from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn.simulation.connectivity import Population, Projection, connectivity
 
@@ -39,7 +39,7 @@ class _Spikes:
     deadlines: np.ndarray  # t_max of each neuron's window, when its current ends
 
 
-def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
+def simulate(snn: SpikingNetwork, images: Tensor, threshold: float | None = None) -> Simulation:
     """Simulate each image event by event, tau_c = 1.
 
     B1 neurons (Stanojevic et al. 2024, Methods): a spike at t adds its weight to dV/dt until its
@@ -51,8 +51,12 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     reached it by t_max, or never will for B <= 0, is forced to spike at t_max. Padding counts as
     neurons that spike at their t_max.
 
+    With a `threshold`, output neurons spike too (`SpikingNetwork.first_spike`): their dV/dt is 1
+    once all their inputs have come, and `spike_times` has them as "output".
+
     On a chip (`ttfs.deploy`) thresholds and spike times are changed as the chip says
-    (`ttfs.snn.imperfections`).
+    (`ttfs.snn.imperfections`). Where currents fluctuate, the membrane has their integral when the
+    window opens.
 
     Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for
     samples of a test set.
@@ -61,12 +65,17 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
     windows, latency = snn.windows, snn.latency
     encoded = _encode(images, snn)
     times: dict[str, list[np.ndarray]] = {name: [] for name in windows}
+    if threshold is not None:
+        times[OUTPUT] = []
     spikes: list[dict[str, _Spikes]] = [{} for _ in images]
     logits, early, neurons = [], 0, 0
     for population in connectivity(snn):
         chip = _in_time(snn, population, len(images))
+        projection = population.projection
+        drawn = _draws(projection, len(images)) if projection else {}
         for index in range(len(images)):
             known = spikes[index]
+            noise = _noise(projection, known, drawn, index) if projection else 0.0
             if population.kind == "input":
                 fired = _Spikes(encoded[index], np.full(encoded[index].size, windows[INPUT][1]))
             elif population.kind == "concatenation":
@@ -80,11 +89,13 @@ def simulate(snn: SpikingNetwork, images: Tensor) -> Simulation:
             elif population.kind == "pool":
                 fired = _race(population, known)
             elif population.name == OUTPUT:
-                logits.append(_read_out(population, known, latency))
+                logits.append(_read_out(population, known, latency, noise))
+                if threshold is not None:
+                    times[OUTPUT].append(latency + np.maximum(threshold - logits[-1], 0.0))
                 continue
             else:
                 window = windows[population.name]
-                fired, crossed = _fire(population.projection, known, window, chip)
+                fired, crossed = _fire(projection, known, window, chip, noise)
                 early, neurons = early + int(crossed.sum()), neurons + crossed.size
             if chip is not None:
                 fired.times = chip.spikes(fired.times, windows[population.name], index)
@@ -127,10 +138,45 @@ def _in_time(snn: SpikingNetwork, population: Population, images: int) -> InTime
     return chip.in_time(population.shape, images) if chip else None
 
 
-def _read_out(population: Population, known: dict[str, _Spikes], latency: float) -> np.ndarray:
+def _noise(
+    projection: Projection, known: dict[str, _Spikes], drawn: dict[Reads, np.ndarray], image: int
+) -> np.ndarray | float:
+    """Return what fluctuating currents add to the potentials [targets] until the windows close."""
+    total: np.ndarray | float = 0.0
+    for noise in projection.noises:
+        arriving = _charge(noise.arriving, known) + _noise(noise.arriving, known, drawn, image)
+        xi = drawn[noise.reads][image]
+        total = total + noise.after @ (xi * np.sqrt(noise.variances @ arriving**2))
+    return total
+
+
+def _draws(projection: Projection, images: int) -> dict[Reads, np.ndarray]:
+    drawn: dict[Reads, np.ndarray] = {}
+    for noise in projection.noises:
+        drawn |= _draws(noise.arriving, images)
+        drawn[noise.reads] = noise.reads.in_time(noise.shape, images)
+    return drawn
+
+
+def _charge(projection: Projection, known: dict[str, _Spikes]) -> np.ndarray:
+    """Return what has arrived when all windows are closed: a current is on until its deadline."""
+    total = projection.constant
+    for name, matrix in projection.matrices.items():
+        spikes = known[name]
+        fired = np.isfinite(spikes.times)
+        total = total + matrix @ np.where(fired, spikes.deadlines - spikes.times, 0.0)
+    return total
+
+
+def _read_out(
+    population: Population,
+    known: dict[str, _Spikes],
+    latency: float,
+    noise: np.ndarray | float,
+) -> np.ndarray:
     assert population.projection is not None
     membrane, _ = _integrate(population.projection, known, latency, None)
-    return (membrane + population.projection.constant).reshape(population.shape)
+    return (membrane + population.projection.constant + noise).reshape(population.shape)
 
 
 def _fire(
@@ -138,6 +184,7 @@ def _fire(
     known: dict[str, _Spikes],
     window: tuple[float, float],
     chip: InTime | None,
+    noise: np.ndarray | float,
 ) -> tuple[_Spikes, np.ndarray]:
     """Return the spikes of a layer, and which membranes crossed the threshold before the window
     opened.
@@ -152,7 +199,7 @@ def _fire(
         resting = chip.thresholds(resting, width)
     threshold = np.where(rises, slope * resting, np.inf)
     membrane, crossed = _integrate(projection, known, t_min, threshold)
-    wait = np.maximum(threshold - membrane, 0.0) / np.where(rises, slope, 1.0)
+    wait = np.maximum(threshold - membrane - noise, 0.0) / np.where(rises, slope, 1.0)
     late = np.inf if projection.slope is None else t_max
     fired = np.where(wait < width, t_min + wait, late)
     return _Spikes(fired, np.full(fired.size, t_max)), crossed

@@ -1,0 +1,99 @@
+"""explain, compare, reproduce, why: where a number comes from, and the number again."""
+
+import re
+from pathlib import Path
+
+import pytest
+from kit.records import made_up, with_values
+
+from ttfs.__main__ import main
+from ttfs.config import STORE
+from ttfs.results.record import RECORD, read, write
+
+GRID = "configs/little.yaml"
+ANN, B1 = "made/little/ann/seed0", "made/little/b1-converted/seed0"
+
+
+def said(capsys: pytest.CaptureFixture, *words: str) -> str:
+    assert main(list(words)) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture, *words: str) -> str:
+    assert main(list(words)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_explain_says_where_a_record_comes_from(little: Path, capsys):
+    record = read(STORE / B1 / RECORD)
+    text = said(capsys, "explain", B1)
+    assert text.splitlines()[0] == B1
+    assert f"({record.metrics['accuracy']!r})" in text
+    assert f"data: digest {record.digests['data']}" in text
+    assert f"make: commit {record.provenance['make'].git_commit}" in text
+    assert "  method.source: ann\n" in text
+    assert text.splitlines()[-1] == f"the same numbers again: ttfs reproduce {GRID} {B1}"
+    assert said(capsys, "explain", str(STORE / B1)) == text
+    assert said(capsys, "explain", str(STORE / B1 / RECORD)) == text
+
+
+def test_explain_finds_the_records_of_a_number(little: Path, capsys):
+    spikes = read(STORE / B1 / RECORD).metrics["spikes_per_neuron"]
+    text = said(capsys, "explain", f"{spikes:.5f}")
+    assert f"{STORE / B1}: spikes_per_neuron {spikes!r}\n" in text
+    assert "no record has this number" in refused(capsys, "explain", "123.456")
+    assert "no record, cell, grid or commit" in refused(capsys, "explain", "nothing")
+
+
+def test_the_command_of_explain_makes_the_same_numbers(little: Path, capsys):
+    command = said(capsys, "explain", B1).splitlines()[-1].rpartition("ttfs ")[2]
+    before = {path: path.stat().st_mtime_ns for path in little.rglob("*") if path.is_file()}
+    text = said(capsys, *command.split())
+    count = len(read(STORE / B1 / RECORD).rows)
+    assert f"{B1}: all {count} numbers are the record's, bit for bit" in text
+    after = {path: path.stat().st_mtime_ns for path in little.rglob("*") if path.is_file()}
+    assert before == {path: after[path] for path in before}
+
+    record = read(STORE / B1 / RECORD)
+    accuracy = record.metrics["accuracy"]
+    write(with_values(record, accuracy=accuracy + 1e-9), STORE / B1)
+    assert main(command.split()) == 1
+    text = capsys.readouterr().out
+    assert text.startswith(f"accuracy {accuracy + 1e-9:.10g} → {accuracy:.10g}\n")
+    assert f"1 of {count} numbers differ" in text
+
+
+def test_compare_says_how_two_records_differ(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    first = made_up("ann", 0)
+    write(first, STORE / first.name)
+    train = {**first.config["method"]["train"], "epochs": 6}
+    second = with_values(
+        made_up("ann", 1), config={"method": {"train": train}, "seed": 1}, accuracy=98.0
+    )
+    write(second, STORE / second.name)
+    text = said(capsys, "compare", first.name, second.name)
+    assert "accuracy class=0 100 → 99" in text
+    assert "accuracy 98" not in text
+    assert "configuration: method.train.epochs 3 → 6, seed 0 → 1" in text
+    assert "data: equal" in text
+    assert "numbers: all equal" in said(capsys, "compare", first.name, first.name)
+
+
+def test_compare_joins_grids_and_commits_by_cell(little: Path, capsys):
+    commit = read(STORE / ANN / RECORD).provenance["make"].git_commit
+    for name in (GRID, commit[:9]):
+        text = said(capsys, "compare", GRID, name)
+        assert re.fullmatch(r"\d+ cells in both, 0 with other numbers; 0 only in .*\n", text)
+
+
+def test_why_answers_for_one_cell(little: Path, capsys):
+    assert said(capsys, "why", GRID, B1).startswith(f"{B1} is up to date")
+    path = Path("configs/datasets/made.yaml")
+    path.write_text(path.read_text().replace("epochs: 6", "epochs: 7"))
+    answer = said(capsys, "why", GRID, ANN)
+    assert re.match(rf"make +{ANN}: method.train.epochs 6 → 7\n", answer)
+    assert B1 not in answer
+    assert "has no cell 'nothing'" in refused(capsys, "why", GRID, "nothing")

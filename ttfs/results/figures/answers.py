@@ -1,0 +1,96 @@
+"""Figures of the answers by class: the confusion matrix, and the accuracy of each class."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from ttfs.results.figures.style import MARKERS, assign, models, of_blocks, panels
+from ttfs.results.record import Record
+
+MOST_CLASSES = 30
+"""Matrices of more classes are not drawn: nobody reads them."""
+
+
+def confusion(records: Sequence[Record], summary_table: pd.DataFrame) -> Figure:
+    """Share of the items of each class by answer, a panel for each data set and model: mean over
+    seeds of its most accurate spiking network, or of its most accurate one.
+    """
+    matrices = {}
+    for (dataset, model), block in summary_table.groupby(["dataset", "model"], sort=False):
+        method = best(block)
+        found = [_matrix(record) for record in records if _is_of(record, dataset, model, method)]
+        if found and len(found[0]) <= MOST_CLASSES and found[0].any():
+            matrices[f"{dataset}, {model}: {method}"] = np.mean(found, axis=0)
+    table = pd.DataFrame({"dataset": list(matrices)}, columns=["dataset"])
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        matrix = matrices[panel["dataset"].iloc[0]]
+        axes.imshow(matrix, cmap="Greys", vmin=0.0, vmax=1.0)
+        for label, answer in np.argwhere(matrix >= 0.005):
+            color = "white" if matrix[label, answer] > 0.5 else "black"
+            text = f"{100 * matrix[label, answer]:.0f}"
+            axes.text(answer, label, text, ha="center", va="center", fontsize=6, color=color)
+        axes.grid(False)
+        axes.set_xlabel("Answer")
+        axes.set_ylabel("Class")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=len(matrix), integer=True))
+
+    return panels(table, draw, [])
+
+
+def best(block: pd.DataFrame) -> str:
+    """Return the most accurate spiking method of a block of the summary, or of all without one."""
+    block = block.reindex(columns=["method", "accuracy_mean", "spikes_per_neuron_mean"])
+    good = block[block["accuracy_mean"].notna()]
+    spiking = good[good["spikes_per_neuron_mean"].notna()]
+    chosen = good if spiking.empty else spiking
+    return "" if chosen.empty else str(chosen.loc[chosen["accuracy_mean"].idxmax(), "method"])
+
+
+def _is_of(record: Record, dataset: str, model: str, method: str) -> bool:
+    ids: Mapping[str, Any] = record.ids
+    same = (ids["dataset"], ids["model"], ids["method"]) == (dataset, model, method)
+    return same and record.status == "ok"
+
+
+def _matrix(record: Record) -> np.ndarray:
+    """Share of the items of each class [classes, classes], by class and answer."""
+    rows = [row for row in record.rows if row["metric"] == "confusion"]
+    size = 1 + max((max(row["class"], row["predicted"]) for row in rows), default=-1)
+    counts = np.zeros((size, size))
+    for row in rows:
+        counts[row["class"], row["predicted"]] = row["value"]
+    return counts / np.maximum(counts.sum(1, keepdims=True), 1.0)
+
+
+def class_accuracy(class_table: pd.DataFrame) -> Figure:
+    """Accuracy of each class, a panel for each data set and model: mean ± std over seeds."""
+    few = class_table.groupby("dataset")["class"].transform("nunique") <= MOST_CLASSES
+    table = of_blocks(class_table[few])
+    look, marker = models(table["method"]), assign(MARKERS, table["method"])
+
+    def draw(axes: Axes, panel: pd.DataFrame) -> None:
+        groups = list(panel.groupby("method", sort=False))
+        for place, (method, group) in enumerate(groups):
+            shift = 0.7 * ((place + 0.5) / len(groups) - 0.5)  # side by side, not on one another
+            own = {"color": look[method]["color"], "marker": marker[method]}
+            size: dict[str, Any] = {"markersize": 3.5, "elinewidth": 0.7, "linestyle": "none"}
+            mean, spread = group["accuracy_mean"], group["accuracy_std"].fillna(0.0)
+            axes.errorbar(group["class"] + shift, mean, spread, **own, **size)
+        axes.set_xlabel("Class")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=panel["class"].nunique(), integer=True))
+        axes.grid(axis="x", visible=False)
+        axes.set_ylabel("Test accuracy [%]")
+
+    keys = [
+        Line2D([], [], label=name, color=own["color"], marker=marker[name], linestyle="none")
+        for name, own in look.items()
+    ]
+    return panels(table, draw, keys)

@@ -1,0 +1,298 @@
+"""What a page says of a grid: facts on top, tables with the order of their cells, notes."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ttfs.metrics import METRICS
+from ttfs.results import frame, tables
+from ttfs.results.frame import GAIN, ROW, Results, cells, metric, metrics_of, on_hardware
+from ttfs.results.record import FAILURE, RECORD, Record
+
+BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 3.0, 5.0)
+"""Stops of the slider, in spikes per neuron."""
+FIRST = ("accuracy", GAIN, "spikes_per_neuron", "latency")
+"""The first metrics of the comparison."""
+ANSWERS = 4
+"""How many pairs of data set and network the top of the page has a line for."""
+HARDWARE = (
+    "accuracy",
+    "accuracy_minus_ideal",
+    "spikes_per_neuron",
+    "latency",
+    "time_steps",
+    "energy",
+)
+
+Section = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """A cell of a table: its text, the number that it sorts by, and links behind it."""
+
+    text: str
+    order: float | str | None = None
+    links: Sequence[tuple[str, str]] = ()
+    verdict: bool = False
+
+
+class Sections:
+    """The content of the page of a grid; `cells` leads from the page to the store."""
+
+    def __init__(self, results: Results, store: str) -> None:
+        self.results, self.store = results, store
+
+    @cached_property
+    def _cells(self) -> pd.DataFrame:
+        return cells(self.results)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The summary table of the grid."""
+        return frame.summary(self.results, self._cells)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Return the lines on top: the answer, and what was run, on what, and when."""
+        grid, records = self.results.grid, self.results.records
+        parts = [part for record in records for part in record.provenance.values()]
+        counts = {
+            "data set": len(grid.datasets), "network": len(grid.models),
+            "method": len(grid.methods), "seed": len(grid.settings["seeds"]),
+            "point on hardware": len(grid.hardware), "study table": len(grid.studies),
+        }  # fmt: skip
+        asked = ", ".join(_count(name, n) for name, n in counts.items() if n)
+        good = len(records) - len(self.results.failures)
+        stale = len(self.results.stale)
+        state = f"{good} of {len(grid.every)} cells have a result"
+        finished = sorted(part.finished[:16].replace("T", " ") for part in parts)
+        hours = sum(part.wall_seconds for part in parts) / 3600
+        machines = sorted({f"{part.processor}, {part.device}" for part in parts})
+        code = ", ".join(f"{name} ({n})" for name, n in tables.versions_of(records).items())
+        return [
+            *self.answers(),
+            ("Grid", f"{grid.file}: {asked}"),
+            ("State", state + (f", {stale} out of date" if stale else "")),
+            ("When", f"{finished[0]} to {finished[-1]} UTC, {hours:.2g} hours of computing"),
+            ("On", "; ".join(machines)),
+            ("Code", f"commits, with their records: {code}"),
+        ]  # fmt: skip
+
+    def answers(self) -> Iterator[tuple[str, str]]:
+        """For each data set and network: the reference, the best spiking network, the sparsest."""
+        if "spikes_per_neuron_mean" not in self.summary:
+            return
+        blocks = list(self.summary.groupby(["dataset", "model"], sort=False))
+        for (dataset, model), block in blocks[:ANSWERS]:
+            spiking = block[
+                block["spikes_per_neuron_mean"].notna() & block["accuracy_mean"].notna()
+            ]
+            if spiking.empty:
+                continue
+            best = spiking.loc[spiking["accuracy_mean"].idxmax()]
+            least = spiking.loc[spiking["spikes_per_neuron_mean"].idxmin()]
+            words = [f"best spiking network {_point(best)}"]
+            if least["method"] != best["method"]:
+                words.append(f"fewest spikes {_point(least)}")
+            reference = block[block["method"] == self.results.grid.references.get(dataset)]
+            for _, row in reference.iterrows():
+                words.insert(0, f"{row['method']} {_text(row, 'accuracy')} %")
+            yield f"{dataset}, {model}", "; ".join(words)
+        if len(blocks) > ANSWERS:
+            yield "…", f"{len(blocks) - ANSWERS} more pairs of data set and network are below"
+
+    def tables(self) -> list[Section]:
+        """Return the sections with tables."""
+        return [*self._comparison(), *self._published(), *self._hardware()]
+
+    def _comparison(self) -> Iterator[Section]:
+        table, reference = self.summary, self.results.grid.reference
+        names = [name for name in metrics_of(self._cells) if METRICS[name].in_summary]
+        if "accuracy" in names and reference:
+            names.append(GAIN)
+        names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+        first, last = list(table.columns).index("method"), list(table.columns).index("n")
+        varied = list(table.columns[first + 1 : last])
+        heads = ["Data set", "Network", "Method", "n", *names, *varied]
+        rows = []
+        for row in table.to_dict("records"):
+            ids = [Cell(str(row[name])) for name in ROW]
+            n = Cell(f"{row['n']} of {row['seeds']}", row["n"], self._links(row))
+            numbers = [_number(row, name) for name in names]
+            rows.append([*ids, n, *numbers, *[Cell(row[name] or tables.ABSENT) for name in varied]])
+        titles = [_head(metric(name).title.format(reference=reference), True) for name in names]
+        found = {
+            "id": "comparison", "title": "Comparison", "budget": None,
+            "table": {"heads": [*map(_head, heads[:3]), _head("n", True), *titles,
+                                *map(_head, varied)], "rows": rows},
+            "filters": [_filter(title, place, rows) for place, title in enumerate(heads[:3])],
+            "note": "Mean ± sample standard deviation over the n seeds; each seed links to its "
+            "record. Logit and spike-time differences are the largest.",
+        }  # fmt: skip
+        if "spikes_per_neuron" in names:
+            place = 4 + names.index("spikes_per_neuron")
+            found["budget"] = {"column": place, "steps": list(BUDGETS)}
+        yield found
+
+    def _links(self, row: Mapping[str, Any]) -> list[tuple[str, str]]:
+        place = "/".join(str(row[name]) for name in ROW)
+        return [(str(r.ids["seed"]), self._link(r)) for r in self.results.of("networks")
+                if r.status == "ok" and r.name.startswith(f"{place}/")]  # fmt: skip
+
+    def _link(self, record: Record) -> str:
+        return f"{self.store}/{record.name}/{RECORD if record.status == 'ok' else FAILURE}"
+
+    def _published(self) -> Iterator[Section]:
+        table = tables.compare(self.results, self.summary, self.results.grid.published)
+        if table.empty:
+            return
+        heads = ["Data set", "Network", "Method", "Metric", "n", "Ours", "Published", "Difference",
+                 "Verdict", "Work", "Read in"]  # fmt: skip
+        rows = []
+        for row in table.to_dict("records"):
+            kind, bound = METRICS[row["metric"]], "< " if row["relation"] == "below" else ""
+            ours = tables.spread(row["ours_mean"], row["ours_std"], kind.digits)
+            rows.append([
+                Cell(row["dataset"]), Cell(row["model"]), Cell(row["method"]), Cell(kind.title),
+                Cell(str(row["n"]), row["n"]), Cell(ours, row["ours_mean"]),
+                Cell(f"{bound}{row['published']:g}", row["published"]),
+                Cell(f"{row['difference']:+z{kind.digits}}", row["difference"]),
+                Cell(verdict(row), verdict=True), Cell(row["work"]), Cell(row["source"]),
+            ])  # fmt: skip
+        numbers = ("n", "Ours", "Published", "Difference")
+        yield {
+            "id": "published", "title": "Published values beside ours",
+            "table": {"heads": [_head(name, name in numbers) for name in heads], "rows": rows},
+            "filters": [_filter(heads[place], place, rows) for place in range(4)], "budget": None,
+            "note": "Verdict: a bound is kept or not; a value is reached if ours is as good, or "
+            "within two standard deviations of it.",
+        }  # fmt: skip
+
+    def _hardware(self) -> Iterator[Section]:
+        table = on_hardware(self.results)
+        if table.empty:
+            return
+        names = [name for name in HARDWARE if f"{name}_mean" in table]
+        heads = ["Data set", "Network", "Method", "Chip", "Network on it", "n"]
+        rows = []
+        for row in table.to_dict("records"):
+            words = ("TTFS" if row["network"] == "ttfs" else "quantized ReLU") + (
+                ", fine-tuned" if row["tuned"] else ", as mapped"
+            )
+            ids = [row["dataset"], row["model"], row["method"], row["chip"], words]
+            rows.append([*map(Cell, ids), Cell(str(row["n"]), row["n"]),
+                         *[_number(row, name) for name in names]])  # fmt: skip
+        titles = [_head(metric(name).title, True) for name in names]
+        budget = None
+        if "spikes_per_neuron" in names:
+            place = len(heads) + names.index("spikes_per_neuron")
+            budget = {"column": place, "steps": list(BUDGETS)}
+        yield {
+            "id": "hardware", "title": "On hardware", "budget": budget,
+            "table": {
+                "heads": [*map(_head, heads[:5]), _head("n", True), *titles], "rows": rows,
+            },
+            "filters": [_filter(heads[place], place, rows) for place in range(5)],
+            "note": "Mean ± sample standard deviation over seeds; a seed's value is a mean over "
+            "draws where chance is in it.",
+        }  # fmt: skip
+
+    def notes(self) -> list[Section]:
+        """Return the sections of failures, of what is out of date, and of studies."""
+        failed = [
+            {"name": record.name, "text": " ".join((record.error or "").split()),
+             "link": self._link(record)}
+            for record in self.results.failures
+        ]  # fmt: skip
+        stale = [
+            {"name": name, "text": reason, "link": ""}
+            for name, reason in self.results.stale.items()
+        ]
+        studies = [
+            {"name": record.name, "text": "record", "link": self._link(record)}
+            for record in self.results.of("studies") if record.status == "ok"
+        ]  # fmt: skip
+        named = (
+            ("failures", "Failures", failed),
+            ("stale", "Not of today's configuration, code or data", stale),
+            ("studies", "Studies", studies),
+        )
+        return [{"id": id, "title": title, "list": lines} for id, title, lines in named if lines]
+
+
+GATHERED = ("accuracy", "spikes_per_neuron", "latency")
+"""The metrics of the comparison over several grids."""
+
+
+def gathered(grids: Mapping[str, Sections]) -> Section:
+    """Return one comparison over all grids, a row for each of their summary rows."""
+    heads = ["Data set", "Network", "Method", "Grid", "n"]
+    rows = []
+    for name, own in grids.items():
+        for row in own.summary.to_dict("records"):
+            ids = [Cell(str(row[key])) for key in ROW]
+            n = Cell(f"{row['n']} of {row['seeds']}", row["n"])
+            numbers = [_number(row, metric) for metric in GATHERED]
+            rows.append([*ids, Cell(name), n, *numbers])
+    titles = [_head(METRICS[name].title, True) for name in GATHERED]
+    return {
+        "id": "comparison", "title": "Comparison",
+        "table": {"heads": [*map(_head, heads[:4]), _head("n", True), *titles], "rows": rows},
+        "filters": [_filter(heads[place], place, rows) for place in range(4)],
+        "budget": {"column": 6, "steps": list(BUDGETS)},
+        "note": "Mean ± sample standard deviation over the n seeds. The page of a grid has more.",
+    }  # fmt: skip
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """Return how our value stands to a published one.
+
+    >>> verdict({"metric": "accuracy", "relation": "equal", "published": 98.0,
+    ...          "ours_mean": 97.9, "ours_std": 0.1})
+    'reached'
+    """
+    ours, goal = row["ours_mean"], row["published"]
+    if row["relation"] == "below":
+        return "below it" if ours < goal else "not below it"
+    sign = -1.0 if METRICS[row["metric"]].better == "lower" else 1.0
+    spread = 0.0 if pd.isna(row["ours_std"]) else row["ours_std"]
+    return "reached" if sign * (ours - goal) >= -2 * spread else "not reached"
+
+
+def _count(name: str, n: int) -> str:
+    """Return "2 networks".
+
+    >>> _count("seed", 1), _count("seed", 3), _count("point on hardware", 4)
+    ('1 seed', '3 seeds', '4 points on hardware')
+    """
+    noun, on, place = name.partition(" on ")
+    return f"{n} {noun}{'' if n == 1 else 's'}{on}{place}"
+
+
+def _head(title: str, number: bool = False) -> dict[str, Any]:
+    return {"title": title, "number": number}
+
+
+def _filter(title: str, place: int, rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
+    return {"title": title, "column": place, "options": sorted({row[place].text for row in rows})}
+
+
+def _number(row: Mapping[str, Any], name: str) -> Cell:
+    word = "max" if metric(name).over_seeds == "max" else "mean"
+    order = row.get(f"{name}_{word}", math.nan)
+    return Cell(_text(row, name), "" if pd.isna(order) else float(order))
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    digits = metric(name).digits
+    if metric(name).over_seeds == "max":
+        return tables.spread(row[f"{name}_max"], math.nan, digits)
+    mean, std = (row.get(f"{name}_{word}", math.nan) for word in ("mean", "std"))
+    return tables.spread(mean, std, digits)
+
+
+def _point(row: Mapping[str, Any]) -> str:
+    spikes = _text(row, "spikes_per_neuron")
+    return f"{row['method']} {_text(row, 'accuracy')} % at {spikes} spikes per neuron"

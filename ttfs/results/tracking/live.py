@@ -1,0 +1,80 @@
+"""The run of a cell while it trains."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from ttfs.config import Cell
+from ttfs.files import checksum
+from ttfs.results.record import curve_text
+from ttfs.results.tracking.runs import curve_names, flat, live_tags, run_name
+from ttfs.results.tracking.store import (
+    at,
+    client,
+    experiment_of,
+    log,
+    mark_killed,
+    params_of,
+    readable_errors,
+)
+from ttfs.results.tracking.tags import CELL, CURVE
+
+
+class LiveRun:
+    """The run of a cell while it trains: ``with LiveRun(grid, cell, config) as live: ...
+    live.log(epoch, metrics)``.
+
+    Leaving the block ends the run, as FAILED if by an exception. `publish` completes it later with
+    the numbers of the record. Runs of the cell that a killed training left are marked as killed at
+    the start. If the store fails, training goes on: one warning on stderr, and no further attempt;
+    `publish` writes the whole run then.
+    """
+
+    def __init__(self, grid: str, cell: Cell, config: Mapping[str, Any]) -> None:
+        self.grid, self.cell, self.config = grid, cell, config
+        self._rows: list[Mapping[str, float]] = []
+        self._works = True
+
+    def __enter__(self) -> Self:
+        self._attempt(self._start)
+        return self
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of one step (epoch) in one batch."""
+        self._rows.append({"epoch": step, **metrics})
+        points = at(step, time.time(), curve_names(metrics))
+        self._attempt(lambda: log(self._client, self._run, metrics=points))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        status = "FAILED" if kind else "FINISHED"
+
+        def end() -> None:
+            self._client.set_tag(self._run, CURVE, checksum(curve_text(self._rows).encode()))
+            self._client.set_terminated(self._run, status)
+
+        self._attempt(end)
+
+    def _start(self) -> None:
+        self._client = client()
+        experiment = experiment_of(self._client, self.grid)
+        own = f"tags.`{CELL}` = '{self.cell}' and attributes.status = 'RUNNING'"
+        for run in self._client.search_runs([experiment], own):
+            mark_killed(self._client, run.info.run_id)
+        tags = live_tags(self.cell)
+        run = self._client.create_run(experiment, tags=tags, run_name=run_name(self.cell.ids))
+        self._run = run.info.run_id
+        log(self._client, self._run, params=params_of(flat(self.config) | flat(self.cell.ids)))
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        if not self._works:
+            return
+        try:
+            with readable_errors():
+                step()
+        except Exception as error:  # whatever a view does, it must not stop a training
+            self._works = False
+            print(f"warning: no live curves in MLflow, training goes on: {error}", file=sys.stderr)

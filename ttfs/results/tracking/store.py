@@ -1,0 +1,208 @@
+"""The MLflow store: where it is, that it can be used, and one line for each fault of it."""
+
+import fcntl
+import logging
+import os
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ttfs.config import RESULTS
+from ttfs.errors import UserError
+from ttfs.results.tracking.tags import CELL, KILLED, STATE
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Param, Run
+    from mlflow.tracking import MlflowClient
+
+BUSY_SECONDS = 20.0
+"""How long a writer waits for another one's lock on a SQLite store, as MLflow itself does."""
+REBUILD = "delete the file and run `python -m ttfs publish <grid>`: it is rebuilt from the records"
+SQLITE_CURE = "make its folder exist and be writable, and its path short"
+SERVER_CURE = "start that server, or unset MLFLOW_TRACKING_URI"
+CURES = {
+    "disk is full": "free some space and run the same command again",
+    "disk I/O error": "free some space, see that the disk works, and run the same command again",
+    "No space left": "free some space and run the same command again",
+    "autoflush": "another program holds its lock; wait for it, and run the same command again",
+    "locked": "close what holds it and run the same command again",
+    "not a database": REBUILD,
+    "malformed": REBUILD,
+    "out-of-date": "run `mlflow db upgrade` on it, or delete it and run `python -m ttfs publish "
+    "<grid>`",
+}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+os.environ.update(QUIET | dict(os.environ))  # before MLflow is imported, which reads them then
+
+
+def tracking_uri() -> str:
+    """``MLFLOW_TRACKING_URI``, or else the SQLite file ``results/mlflow.db`` in the working
+    directory.
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(RESULTS / 'mlflow.db').resolve()}"
+
+
+def client() -> "MlflowClient":
+    """Return a client of the store, which is made first if it is a SQLite file that is not there
+    yet.
+    """
+    from mlflow.tracking import MlflowClient
+
+    uri = tracking_uri()
+    if uri.rstrip("/") == "sqlite:":
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: names no file; write sqlite:///<path>, or unset it"
+        )
+    if uri.startswith("file:") or uri.startswith("/"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: MLflow keeps no runs in folders any more; write "
+            "sqlite:///<path>, or unset it"
+        )
+    file = _file(uri)
+    if file is not None:
+        _ready(file)
+    else:
+        logging.getLogger("urllib3").setLevel(
+            logging.ERROR
+        )  # one error at the end, not a line per attempt
+    return MlflowClient(tracking_uri=uri)
+
+
+def _file(uri: str) -> Path | None:
+    """The file of a SQLite store."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _ready(file: Path) -> None:
+    """See that a SQLite store is there and can be read; make it if not.
+
+    MLflow's tables are made in another file that is then moved into place, under a lock: parallel
+    first writers do not meet in a half-made store, and a kill leaves none behind. SQLite opens the
+    file first: it says at once that a path is too long, where MLflow tries for minutes.
+    """
+    if not file.exists():
+        from mlflow.tracking import MlflowClient
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.with_name(f"{file.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                fresh = file.with_name(f"{file.name}.new")
+                for leftover in (fresh, Path(f"{fresh}-journal"), Path(f"{file}-journal")):
+                    leftover.unlink(missing_ok=True)
+                _look_into(fresh)
+                MlflowClient(tracking_uri=f"sqlite:///{fresh}").search_experiments(max_results=1)
+                fresh.rename(file)
+    _look_into(file)
+
+
+def _look_into(file: Path) -> None:
+    connection = sqlite3.connect(file, timeout=BUSY_SECONDS)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    finally:
+        connection.close()
+
+
+def experiment_of(client: "MlflowClient", grid: str) -> str:
+    """Return the id of a grid's experiment, made or brought back from the bin if need be."""
+    from mlflow.exceptions import MlflowException
+
+    name = f"ttfs/{grid}"
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifacts(grid))
+        except MlflowException:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:  # it was not that another job was faster
+                raise
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return experiment.experiment_id
+
+
+def _artifacts(grid: str) -> str | None:
+    """Where the artifacts of a grid lie: beside a SQLite store; a server knows its own place."""
+    file = _file(tracking_uri())
+    return None if file is None else (file.resolve().parent / "mlflow-artifacts" / grid).as_uri()
+
+
+def runs_by_cell(client: "MlflowClient", experiment: str) -> dict[str, list["Run"]]:
+    """Return {cell: runs} of all runs of ours in an experiment, the latest first."""
+    runs: dict[str, list[Run]] = defaultdict(list)
+    token = None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        for run in page:
+            if CELL in run.data.tags:
+                runs[run.data.tags[CELL]].append(run)
+        token = page.token
+        if not token:
+            return runs
+
+
+def mark_killed(client: "MlflowClient", run: str) -> None:
+    """End a run whose training was killed."""
+    client.set_tag(run, STATE, KILLED)
+    client.set_terminated(run, "KILLED")
+
+
+def log(
+    client: "MlflowClient",
+    run: str,
+    metrics: Sequence["Metric"] = (),
+    params: Sequence["Param"] = (),
+) -> None:
+    """Log in as few batches as MLflow's limits allow: 100 params and 1000 metrics each."""
+    for start in range(0, len(params), 100):
+        client.log_batch(run, params=params[start : start + 100])
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run, metrics=metrics[start : start + 1000])
+
+
+def at(step: int, seconds: float, metrics: Mapping[str, float]) -> list["Metric"]:
+    """Return the metrics of one step at one time, in seconds since 1970."""
+    from mlflow.entities import Metric
+
+    return [
+        Metric(name, float(value), int(1000 * seconds), step) for name, value in metrics.items()
+    ]
+
+
+def params_of(values: Mapping[str, str]) -> list["Param"]:
+    """Return parameters, cut to the length that MLflow takes."""
+    from mlflow.entities import Param
+
+    return [Param(name, value[:6000]) for name, value in values.items()]
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn each error of a store into one line that names the store and the fix."""
+    try:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError as error:
+        raise UserError(
+            f"MLflow cannot be imported ({error}); install the package with its dependencies"
+        ) from None
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
+        uri = tracking_uri()
+        reason = str(error).strip().split("\n")[0][:200]
+        default = SQLITE_CURE if uri.startswith("sqlite") else SERVER_CURE
+        cure = next((cure for symptom, cure in CURES.items() if symptom in reason), default)
+        message = f"MLflow store {uri}: {reason}; {cure}"
+        raise UserError(re.sub(r"//[^/@\s]*@", "//", message)) from None  # without a password

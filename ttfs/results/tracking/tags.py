@@ -1,0 +1,21 @@
+"""The tags of our runs."""
+
+CELL = "ttfs.cell"
+"""The cell, or group of cells, that a run is about. Runs without this tag are not ours."""
+DIGEST = "ttfs.digest"
+"""Checksum of all of a run's content; it comes last, so a run without it is not complete."""
+RECORD, CURVE = "ttfs.record", "ttfs.curve"
+"""Checksums of the record and of the training curve."""
+LEVEL, STATE = "ttfs.level", "ttfs.state"
+
+MEAN, SEED, CHIP_MEAN, CHIP = "network mean", "network seed", "chip mean", "chip seed"
+"""Levels: a method and one seed of it; the same on hardware."""
+STUDY, GRID = "study", "grid"
+"""More levels: a study; the tables and figures of the grid."""
+CURRENT, SUPERSEDED, UNLISTED, LIVE, KILLED = (
+    "current", "superseded", "unlisted", "live", "killed",
+)  # fmt: skip
+"""States. A superseded run has a newer one of its cell; the grid lists no cell of an unlisted one,
+or the cell has no record.
+"""
+PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"

@@ -1,0 +1,83 @@
+"""compare: how two records, cells, grids or commits differ."""
+
+from collections.abc import Iterator, Mapping
+
+from ttfs.results.record import Record, dimensions
+from ttfs.results.state import difference
+from ttfs.stages.lookup import find
+
+SHOWN = 20
+"""Lines of one list, at most."""
+
+
+def compare(first: str, second: str) -> int:
+    """Print the numbers, configuration, versions and origin in which two things differ.
+
+    Two records are compared with each other; two grids or commits cell by cell.
+    """
+    before, after = find(first), find(second)
+    if len(before) == len(after) == 1:
+        _print(_two(next(iter(before.values())), next(iter(after.values()))))
+        return 0
+    shared = [name for name in before if name in after]
+    changed = {name: differing(before[name], after[name]) for name in shared}
+    lines = [f"{name}: {'; '.join(list(found)[:3])}" for name, found in changed.items() if found]
+    _print(lines[:SHOWN])
+    if len(lines) > SHOWN:
+        print(f"… and {len(lines) - SHOWN} more")
+    alone = [len(before) - len(shared), len(after) - len(shared)]
+    print(
+        f"{len(shared)} cells in both, {len(lines)} with other numbers; {alone[0]} only in "
+        f"{first}, {alone[1]} only in {second}"
+    )
+    return 0
+
+
+def _two(before: Record, after: Record) -> Iterator[str]:
+    yield f"{before.name} → {after.name}"
+    numbers = differing(before, after)
+    yield "numbers: " + ("all equal" if not numbers else "")
+    yield from (f"  {line}" for line in numbers[:SHOWN])
+    if len(numbers) > SHOWN:
+        yield f"  … and {len(numbers) - SHOWN} more"
+    yield f"configuration: {difference(before.config, after.config, most=SHOWN) or 'equal'}"
+    for name in ("data", "code", "weights"):
+        same = before.digests.get(name) == after.digests.get(name)
+        yield f"{name}: {'equal' if same else 'differ'}"
+    old, new = (_origin(record) for record in (before, after))
+    yield f"origin: {difference(old, new, most=SHOWN) or 'equal'}"
+
+
+def differing(before: Record, after: Record) -> list[str]:
+    """The numbers that differ, those of the whole network first."""
+    old, new = _rows(before), _rows(after)
+    keys = sorted({*old, *new}, key=lambda key: (key.count("="), key))
+    return [f"{key} {_text(old, key)} → {_text(new, key)}" for key in keys
+            if old.get(key) != new.get(key)]  # fmt: skip
+
+
+def _rows(record: Record) -> dict[str, float]:
+    return {
+        " ".join([row["metric"], *(f"{key}={value}" for key, value in dimensions(row).items())]):
+        row["value"] for row in record.rows
+    }  # fmt: skip
+
+
+def _text(rows: Mapping[str, float], key: str) -> str:
+    return f"{rows[key]:.10g}" if key in rows else "none"
+
+
+def _origin(record: Record) -> dict[str, object]:
+    """Commit, versions and machine of each stage."""
+    return {
+        stage: {
+            "commit": part.git_commit, "dirty": part.git_dirty, "processor": part.processor,
+            "device": part.device, "threads": part.threads, **part.versions,
+        }
+        for stage, part in record.provenance.items()
+    }  # fmt: skip
+
+
+def _print(lines: Iterator[str] | list[str]) -> None:
+    for line in lines:
+        print(line.rstrip())

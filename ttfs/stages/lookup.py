@@ -1,0 +1,87 @@
+"""Records by the names that a user has for them: a file, a folder, a cell, a grid, a commit."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ttfs.config import RESULTS, STORE, Cell, Grid, Study, load_grid
+from ttfs.errors import UserError
+from ttfs.results.frame import collect
+from ttfs.results.record import FAILURE, RECORD, Record, read
+
+PUBLISHED = RESULTS / "published"
+STORES = (STORE, PUBLISHED / "cells")
+"""Where records lie; the first that has a cell is taken."""
+COMMIT = re.compile(r"[0-9a-f]{7,40}")
+
+
+def find(name: str) -> dict[str, Record]:
+    """Return {cell: record} of a record's file or folder, a cell, a grid, or a commit.
+
+    A grid is named by its file or its id; a commit, by seven or more digits, stands for all records
+    that it made, earlier ones too. Raises UserError if nothing has this name.
+    """
+    path = _path(name)
+    if path is not None:
+        record = read(path)
+        return {record.name: record}
+    grids = [file for file in (name, f"configs/{name}.yaml") if file.endswith(".yaml")]
+    grid = next((file for file in grids if Path(file).is_file()), None)
+    if grid is not None:
+        return {record.name: record for record in collect(load_grid(grid)).records}
+    found = dict(_of_commit(name)) if COMMIT.fullmatch(name) else {}
+    if not found:
+        raise UserError(
+            f"{name}: no record, cell, grid or commit of this name; name a folder of "
+            f"{STORE}, a grid such as configs/quick.yaml, or a commit"
+        )
+    return found
+
+
+def one(name: str) -> Record:
+    """Return the one record of a name. Raises UserError if there are several."""
+    found = find(name)
+    if len(found) > 1:
+        raise UserError(f"{name}: stands for {len(found)} records; name one, such as {min(found)}")
+    return next(iter(found.values()))
+
+
+def _path(name: str) -> Path | None:
+    """The file of a record that is named by itself, its folder, or its cell."""
+    if name.endswith(".json") and Path(name).is_file():
+        return Path(name)
+    folders = [Path(name), *(store / name for store in STORES)]
+    candidates = (folder / file for folder in folders for file in (RECORD, FAILURE))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def every() -> Iterator[tuple[Path, Record]]:
+    """Yield all records of the store and of what is published, each cell once."""
+    seen: set[str] = set()
+    for store in STORES:
+        for path in sorted(store.rglob(RECORD)):
+            name = str(path.parent.relative_to(store))
+            if name not in seen:
+                seen.add(name)
+                yield path, read(path)
+
+
+def _of_commit(commit: str) -> Iterator[tuple[str, Record]]:
+    for store in STORES:
+        for path in [*sorted(store.rglob("history/*.json")), *sorted(store.rglob(RECORD))]:
+            record = read(path)
+            commits = [part.git_commit or "" for part in record.provenance.values()]
+            if any(one.startswith(commit) for one in commits):
+                yield record.name, record
+
+
+def grid_of(name: str) -> tuple[Grid, Cell | Study]:
+    """Return a grid that has a cell, those that ran here first. Raises UserError without one."""
+    ran = [path.read_text().strip() for path in sorted(RESULTS.glob("*/.grid"))]
+    for file in dict.fromkeys([*ran, *map(str, sorted(Path("configs").glob("*.yaml")))]):
+        if Path(file).is_file():
+            grid = load_grid(file)
+            cell = next((cell for cell in grid.every if cell.name == name), None)
+            if cell is not None:
+                return grid, cell
+    raise UserError(f"{name}: no grid of configs/ has this cell")
