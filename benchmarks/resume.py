@@ -122,6 +122,7 @@ def served(sandbox: Sandbox, socket: Path) -> Iterator[dict[str, str]]:
     try:
         yield sandbox.environment | {SERVER: str(socket), "OMP_NUM_THREADS": "1"}
     finally:
+        time.sleep(2.0)  # the server sees which of its children have ended
         left = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
         server.kill()
         server.wait()

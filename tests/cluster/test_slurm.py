@@ -6,10 +6,19 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+from kit import slurm
 from kit.sandbox import Sandbox
 from kit.slurm import Slurm
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("TTFS_TEST_CLUSTER"),
+    reason="starts services on this machine; run it by make test-cluster",
+)
 
 PATIENCE = 300
 """Seconds that a test waits for something to happen."""
@@ -21,6 +30,20 @@ WORDS = (
 )  # fmt: skip
 STAGES = {"trial": 1, "make": 2, "evaluate": 2, "deploy": 1}
 """Jobs of the tiny grid; tables, figures and the store are made where Snakemake runs."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A Slurm of two nodes on this machine."""
+    reason = slurm.missing()
+    if find_spec("snakemake_executor_plugin_slurm") is None:
+        reason = "needs snakemake-executor-plugin-slurm: pip install 'ttfs[cluster]'"
+    elif os.geteuid() != 0:
+        reason = "needs root, whose jobs the nodes start"
+    if reason:
+        pytest.skip(reason)
+    with slurm.started(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
 
 
 def ended(cluster: Slurm, sandbox: Sandbox) -> list[dict[str, str]]:

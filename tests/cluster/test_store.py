@@ -11,7 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from kit import postgres
 from kit.ports import free_port
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("TTFS_TEST_CLUSTER"),
+    reason="starts services on this machine; run it by make test-cluster",
+)
 
 JOBS, EPOCHS = 16, 25
 PROGRAM = """\
@@ -26,6 +32,16 @@ with LiveRun("shared", cell, {"train": {"epochs": epochs}}) as live:
     for epoch in range(1, epochs + 1):
         live.log(epoch, {"train_loss": 1.0 / (job + epoch), "validation_accuracy": float(epoch)})
 """
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """The URI of an empty PostgreSQL database, whose server is started for it."""
+    reason = postgres.missing()
+    if reason:
+        pytest.skip(reason)
+    with postgres.started() as uri:
+        yield uri
 
 
 @pytest.fixture
