@@ -8,8 +8,12 @@ from collections.abc import Callable
 class UserError(ValueError):
     """An error that the user can correct, in one line: fault, place (file, key, value) and fix.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. Line breaks of what it
+    quotes become spaces.
     """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))
 
 
 class ConversionError(UserError):

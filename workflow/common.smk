@@ -210,7 +210,22 @@ def tell_results():
             print(f"failed: {cell.name}: {json.loads(failure.read_text())['error'][:200]}", file=sys.stderr)
 
 
+def refuse_force():
+    """Refuse options that force what records decide: a stage whose record is current does nothing."""
+    asked = workflow.dag_settings
+    options = {
+        "--touch": workflow.touch,
+        "--forceall": asked.forceall,
+        "--forcerun": asked.forcerun,
+        "--force": asked.forcetargets,
+    }
+    for option, given in options.items():
+        if given:
+            sys.exit(f"error: {option}: records say what is due (`ttfs why`); delete a cell's folder to make it anew")
+
+
 onstart:
+    refuse_force()
     lock_results()
     print(f"{GRID.name}: {len(DUE)} stages are due; logs in {LOGS}", file=sys.stderr)
     if DUE and workflow.local_exec:

@@ -86,6 +86,10 @@ def test_a_billion_laughs_are_refused_before_they_are_laughed(tmp_path: Path):
             "datasets/digits.yaml: key 'classes': True is not of type",
         ),
         (
+            "datasets/digits", "epochs: 40", 'epochs: 40\n"two\\nlines": 1',
+            "datasets/digits.yaml: unknown key 'two lines'",
+        ),
+        (
             "datasets/digits", "validation: 0.1", "validation: 1.0",
             "datasets/digits.yaml: key 'validation': 1.0 is greater than or equal to",
         ),

@@ -70,6 +70,14 @@ def test_a_file_where_results_go(sandbox: Sandbox, place: str):
     assert one_line(said) == f"error: {place}: a file is where the results go; move it away"
 
 
+@pytest.mark.parametrize("option", ["--forceall", "--forcerun make", "--force", "--touch"])
+def test_an_option_that_would_do_nothing_is_refused_by_name(sandbox: Sandbox, option: str):
+    status, said = sandbox.run(*option.split())
+    assert status != 0
+    assert f"error: {option.split()[0]}: records say what is due" in said
+    assert not (sandbox.folder / "results/tiny/tables").exists()
+
+
 def test_a_second_run_at_once_is_refused_and_harms_nothing(copy: Sandbox, finished: Sandbox):
     copy.edit(
         "configs/tiny.yaml", "seeds: [0]", "seeds: [0, 1]"
