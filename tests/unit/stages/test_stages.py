@@ -25,7 +25,7 @@ TRAINED = {"best_validation_accuracy", "best_epoch"}
 SPIKING = {
     "agreement", "logit_difference", "spikes_per_neuron", "latency", "synaptic_operations",
     "energy", "ann_energy",
-    "spike_time_error", "early_fire_rate",
+    "spike_time_error", "early_fire_rate", "first_spike_latency",
 }  # fmt: skip
 ANN, B1 = CELL.format("ann"), CELL.format("b1-converted")
 
