@@ -202,7 +202,8 @@ def tell_results():
     if not Path(TRIAL).exists() and Path(f"{LOGS}/trial.log").exists():
         print(Path(f"{LOGS}/trial.log").read_text(), file=sys.stderr)
         return
-    shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
+    if Path(f"{GRID.folder}/tables/summary.csv").exists():  # not yet, where --until asked for less
+        shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
     print(f"\npage: {GRID.folder}/index.html; tables and figures beside it", file=sys.stderr)
     for cell in GRID.every:
         failure = cell.folder / "failure.json"

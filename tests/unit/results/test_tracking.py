@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from kit.records import PROVENANCE, grid, made_up, records, results, with_values, write_curve
 
-from ttfs.config import STORE, Cell
+from ttfs.config import STORE, Cell, Variant
 from ttfs.errors import UserError
 from ttfs.files import locked
 from ttfs.results import tracking
@@ -151,6 +151,17 @@ def test_the_views_of_a_grid_have_links(store: Path, found: list[Record]):
         "Best accuracy under a spike budget",
         "fc2 on digits, across methods",
     ]
+
+
+def test_a_point_of_an_axis_has_a_view_too(store: Path, found: list[Record]):
+    """Its id holds signs that MLflow refuses in names."""
+    names = ("digits+augment=none+epochs=1", "digits+source=a~b")
+    point = grid().datasets["digits"].config
+    varied = replace(grid(), datasets={name: Variant(name, point) for name in names})
+    tracking.publish(results([made_up(dataset=name) for name in names], varied))
+    (_, _, *others) = tracking.view_links("tiny")
+    assert sorted(name for name, _ in others) == [f"fc2 on {n}, across methods" for n in names]
+    assert len({link for _, link in others}) == 2
 
 
 def test_a_mean_over_seeds_is_the_parent_of_its_seeds(store: Path, found: list[Record]):

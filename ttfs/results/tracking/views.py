@@ -18,6 +18,8 @@ BUDGET = 0.5
 """Spikes per neuron, at most, of the first view; the filter on the page changes it."""
 ABOUT = ("Dataset", "Source", "Version", "Duration")
 """Attributes that each view shows: data set, grid file, commit, time of training."""
+IN_NAMES = str.maketrans("+=~", ":__")
+"""MLflow takes few signs in names of tags; points of an axis have others in their ids."""
 
 
 class View(NamedTuple):
@@ -82,7 +84,8 @@ def tag(view: View, made: int) -> tuple[str, str]:
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
     content = {"name": view.name, "createdAt": made, "updatedAt": made}
-    return PREFIX + view.id, json.dumps(content | {"state": f"deflate;{packed}"})
+    key = PREFIX + view.id.translate(IN_NAMES)
+    return key, json.dumps(content | {"state": f"deflate;{packed}"})
 
 
 def view_links(grid: str) -> list[tuple[str, str]]:
