@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ttfs.config import Cell, Grid, Study, load_grid
+from ttfs.config import Cell, Grid, Study, load_grid, torchvision_names
 from ttfs.errors import UserError
 
 GRID = """\
@@ -432,3 +432,27 @@ def test_a_source_must_be_listed_with_the_same_models(plan):
                 "  - {dataset: digits, models: [cnn], methods: [b1-converted]}"
             }
         )
+
+
+def test_an_even_kernel_that_cannot_be_centered_is_refused_without_torch(plan, configs: Path):
+    (configs / "models" / "even.yaml").write_text("title: E\nlayers: 4C2-10\npadding: same\n")
+    with pytest.raises(UserError, match="model 'even', key 'padding': 'same' centers a kernel"):
+        plan({"models: [fc2]": "models: [even]"})
+
+
+def test_torchvision_names_are_those_that_it_registers():
+    from torchvision import datasets, models
+
+    assert torchvision_names.networks() == set(models.list_models(module=models))
+    assert torchvision_names.data_sets() == set(datasets.__all__)
+
+
+def test_a_name_that_torchvision_lacks_is_refused_without_torch(plan, configs: Path):
+    (configs / "models" / "net.yaml").write_text("title: N\ntorchvision: resnet19\n")
+    with pytest.raises(UserError, match="model 'net', key 'torchvision': no network 'resnet19'; "):
+        plan({"models: [fc2]": "models: [net]"})
+    data = (configs / "datasets" / "mnist.yaml").read_text().replace("MNIST", "mnist", 1)
+    data = data.replace("title: mnist", "title: M")
+    (configs / "datasets" / "lower.yaml").write_text(data.replace("name: MNIST", "name: mnist"))
+    with pytest.raises(UserError, match="no data set 'mnist'"):
+        plan({"datasets: [digits]": "datasets: [lower]"})

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ttfs.config import torchvision_names
 from ttfs.config.grid import Block, Grid, kind_of
 from ttfs.config.read import grid_path, known, read_named, read_yaml, suggest
 from ttfs.config.variants import Variant, variants
@@ -88,6 +89,8 @@ def _check(grid: Grid, path: Path) -> None:
         _check_source(name, grid, path)
     for model in grid.models.values():
         _check_model(model.config)
+    for dataset in grid.datasets.values():
+        _check_dataset(dataset.config)
     deployable = [name for name in grid.methods if grid.kind(name).deployable]
     for name in grid.settings["deployed"]:
         if name not in deployable:
@@ -150,9 +153,28 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
 
 def _check_model(config: Mapping[str, Any]) -> None:
     if "layers" in config:
-        from ttfs.models import parse
+        from ttfs.models import padding_of, parse
 
-        parse(config["layers"], config["id"])
+        for layer in parse(config["layers"], config["id"]):
+            if layer.kind == "conv":
+                padding_of(layer, config)
+    if "torchvision" in config:
+        where = f"model '{config['id']}', key 'torchvision': no network"
+        _check_name(config["torchvision"], torchvision_names.networks(), where)
+
+
+def _check_dataset(config: Mapping[str, Any]) -> None:
+    if "torchvision" in config["source"]:
+        file = f"configs/datasets/{config['id']}.yaml"
+        where = f"{file}: key 'source.torchvision.name': torchvision.datasets has no data set"
+        name = config["source"]["torchvision"]["name"]
+        _check_name(name, torchvision_names.data_sets(), where)
+
+
+def _check_name(name: str, names: frozenset[str], where: str) -> None:
+    """Raise UserError for a name that torchvision lacks; all pass where it is not installed."""
+    if names and name not in names:
+        raise UserError(f"{where} {name!r}{suggest(name, sorted(names))}")
 
 
 def _read_study(name: str, grid: Path) -> dict[str, Any]:

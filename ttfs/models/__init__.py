@@ -5,12 +5,12 @@ imported.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ttfs.models.notation import Layer, parse
+from ttfs.models.notation import Layer, padding_of, parse
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Layer", "build", "parse"]
+__all__ = ["Layer", "build", "padding_of", "parse"]
 
 
 def build(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> "nn.Module":

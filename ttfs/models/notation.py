@@ -1,9 +1,9 @@
 """The field's notation for networks, e.g. `16C5-P2-32C5-P2-800-128`. Imports no torch."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ttfs.errors import UserError
 
@@ -67,6 +67,24 @@ def size_of(shape: Sequence[int]) -> str:
     """
     names = {1: "features", 2: "channels×length", 3: "channels×height×width"}
     return f"{'×'.join(map(str, shape))} ({names[len(shape)]})"
+
+
+def padding_of(layer: Layer, config: Mapping[str, Any]) -> int:
+    """Return the padding of a convolution: its own, or that of key `padding` of its model.
+
+    Raises UserError where that is `same`, which the even side of a kernel cannot be.
+    """
+    if layer.padding is not None:
+        return layer.padding
+    if config["padding"] == "valid":
+        return 0
+    if layer.window % 2 == 0:
+        raise UserError(
+            f"model '{config['id']}', key 'padding': 'same' centers a kernel on a pixel, which the "
+            f"even side of {layer.place} cannot; take an odd one, or give its padding, as in "
+            f"{layer.width}C{layer.window}p1"
+        )
+    return layer.window // 2
 
 
 def _read(token: str, position: int, model: str) -> Layer:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ttfs.errors import UserError
-from ttfs.models.notation import Layer, parse, size_of
+from ttfs.models.notation import Layer, padding_of, parse, size_of
 
 INITIALIZATIONS: dict[str, Callable[..., Any]] = {
     "glorot-uniform": nn.init.xavier_uniform_,
@@ -64,7 +64,7 @@ class _Builder:
     def convolve(self, layer: Layer) -> None:
         self.weighted += 1
         kinds = self._kinds(layer)
-        padding = self._padding(layer)
+        padding = padding_of(layer, self.config)
         size = self._slide(layer, f"conv{self.weighted}", padding)
         conv = kinds.conv(
             self.shape[0], layer.width, layer.window, layer.stride, padding, bias=self._bias
@@ -132,19 +132,6 @@ class _Builder:
         self.network.add_module(f"relu{self.weighted}", nn.ReLU())
         if order == "after":
             self.network.add_module(f"norm{self.weighted}", norm(width))
-
-    def _padding(self, layer: Layer) -> int:
-        if layer.padding is not None:
-            return layer.padding
-        if self.config["padding"] == "valid":
-            return 0
-        if layer.window % 2 == 0:
-            raise UserError(
-                f"model '{self.config['id']}', key 'padding': 'same' centers a kernel on a pixel, "
-                f"which the even side of {layer.place} cannot; take an odd one, or give its "
-                f"padding, as in {layer.width}C{layer.window}p1"
-            )
-        return layer.window // 2
 
     def _slide(self, layer: Layer, name: str, padding: int) -> tuple[int, ...]:
         """Return the size after the window: floor((side + 2 padding − window) / stride) + 1."""
