@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -139,6 +140,15 @@ def test_a_window_ends_at_its_quantile_and_clips_the_rest(snn, images):
     assert torch.equal(chip.charges(images)[1]["_1"], charges.clamp(max=width))
 
 
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("shape", [(7, 3), (1, 17), (3, 2**15), (1, 2**16 + 7), (30, 99, 71)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize(("jitter", "bits"), [(0.05, None), (0.0, 3), (0.05, 3)])
