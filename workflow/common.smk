@@ -1,8 +1,9 @@
 """The grid, what of it is due, and the helpers that all rules share.
 
-What is due is decided here, from records, configuration, code and data (`ttfs.results.state`), not from what Snakemake
-remembers or from times of files. A job's output is a marker below results/<grid>/.jobs/ whose name holds the state that
-the job starts from: it never exists before the job ran, and Snakemake never touches a result.
+What is due is decided here, from records, configuration, code and data (`ttfs.results.state`), not
+from what Snakemake remembers or from times of files. A job's output is a marker below
+results/<grid>/.jobs/ whose name holds the state that the job starts from: it never exists before
+the job ran, and Snakemake never touches a result.
 """
 
 import fcntl
@@ -32,11 +33,14 @@ def read_grid():
     unknown = sorted(set(config) - {"grid"})
     if unknown:
         raise UserError(
-            f"--config {unknown[0]}: the workflow takes only grid=<file>; settings belong in that file"
+            f"--config {unknown[0]}: the workflow takes only grid=<file>; settings belong in that "
+            "file"
         )
     path = str(config.get("grid", "configs/quick.yaml") or "")
     if not path:
-        raise UserError("--config grid=: names no grid; write --config grid=configs/quick.yaml, say")
+        raise UserError(
+            "--config grid=: names no grid; write --config grid=configs/quick.yaml, say"
+        )
     if workflow.resource_settings.cores == 0:
         raise UserError("--cores 0: no job could run; give 1 or more")
     grid = load_grid(path)
@@ -63,7 +67,8 @@ def _check_places(grid, path):
 try:
     GRID_FILE, GRID = read_grid()
     STATE = State(GRID)
-    # A job of a cluster reads this file again: its inputs are there, and it asks for its own cell alone.
+    # A job of a cluster reads this file again: its inputs are there, and it asks for its own cell
+    # alone.
     DUE = STATE.due if workflow.is_main_process else {}
 except UserError as error:
     sys.exit(f"error: {error}")
@@ -117,8 +122,8 @@ def records():
 def view_markers(name, *modules):
     """The files that say of which code and configuration a view is, and of which jobs.
 
-    The second is there while something is due alone, and never before the view was made: Snakemake does not make a
-    missing input for an output that exists, so the output has to be missing, too.
+    The second is there while something is due alone, and never before the view was made: Snakemake
+    does not make a missing input for an output that exists, so the output has to be missing, too.
     """
     markers = [view_marker(name, *modules)]
     if DUE:
@@ -162,7 +167,8 @@ def threads_of(wildcards):
 def gpus_of(wildcards):
     """The GPUs that a job asks for: one if its method is to run on a GPU."""
     cell = cell_of(wildcards)
-    return int(not isinstance(cell, Study) and GRID.methods[cell.method].config.get("device") == "cuda")
+    device = None if isinstance(cell, Study) else GRID.methods[cell.method].config.get("device")
+    return int(device == "cuda")
 
 
 TRIAL = trial_marker()
@@ -170,7 +176,9 @@ LOCK = None
 
 
 def lock_results():
-    """Let one run at a time write to a grid's results. The lock ends with the process, however that ends."""
+    """Let one run at a time write to a grid's results. The lock ends with the process, however that
+    ends.
+    """
     global LOCK
     try:
         GRID.folder.mkdir(parents=True, exist_ok=True)
@@ -184,7 +192,8 @@ def lock_results():
     except BlockingIOError:
         sys.exit(f"error: {GRID.folder}: another run writes there; wait for it or stop it")
     except OSError as error:
-        sys.exit(f"error: {GRID.folder}: cannot be written ({error.strerror}); make the folder writable")
+        reason = f"cannot be written ({error.strerror}); make the folder writable"
+        sys.exit(f"error: {GRID.folder}: {reason}")
 
 
 def start_server():
@@ -208,11 +217,14 @@ def tell_results():
     for cell in GRID.every:
         failure = cell.folder / "failure.json"
         if failure.exists():
-            print(f"failed: {cell.name}: {json.loads(failure.read_text())['error'][:200]}", file=sys.stderr)
+            said = json.loads(failure.read_text())["error"][:200]
+            print(f"failed: {cell.name}: {said}", file=sys.stderr)
 
 
 def refuse_force():
-    """Refuse options that force what records decide: a stage whose record is current does nothing."""
+    """Refuse options that force what records decide: a stage whose record is current does
+    nothing.
+    """
     asked = workflow.dag_settings
     options = {
         "--touch": workflow.touch,
@@ -222,7 +234,8 @@ def refuse_force():
     }
     for option, given in options.items():
         if given:
-            sys.exit(f"error: {option}: records say what is due (`ttfs why`); delete a cell's folder to make it anew")
+            instead = "delete a cell's folder to make it anew"
+            sys.exit(f"error: {option}: records say what is due (`ttfs why`); {instead}")
 
 
 onstart:

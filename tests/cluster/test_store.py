@@ -115,4 +115,5 @@ def _counted(database: str) -> tuple[dict[str, str], dict[tuple[str, str, int], 
             )
         ).all()
     assert len({name for name, _ in runs}) == len(runs)
-    return dict(runs), {(name, key, step): value for name, key, step, value in points}  # type: ignore[misc]
+    values = {(name, key, step): value for name, key, step, value in points}  # type: ignore[misc]
+    return dict(runs), values

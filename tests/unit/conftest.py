@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.grids import GRID
 from torch import nn
 
-from ttfs.config import SHIPPED, read_yaml
+from ttfs.config import SHIPPED, Grid, load_grid, read_yaml
 from ttfs.models import build
 
 torch.set_num_threads(1)  # tensors here are small: threads would only wait for one another
@@ -35,6 +36,21 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("TTFS_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+@pytest.fixture
+def plan(configs: Path):
+    """Return a function that reads the grid with changes {old: new}."""
+
+    def read(changes: dict[str, str] | None = None) -> Grid:
+        text = GRID
+        for old, new in (changes or {}).items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        (configs / "mine.yaml").write_text(text)
+        return load_grid("configs/mine.yaml")
+
+    return read
 
 
 @pytest.fixture

@@ -328,3 +328,13 @@ def test_names_of_layers_do_not_collide(names: tuple[str, str], order: str) -> N
     ]
     snn = assert_exact(nn.Sequential(OrderedDict([("conv", conv()), *layers, *tail])), IMAGE)
     assert len(snn.layers) == 2
+
+
+@pytest.mark.parametrize("dim", [1, 2, (2, 3)])
+def test_a_largest_value_behind_a_relu_is_no_part_of_its_layer(dim) -> None:
+    """The layer is compared before the maximum, which has another shape."""
+    network = Net(
+        lambda net, x: net.head(net.relu(net.conv(x)).amax(dim, keepdim=True).mean((2, 3))),
+        conv=conv(), relu=nn.ReLU(), head=nn.Linear(1 if dim == 1 else 4, 5),
+    )  # fmt: skip
+    assert_exact(network, IMAGE)

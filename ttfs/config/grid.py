@@ -25,7 +25,10 @@ BUDGET = ("epochs", "batch_size", "augment")
 """Keys of a data set that a method may set itself."""
 WORDS = ("title", "citation", "note")
 """Keys that change no number."""
-FINE_TUNING = {"optimizer": "adam", "schedule": "cosine", "select": "last", "patience": None}
+FINE_TUNING = {
+    "optimizer": "adam", "schedule": "cosine", "warmup": None, "bias_rate": 1.0,
+    "averaging": "none", "select": "last", "patience": None,
+}  # fmt: skip
 """Keys of training on a chip, beside its `tuning`; others are those of the network's training.
 
 Weight decay of AdamW is another quantity than that of Adam, so networks of AdamW keep AdamW.

@@ -28,7 +28,7 @@ class Augment:
         size anywhere in it.
     flip: mirrored left to right with probability 1/2; `alternating` mirrors at random in the first
         epoch, and from then on in every other one, so that two epochs show both sides of each image
-        (Jordan 2024, arXiv 2404.00498, section 3.6).
+        (Jordan 2024, arXiv 2404.00498).
     cutout: a square of so many pixels, its center anywhere in the image, has the mean color of the
         image (DeVries and Taylor 2017, arXiv 1708.04552, with the mean of the data set).
     """

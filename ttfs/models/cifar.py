@@ -13,8 +13,8 @@ from ttfs.models.whitening import IMAGES, Whitening
 def convolution(before: int, after: int, pool: bool = False) -> nn.Sequential:
     """Return conv 3×3 → (max pool 2 →) batch norm → ReLU, the pool first because it is cheaper so.
 
-    The convolution passes its inputs on at first (`dirac`, Jordan 2024, section 3.3), where it has
-    filters enough, and the rest is drawn.
+    The convolution passes its inputs on at first (`dirac`, Jordan 2024), where it has filters
+    enough, and the rest is drawn.
     """
     conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
     nn.init.dirac_(conv.weight[:before])
@@ -54,13 +54,13 @@ class ScaledLinear(nn.Linear):
 class Whitened(nn.Sequential):
     """A network whose first layer whitens; `prepare` sets it from training images."""
 
+    prepared_by = IMAGES
+
     def prepare(self, images: Tensor) -> None:
         """Set the weights of the first layer from training images [N, C, H, W]."""
         first = self[0]
         assert isinstance(first, Whitening)
         first.whiten_(images)
-
-    prepared_by = IMAGES
 
 
 def build_cifar(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:

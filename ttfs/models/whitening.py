@@ -15,7 +15,7 @@ class Whitening(nn.Sequential):
     `whiten_` sets its weights to the eigenvectors v of the covariance of the patches, divided by
     sqrt(variance + FLOOR), and to their negatives: uncorrelated channels of variance 1, of which a
     ReLU keeps both signs. The biases learn. (Page 2019, "How to train your ResNet 8: Bag of
-    tricks"; Jordan 2024, arXiv 2404.00498, section 3.2.)
+    tricks"; Jordan 2024, arXiv 2404.00498.)
     """
 
     def __init__(self, channels: int, window: int = 2):

@@ -69,7 +69,8 @@ class SpikingNetwork(Numbers):
     def layers(self) -> dict[str, Fire]:
         """Hidden layers of neurons in order, by name."""
         modules = dict(self.body.named_modules())
-        return {name: modules[name] for name in self._sources if name != OUTPUT}  # type: ignore[misc]
+        names = [name for name in self._sources if name != OUTPUT]
+        return {name: modules[name] for name in names}  # type: ignore[misc]
 
     @property
     def windows(self) -> dict[str, tuple[float, float]]:

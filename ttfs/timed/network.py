@@ -5,6 +5,7 @@ batch norm act on them as they stand; only neurons know of time. Inputs are cons
 comes before the first neurons is computed once, and held.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,7 +27,7 @@ class Clock:
     steps: int
 
 
-class OverTime(nn.Module):
+class OverTime(nn.Module, ABC):
     """A module that knows of time: `over_time` maps values [T, N, ...] of all steps."""
 
     def __init__(self, clock: Clock):
@@ -37,17 +38,21 @@ class OverTime(nn.Module):
         """Map values [T N, ...]."""
         return self.over_time(values.unflatten(0, (self.clock.steps, -1))).flatten(0, 1)
 
+    @abstractmethod
     def over_time(self, values: Tensor) -> Tensor:
         """Map values [T, N, ...]."""
-        raise NotImplementedError
 
 
 class Neurons(OverTime):
     """A layer of spiking neurons: currents [T, N, ...] to outputs, 0 without a spike."""
 
 
-class Hold(OverTime):
+class Hold(nn.Module):
     """Repeat a constant value in each step."""
+
+    def __init__(self, clock: Clock):
+        super().__init__()
+        self.clock = clock
 
     def forward(self, values: Tensor) -> Tensor:
         """Map values [N, ...] to [T N, ...]."""

@@ -18,7 +18,7 @@ def optimizer(network: nn.Module, config: Mapping[str, Any]) -> torch.optim.Opti
 
     Weight decay acts on weights, not on biases and scales. Biases, those of batch norm included,
     have the rate `bias_rate * learning_rate` (Page 2019, "How to train your ResNet"; Jordan 2024,
-    arXiv 2404.00498, section 3.4).
+    arXiv 2404.00498).
     """
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     biases = [p for name, p in named if "bias" in name]

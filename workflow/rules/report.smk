@@ -13,8 +13,14 @@ rule tables:
         records(),
     output:
         [
-            report(f"{GRID.folder}/tables/{name}.csv", caption=f"../report/{name}.rst", category="Tables")
-            for name in ("summary", "layers", "steps", "classes", "sparsity", "hardware", "published")
+            report(
+                f"{GRID.folder}/tables/{name}.csv",
+                caption=f"../report/{name}.rst",
+                category="Tables",
+            )
+            for name in (
+                "summary", "layers", "steps", "classes", "sparsity", "hardware", "published",
+            )
         ],
         [f"{GRID.folder}/tables/{name}.md" for name in ("summary", "hardware", "published")],
         [f"{GRID.folder}/tables/{name}.tex" for name in ("summary", "hardware", "published")],
@@ -26,7 +32,8 @@ rule tables:
         TTFS + " tables {GRID_FILE:q} > {log:q} 2>&1"
 
 
-# A figure that has nothing to show is not made, so the output is their folder; Snakemake empties it before.
+# A figure that has nothing to show is not made, so the output is their folder; Snakemake empties it
+# before.
 rule figures:
     input:
         view_markers("tables", *TABLES),

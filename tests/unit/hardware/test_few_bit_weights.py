@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from kit.learning import learn
 
 from ttfs.hardware import Hardware, deploy
 from ttfs.snn import Synapses
@@ -55,15 +55,7 @@ def test_the_levels_of_a_chip_stay_while_its_weights_learn(snn, images):
 
 def test_few_bit_weights_learn_through_the_rounding(snn, images):
     chip = deploy(snn, Hardware(weight_bits=3, time_bits=4))
-    optimizer = torch.optim.Adam(chip.parameters(), 1e-2)
-    labels = torch.arange(64) % 5
-    losses = []
-    for _ in range(100):
-        loss = nn.functional.cross_entropy(chip(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = learn(chip, images)
     assert losses[-1] < 0.9 * losses[0]
     assert all(parameter.grad is not None for parameter in chip.parameters())
 

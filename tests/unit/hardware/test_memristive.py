@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from kit.learning import learn
 from torch import nn
 
 import ttfs
@@ -218,15 +219,7 @@ def test_float_weights_get_the_gradient_of_those_that_the_pairs_hold(snn, images
 def test_memristive_synapses_learn(snn, images):
     devices = {"conductance_bits": 2, "programming_noise": 0.05, "read_noise": 0.02}
     chip = deploy(snn, Hardware(**devices, stuck_devices=0.02)).train()
-    optimizer = torch.optim.Adam(chip.parameters(), 1e-2)
-    labels = torch.arange(64) % 5
-    losses = []
-    for _ in range(100):
-        loss = nn.functional.cross_entropy(chip(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = learn(chip, images)
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     chip.eval()
     restored = deploy(snn, Hardware(**devices, stuck_devices=0.02)).eval()

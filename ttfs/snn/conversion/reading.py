@@ -146,55 +146,41 @@ def _pooling(node: fx.Node, kind: Callable[..., nn.Module]) -> list[Any]:
 
 
 def _linear(node: fx.Node) -> Any:
-    given = arguments(node)
-    weight, bias = given["weight"], given.get("bias")
-    if not isinstance(weight, Tensor):
-        return Unsupported("linear with weights that the input decides")
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    return _filled(layer, weight, bias)
+    def layer(weight: Tensor, **options: Any) -> nn.Module:
+        return nn.Linear(weight.shape[1], weight.shape[0], **options)
+
+    return _weighted(node, "linear", layer)
 
 
 def _convolution(node: fx.Node) -> Any:
-    given = arguments(node)
-    weight, bias = given["weight"], given.get("bias")
-    if not isinstance(weight, Tensor):
-        return Unsupported("convolution with weights that the input decides")
-    groups = given.get("groups", 1)
-    kind: Any = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
-    layer = kind(
-        weight.shape[1] * groups,
-        weight.shape[0],
-        tuple(weight.shape[2:]),
-        given.get("stride", 1),
-        given.get("padding", 0),
-        given.get("dilation", 1),
-        groups,
-        bias is not None,
-        device="meta",
-    )
-    return _filled(layer, weight, bias)
+    def layer(weight: Tensor, **options: Any) -> nn.Module:
+        kind: Any = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
+        inputs = weight.shape[1] * options.get("groups", 1)
+        return kind(inputs, weight.shape[0], tuple(weight.shape[2:]), **options)
+
+    return _weighted(node, "convolution", layer)
 
 
 def _transposed(node: fx.Node) -> Any:
+    def layer(weight: Tensor, **options: Any) -> nn.Module:
+        kind: Any = nn.ConvTranspose1d if weight.dim() == 3 else nn.ConvTranspose2d
+        outputs = weight.shape[1] * options.get("groups", 1)
+        return kind(weight.shape[0], outputs, tuple(weight.shape[2:]), **options)
+
+    return _weighted(node, "transposed convolution", layer)
+
+
+def _weighted(node: fx.Node, name: str, build: Callable[..., nn.Module]) -> Any:
+    """A layer with the weights of a call, which `build` makes from them and the other arguments."""
     given = arguments(node)
-    weight, bias = given["weight"], given.get("bias")
+    weight, bias = given.pop("weight"), given.pop("bias", None)
+    del given["input"]
     if not isinstance(weight, Tensor):
-        return Unsupported("transposed convolution with weights that the input decides")
-    groups = given.get("groups", 1)
-    kind: Any = nn.ConvTranspose1d if weight.dim() == 3 else nn.ConvTranspose2d
-    layer = kind(
-        weight.shape[0],
-        weight.shape[1] * groups,
-        tuple(weight.shape[2:]),
-        given.get("stride", 1),
-        given.get("padding", 0),
-        given.get("output_padding", 0),
-        groups,
-        bias is not None,
-        given.get("dilation", 1),
-        device="meta",
-    )
-    return _filled(layer, weight, bias)
+        return Unsupported(f"{name} with weights that the input decides")
+    layer: Any = build(weight, bias=bias is not None, device="meta", **given)
+    layer.weight = nn.Parameter(weight.detach().clone())
+    layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+    return layer
 
 
 def _resize(mode: str, **options: Any) -> Any:
@@ -207,12 +193,6 @@ def _resize(mode: str, **options: Any) -> Any:
 def _interpolated(node: fx.Node) -> Any:
     given = {key: value for key, value in arguments(node).items() if key != "input"}
     return _resize(**{"mode": "nearest"} | given)
-
-
-def _filled(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    layer.weight = nn.Parameter(weight.detach().clone())
-    layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
-    return layer
 
 
 def _batch_norm(node: fx.Node) -> Any:

@@ -1,4 +1,4 @@
-"""Find out where an operation that moves values moves each of them."""
+"""Operations that move values: where each value goes, and the synapses that take it there."""
 
 import math
 from collections.abc import Mapping
@@ -7,8 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ttfs.snn.conversion.construction import Construction
 from ttfs.snn.conversion.copying import Float64
+from ttfs.snn.conversion.reading import operation
+from ttfs.snn.conversion.values import Value, compact, moved_constant
 from ttfs.snn.graph import compute
+from ttfs.snn.synapses import Gather, Reshape
 
 
 def destinations(
@@ -48,3 +52,69 @@ def _of_one_image(result: Any, total: int) -> Tensor:
     if not ((one >= 0) & (one <= total) & (one == one.round())).all():
         raise ValueError("it pads with another value than 0")
     return one
+
+
+class Rearranging(Construction):
+    """A construction that knows operations which move values."""
+
+    def _rearrange(self, node: fx.Node, sources: list[fx.Node]) -> None:
+        """Gather the values of the sources at the places where they go."""
+        if node.args and node.args[0] in self.parts:
+            which: Any = node.args[1]
+            numbers, sources = self.parts[node.args[0]][which]  # type: ignore[index]
+            self.values[node] = self._moved(node, numbers, sources)
+            return
+        if node.op == "call_method" and str(node.target).endswith("_as"):
+            sources = sources[:1]  # the other gives its shape or type
+        shapes = {source: self.values[source].shape for source in sources}
+        try:
+            found = destinations(self.ann, node, shapes, self.device)
+        except ValueError as error:
+            self._refuse(node, operation(node, self.ann), str(error))
+        if isinstance(found, list):
+            self.parts[node] = [(part, sources) for part in found]
+        else:
+            self.values[node] = self._moved(node, found, sources)
+
+    def _moved(self, node: fx.Node, numbers: Tensor, sources: list[fx.Node]) -> Value:
+        """The values of the sources at the places that the numbers say, counted from 1; 0 is a
+        0.
+        """
+        values = [self._pooled(self._reader(source), node) for source in sources]
+        if len(values) > 1:
+            return self._moved_together(node, numbers, values)
+        (value,), after = values, tuple(numbers.shape)
+        index = numbers.flatten().long() - 1
+        if torch.equal(index, torch.arange(math.prod(value.shape), device=index.device)):
+            return self._reshape(node, value, after)
+        scale, shift = (
+            None
+            if part is None
+            else moved_constant(part.expand(value.shape), index, neutral, after)
+            for part, neutral in ((value.scale, 1.0), (value.shift, 0.0))
+        )
+        raw = self._emit(node, Gather(index, after), value.raw)
+        moved = value.spikes or value.moved
+        return Value(raw, after, value.spikes, moved, scale, shift)
+
+    def _moved_together(self, node: fx.Node, numbers: Tensor, values: list[Value]) -> Value:
+        settled = [self._settled(value, node) for value in values]
+        flat = [
+            self._emit(node, Reshape([math.prod(v.shape)]), v.raw, suffix="_flat") for v in settled
+        ]
+        joined = self.graph.create_node("call_function", torch.cat, (flat, 1))
+        raw = self._emit(node, Gather(numbers.flatten().long() - 1, numbers.shape), joined)
+        return Value(raw, tuple(numbers.shape), moved=all(v.spikes or v.moved for v in settled))
+
+    def _reshape(
+        self, node: fx.Node, value: Value, after: tuple[int, ...], suffix: str = ""
+    ) -> Value:
+        scale, shift = (
+            None if part is None else part.expand(value.shape).reshape(after)
+            for part in (value.scale, value.shift)
+        )
+        if after == value.shape:
+            return Value(value.raw, after, value.spikes, value.moved, scale, shift)
+        raw = self._emit(node, Reshape(after), value.raw, suffix)
+        moved = value.spikes or value.moved
+        return Value(raw, after, moved=moved, scale=compact(scale), shift=compact(shift))

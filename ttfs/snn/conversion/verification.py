@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Container
 
 import torch
 from torch import Tensor, fx, nn
@@ -39,10 +40,15 @@ def layer_differences(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> di
     for node in graph.graph.nodes:
         if node.name in neurons and isinstance(operation(node, graph), nn.ReLU):
             carrier = neurons[node.name]
-            while (pool := _pool_after(carrier, snn)) and pool.name not in reference:
+            while (pool := _pool_after(carrier, snn)) and _is_own(pool, node, reference):
                 carrier = pool  # the ReLU network pooled before this ReLU
             result[node.name] = relative_difference(converted[carrier.name], reference[node.name])
     return result | {OUTPUT: relative_difference(spiking_logits, logits)}
+
+
+def _is_own(pool: fx.Node, node: fx.Node, names: Container[str]) -> bool:
+    """Whether a pool was put behind a ReLU that the ReLU network has behind its pool."""
+    return pool.name.startswith(f"{node.name}_pool") and pool.name not in names
 
 
 def _pool_after(node: fx.Node, snn: SpikingNetwork) -> fx.Node | None:
