@@ -25,8 +25,9 @@ TEXT = """\
 # Performance
 
 Written by `make bench` on {date}: {processor}, Python {python}, {versions}, one thread, float32.
-Times are processor time, which other work on the machine changes little; two networks are timed in
-turn, and a ratio is the median over the turns, with its quartiles. [Slurm and stores](cluster.md).
+The machine's load was {load:.1f} when it began; other work widens the quartiles. Times are processor
+time; two networks are timed in turn, and a ratio is the median over the turns, with its quartiles.
+[Slurm and stores](cluster.md).
 
 ## Networks
 
