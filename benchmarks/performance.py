@@ -7,6 +7,7 @@ This takes about half an hour on two cores. It is `make bench`.
 
 import argparse
 import datetime
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -25,9 +26,9 @@ TEXT = """\
 # Performance
 
 Written by `make bench` on {date}: {processor}, Python {python}, {versions}, one thread, float32.
-The machine's load was {load:.1f} when it began; other work widens the quartiles. Times are processor
-time; two networks are timed in turn, and a ratio is the median over the turns, with its quartiles.
-[Slurm and stores](cluster.md).
+The machine's load was {load:.1f} when it began; other work widens the quartiles. Times are of the
+processor; two networks are timed in turn, and a ratio is the median over the turns, with its
+quartiles. [Slurm and stores](cluster.md).
 
 ## Networks
 
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=12, help="tiny cells to run (%(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    load = os.getloadavg()[0]
     parts = {
         "memory": [row for model in options.models for row in speed.memory(model)],
         "times": [
@@ -78,6 +80,7 @@ def main() -> None:
     }  # fmt: skip
     tables = {name: "\n".join([heads[name], *rows]) for name, rows in parts.items()}
     said = {
+        "load": load,
         "date": datetime.date.today().isoformat(),
         "processor": processor(),
         "python": sys.version.split()[0],
