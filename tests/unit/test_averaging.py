@@ -101,3 +101,15 @@ def test_a_growing_ttfs_network_can_be_averaged(data):
     config = CONFIG | {"averaging": "ema", "averaging_decay": 0.5}
     fit(snn, data, config, AXES, callbacks=[GrowingWindows(snn, 2.0)])
     assert not equal(snn, before)
+
+
+@pytest.mark.parametrize("how", ["ema", "lookahead"])
+def test_a_shared_layer_is_averaged_once(how: str):
+    layer = nn.Linear(3, 3)
+    net = nn.Sequential(layer, nn.ReLU(), layer)
+    average, before = Average(net, how, 0.9), layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.add_(1.0)
+    average.update(net, 1000, 1.0)
+    kept = 0.9 if how == "ema" else 0.9**5
+    torch.testing.assert_close(average.network[2].weight, before + (1.0 - kept))

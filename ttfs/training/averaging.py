@@ -46,9 +46,13 @@ class Average(nn.Module):
                 old.copy_(new)
 
     def _pairs(self, network: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """(tensor of the average, the same of the network), parameters and buffers."""
-        mine, its = self.network.state_dict(), network.state_dict()
-        return [(mine[name], its[name]) for name in mine]
+        """(tensor of the average, the same of the network), parameters and buffers.
+
+        A tensor that is in several places of a network, as in a shared layer, comes once.
+        """
+        mine, its = self.network.state_dict(keep_vars=True), network.state_dict(keep_vars=True)
+        once = {id(mine[name]): (mine[name].detach(), its[name].detach()) for name in mine}
+        return list(once.values())
 
 
 def _is_averaged(tensor: Tensor) -> bool:
