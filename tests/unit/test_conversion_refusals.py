@@ -39,6 +39,24 @@ def aliased(net: Net, x: Tensor) -> Tensor:
     return net.head((x + y).flatten(1))
 
 
+def part(net: Net, x: Tensor) -> Tensor:
+    x = net.conv(x)
+    x[:, :2].relu_()  # writes into x
+    return net.head(F.relu(-x).flatten(1))
+
+
+class Counted(nn.Sequential):
+    """A network whose answers grow with the number of calls."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__(*layers)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.calls * super().forward(x)
+
+
 def poisoned() -> nn.Module:
     network = headed(IMAGE, conv(), nn.ReLU(), conv(4, 4), nn.ReLU())
     network[2].weight.data[0, 0, 0, 0] = float("nan")
@@ -105,6 +123,47 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "branch on values": (
         lambda: on_features(lambda x: x if x.sum() > 0 else -x), "Net", "may not branch on values",
     ),
+    "number of values": (
+        lambda: on_features(lambda x: x * (1.0 if x.max().item() < 9 else 2.0)), "Net",
+        "reads values (item)",
+    ),
+    "values compared": (
+        lambda: on_features(lambda x: x if torch.equal(x, x.flip(1)) else -x), "Net",
+        "reads values (equal)",
+    ),
+    "whole numbers": (
+        lambda: on_features(lambda x: x.to(torch.int64).to(x.dtype)), "to (Rearrange)",
+        "rounds values to whole numbers",
+    ),
+    "rounded quotient": (
+        lambda: on_features(lambda x: torch.div(x, 0.1, rounding_mode="floor")), "div (Scale)",
+        "rounds values (rounding_mode='floor')",
+    ),
+    "bounds the wrong way": (
+        lambda: on_features(lambda x: x.clamp(0.4, -0.3)), "clamp (clamp)",
+        "lower bound 0.4 is above the upper, -0.3",
+    ),
+    "slopes of the input": (
+        lambda: on_features(lambda x: F.prelu(x, x.mean((0, 2, 3)))), "mean over dimensions",
+        NO_COUNTERPART,
+    ),
+    "a constant first": (
+        lambda: Net(
+            lambda net, x: torch.addmm(net.head.bias, x.flatten(1), net.head.weight.T),
+            head=nn.Linear(216, 5),
+        ),
+        "addmm (addmm)", NO_COUNTERPART,
+    ),
+    "memory shared by a part": (
+        lambda: Net(part, conv=conv(), head=nn.Linear(288, 5)), "layer relu", "differ",
+    ),
+    "chance": (
+        lambda: on_features(lambda x: x + torch.randn(1).abs()), "output", "differ",
+    ),
+    "counted calls": (
+        lambda: Counted(conv(), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5)), "Counted",
+        "other outputs in another call",
+    ),
     "two outputs": (
         lambda: Net(lambda net, x: (net.conv(x), x), conv=conv()), "network",
         "one tensor of logits",
@@ -139,6 +198,17 @@ def test_refused_by_name_and_reason(
     assert named in message
     assert reason in message
     assert not capfd.readouterr().err  # no traceback of a library either
+
+
+@pytest.mark.parametrize("name", ["memory shared by a part", "chance", "counted calls"])
+def test_blank_images_hide_no_fault(name: str) -> None:
+    """Where all images at hand are 0, much of a network gives the same wherever it comes from."""
+    make, _, reason = REFUSED[name]
+    network = make()
+    for parameter_name, parameter in network.named_parameters():
+        if parameter_name.endswith("conv.bias"):
+            parameter.data.abs_()
+    assert reason in refusal(lambda: convert(network, torch.zeros(20, *IMAGE)))
 
 
 def test_two_inputs_are_refused() -> None:

@@ -18,7 +18,7 @@ from ttfs.hardware.memristive import Devices, attach_devices_
 from ttfs.hardware.populations import NeuronsOnChip, PixelsOnChip
 from ttfs.hardware.weights import FewBits
 from ttfs.seeds import seed
-from ttfs.snn import INPUT, SpikingNetwork, Synapses
+from ttfs.snn import INPUT, SpikingNetwork, Synapses, images_of
 
 BINS = 2**16
 
@@ -164,8 +164,8 @@ def deploy(
         snn: an ideal network of B1 neurons, from `ttfs.convert`. An α1 network needs a spike of
             every neuron, which no chip here guarantees.
         hardware: the chip.
-        calibration: images [N, ...] or batches of them; needed, and used, for `window_quantile`
-            alone.
+        calibration: images [N, ...] or batches of them, with labels or without, as
+            `ttfs.convert` takes them; needed, and used, for `window_quantile` alone.
 
     Raises:
         UserError: if `window_quantile` has no calibration images, if the network is deployed
@@ -234,7 +234,7 @@ def _shorten_windows(
     """
     counts = {name: torch.zeros(BINS, dtype=torch.float64) for name in chip.layers}
     seen = 0
-    for images in calibration.split(256) if isinstance(calibration, Tensor) else calibration:
+    for images in images_of(calibration):
         seen += len(images)
         for name, charges in chip.charges(images)[1].items():
             if name != INPUT:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy
-from ttfs.snn import SpikingNetwork, convert, reference_network
+from ttfs.snn import SpikingNetwork, convert, images_of, reference_network
 from ttfs.timed.integrate_and_fire import (
     IntegrateAndFire,
     RateNetwork,
@@ -40,7 +40,8 @@ def convert_to_rate(
 
     Args:
         ann: a network that `ttfs.convert` maps.
-        calibration: inputs [N, ...], or batches of them.
+        calibration: inputs [N, ...], or batches of them, with labels or without, as `ttfs.convert`
+            takes them.
         threshold: of each layer, from its activations a over the calibration inputs:
             "max", their largest; "quantile", a quantile of the positive ones (99.9 % in the public
             code of DSR, Meng et al. 2022); "mmse", the least squared error of Q(a), of 95
@@ -67,7 +68,7 @@ def convert_to_rate(
     _known("bias_correction", bias_correction, BIAS_CORRECTIONS)
     if not 0 < quantile <= 1:
         raise UserError(f"quantile is {quantile}; it is a share above 0, at most 1")
-    batches = list(calibration.split(256) if isinstance(calibration, Tensor) else calibration)
+    batches = list(images_of(calibration))
     snn = convert(ann, batches, headroom=0.0, input_range=input_range)
     windows = snn
     if threshold == "quantile":  # a window clips as a threshold does

@@ -200,3 +200,10 @@ def test_where_nothing_is_rounded_the_gradient_is_the_finite_difference(snn, ima
         (p.grad * d).sum().item() for p, d in zip(chip.parameters(), directions, strict=True)
     )
     assert slope == pytest.approx((values[0] - values[1]) / (2 * small), rel=1e-4)
+
+
+def test_windows_are_measured_on_batches_with_labels_too(snn, images):
+    hardware, labels = Hardware(window_quantile=0.9), torch.zeros(len(images))
+    wanted = deploy(snn, hardware, images).windows
+    batches = [(images[:3], labels[:3]), (images[:0], labels[:0]), (images[3:], labels[3:])]
+    assert deploy(snn, hardware, batches).windows == wanted

@@ -249,3 +249,10 @@ def test_a_call_refuses_steps_and_shapes_that_do_not_fit():
             look(draw(IMAGE) * math.nan)
     assert rate.clock.steps == 4
     assert math.isfinite(rate(draw(IMAGE)).sum())
+
+
+def test_thresholds_are_measured_on_batches_with_labels_too():
+    ann, inputs = headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE)
+    batches = [(inputs[:3], 0), (inputs[:0], 0), (inputs[3:], 0)]
+    one, other = (convert_to_rate(ann, given) for given in (inputs, batches))
+    assert torch.equal(one(inputs), other(inputs))

@@ -20,6 +20,10 @@ from ttfs.snn.windows import calibrate_, check_range
 
 EXACT = 1e-6
 """How far, as a share of the largest, logits in float64 may be from the ANN's."""
+COMPARED, DRAWN = 8, 2
+"""Images that the two networks are compared on, and how many of them are drawn: those at hand may
+be blank, where much of a network does not show.
+"""
 
 
 @torch.inference_mode(False)
@@ -48,7 +52,7 @@ def map_network(
     low, high = _checked(ann, headroom, input_range)
     batches = images_of(calibration)
     first = next(batches, None)
-    if first is None or not len(first):
+    if first is None:
         raise ConversionError("calibration holds no image; give at least one")
     check_range(first, low, high)
     parameter = next(ann.parameters(), torch.empty(0))
@@ -58,11 +62,10 @@ def map_network(
 
 
 def images_of(calibration: Any) -> Iterator[Tensor]:
-    """Yield batches of images: of a tensor [N, ...], or of batches, with labels or without."""
-    if isinstance(calibration, Tensor):
-        yield from calibration.split(256)
-        return
-    for batch in calibration:
+    """Yield batches of images, none of them empty: of a tensor [N, ...], or of batches, with
+    labels or without.
+    """
+    for batch in calibration.split(256) if isinstance(calibration, Tensor) else calibration:
         if isinstance(batch, Mapping):
             keys = [
                 key for key in ("image", "images", "pixel_values", "x", "input") if key in batch
@@ -78,7 +81,8 @@ def images_of(calibration: Any) -> Iterator[Tensor]:
                 f"calibration gives {kind}; give images [N, ...], or batches of them: tensors, "
                 "(images, labels), or dicts with the key 'image'"
             )
-        yield tensors[0]
+        if len(tensors[0]):
+            yield tensors[0]
 
 
 def _checked(ann: nn.Module, headroom: float, span: Any) -> tuple[float, float]:
@@ -109,7 +113,7 @@ def _mapped(
             f"{kind}: fails on {images.dtype} images of shape {shape}: its weights are "
             f"{parameter.dtype}"
         )
-    few = images[:8].double()
+    few = torch.cat([images[: COMPARED - DRAWN].double(), _drawn(images, low, high)])
     reference = copied(ann)
     try:
         graph = trace_copy(reference, torch.cat([few[:1], few[:1]]))  # to see what mixes images up
@@ -119,16 +123,36 @@ def _mapped(
     for name, tensor in ann.state_dict().items():
         if isinstance(tensor, Tensor) and not tensor.isfinite().all():
             raise ConversionError(f"{name} of the network holds NaN or infinity")
+    _compare(reference, snn, few)
+    return snn
+
+
+def _compare(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> None:
+    """Raise where the logits differ, or where those of the ANN do not follow from its input."""
+    kind = type(ann).__name__
     try:
         with Float64():
-            expected = reference(few.clone())
+            expected, again = ann(images.clone()), ann(images[-DRAWN:].clone())
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ConversionError(f"{kind}: fails in float64 ({reason})") from error
-    found = snn(few)
-    if expected.isfinite().all() and not relative_difference(found, expected) <= EXACT:
-        _name_difference(reference, snn, few, relative_difference(found, expected))
-    return snn
+    if not expected.isfinite().all():
+        return
+    off = relative_difference(snn(images), expected)
+    if not off <= EXACT:
+        _name_difference(ann, snn, images, off)
+    if not relative_difference(again, expected[-DRAWN:]) <= EXACT:
+        raise ConversionError(
+            f"{kind}: the same images get other outputs in another call; in eval() it may draw no "
+            "chance, keep no state, and mix no images of a batch"
+        )
+
+
+def _drawn(images: Tensor, low: float, high: float) -> Tensor:
+    """Images of uniform pixels in float64, always the same, of the shape and device of others."""
+    stream = torch.Generator().manual_seed(0)
+    pixels = torch.rand(DRAWN, *images.shape[1:], generator=stream, dtype=torch.float64)
+    return (low + (high - low) * pixels).to(images.device)
 
 
 def _name_difference(ann: nn.Module, snn: SpikingNetwork, images: Tensor, off: float) -> None:

@@ -89,6 +89,8 @@ class Walk(Rearranging):
         sources = [source for source in node.all_input_nodes if source in self.values]
         if not sources and not any(source in self.parts for source in node.all_input_nodes):
             self._refuse(node, module, "it does not come from the input")
+        if isinstance(module, Unsupported):
+            self._refuse(node, module, module.reason)
         if isinstance(module, (Rearrange, *REARRANGING)) or self._joins_positions(node, module):
             return self._rearrange(node, sources)
         first = node.all_input_nodes[0]
@@ -114,8 +116,6 @@ class Walk(Rearranging):
                 self._refuse(
                     node, module, f"it takes {takes} an image, not shape {list(value.shape)}"
                 )
-        if isinstance(module, Unsupported):
-            self._refuse(node, module, module.reason)
         if isinstance(module, nn.ReLU):
             return self._fire(node, value)
         if isinstance(module, Clip):
@@ -289,10 +289,14 @@ class Walk(Rearranging):
 
     def _scale(self, node: fx.Node, module: Scale, sources: list[fx.Node]) -> Value:
         """The product with a constant."""
-        constants = [self._term(term) for term in node.args if not self._is_branch(term)]
-        if len(sources) != 1 or sum(map(self._is_branch, node.args)) != 1 or len(constants) > 1:
+        rounding = node.kwargs.get("rounding_mode")
+        if rounding is not None:
+            self._refuse(node, module, f"it rounds values (rounding_mode={rounding!r})")
+        terms = _terms(node, "rounding_mode")
+        constants = [self._term(term) for term in terms if not self._is_branch(term)]
+        if len(sources) != 1 or sum(map(self._is_branch, terms)) != 1 or len(constants) > 1:
             self._refuse(node, module, "only the product with a constant can be mapped")
-        if module.divide and not self._is_branch(node.args[0]):
+        if module.divide and not self._is_branch(terms[0]):
             self._refuse(node, module, "the input comes below the line")
         value = self._reader(sources[0])
         factor: Tensor = self._like(node, constants[0] if constants else -1.0, value)
@@ -318,10 +322,7 @@ class Walk(Rearranging):
         return tensor
 
     def _add(self, node: fx.Node, module: Add) -> Value:
-        terms: list[Any] = [
-            *node.args,
-            *(term for key, term in node.kwargs.items() if key != "alpha"),
-        ]
+        terms = _terms(node, "alpha")
         alpha: Any = node.kwargs.get("alpha", 1)
         factor = module.sign * alpha
         if len(terms) != 2:
@@ -358,3 +359,8 @@ class Walk(Rearranging):
             joined.scale = join_channels([(part.scale, part.shape) for part in parts], 1.0)
             joined.shift = join_channels([(part.shift, part.shape) for part in parts], 0.0)
         return joined
+
+
+def _terms(node: fx.Node, option: str) -> list[Any]:
+    """The terms of a sum or a product, by place or by name; the option is none."""
+    return [*node.args, *(term for key, term in node.kwargs.items() if key != option)]

@@ -220,6 +220,8 @@ def _clip(node: fx.Node) -> Any:
     low, high = -math.inf if low is None else low, math.inf if high is None else high
     if not all(isinstance(bound, int | float) for bound in (low, high)):
         return Unsupported(name, "only plain numbers can be its bounds")
+    if low > high:
+        return Unsupported(name, f"its lower bound {low:g} is above the upper, {high:g}")
     return Clip(float(low), float(high))
 
 
@@ -227,6 +229,12 @@ def _threshold(threshold: float, value: float) -> Any:
     if threshold != value:
         return Unsupported("threshold", f"it jumps from {value:g} to {threshold:g}")
     return Clip(float(value), math.inf)
+
+
+def _prelu(weight: Any) -> Any:
+    if not isinstance(weight, Tensor):
+        return Unsupported("prelu with weights that the input decides")
+    return Leaky(weight.detach())
 
 
 def _over_positions(node: fx.Node) -> Any:
@@ -273,7 +281,7 @@ _BUILDERS: dict[str, Callable[[fx.Node], Any]] = {
     **dict.fromkeys(["clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6"], _clip),
     "threshold": lambda node: _threshold(arguments(node)["threshold"], arguments(node)["value"]),
     "leaky_relu": lambda node: Leaky(arguments(node).get("negative_slope", 0.01)),
-    "prelu": lambda node: Leaky(arguments(node)["weight"].detach()),
+    "prelu": lambda node: _prelu(arguments(node)["weight"]),
     **dict.fromkeys(["abs", "absolute"], lambda _: Leaky(-1.0)),
     **dict.fromkeys(["mean", "sum"], _over_positions),
     **dict.fromkeys(["amax", "max", "maximum"], _largest),

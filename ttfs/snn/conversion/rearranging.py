@@ -10,6 +10,7 @@ from torch import Tensor, fx
 from ttfs.snn.conversion.construction import Construction
 from ttfs.snn.conversion.copying import Float64
 from ttfs.snn.conversion.reading import operation
+from ttfs.snn.conversion.tracing import parts_of
 from ttfs.snn.conversion.values import Value, compact, moved_constant
 from ttfs.snn.graph import compute
 from ttfs.snn.synapses import Gather, Reshape
@@ -67,6 +68,8 @@ class Rearranging(Construction):
         if node.op == "call_method" and str(node.target).endswith("_as"):
             sources = sources[:1]  # the other gives its shape or type
         shapes = {source: self.values[source].shape for source in sources}
+        if not all(part.is_floating_point() for part in parts_of(node.meta["value"])):
+            self._refuse(node, operation(node, self.ann), "it rounds values to whole numbers")
         try:
             found = destinations(self.ann, node, shapes, self.device)
         except ValueError as error:

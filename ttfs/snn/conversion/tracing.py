@@ -14,6 +14,8 @@ from ttfs.snn.conversion.copying import Float64, copied, stripped, unwrapped
 from ttfs.snn.conversion.reading import is_inplace
 from ttfs.snn.graph import compute, run
 
+READING = ("item", "tolist", "numpy", "equal", "allclose", "is_nonzero")
+"""Calls that take numbers out of tensors, which would be constants of the graph."""
 _TRACING = threading.Lock()  # `torch.fx` patches `nn.Module` while it traces
 _LIVE = "live"  # a node's value while the network runs; operations in place may change it
 
@@ -135,11 +137,16 @@ class _Tracer(fx.Tracer):
         if kind == "output":
             return proxy
         value = self.images if kind == "placeholder" else self._value(node)
+        if (name := getattr(target, "__name__", target)) in READING:
+            raise ConversionError(
+                f"{type(self.root).__name__}: its forward reads values ({name}), which differ from "
+                "image to image; compute with tensors alone"
+            )
         if not _holds_tensor(value) or _casts_constant(node):
             self.graph.erase_node(node)
             return value
         node.meta[_LIVE], node.meta["value"] = value, _snapshot(value)
-        return tuple(proxy) if isinstance(value, tuple | list) else proxy  # parts, one by one
+        return _as_returned(proxy, value)
 
     def _value(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._live)
@@ -185,9 +192,21 @@ def _casts_constant(node: fx.Node) -> bool:
     return constant and node.target in ("to", "type_as")
 
 
+def parts_of(value: Any) -> tuple[Any, ...]:
+    """The values that an operation returned: one, or several side by side."""
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
 def _holds_tensor(value: Any) -> bool:
-    parts = value if isinstance(value, tuple | list) else [value]
-    return any(isinstance(part, Tensor) for part in parts)
+    return any(isinstance(part, Tensor) for part in parts_of(value))
+
+
+def _as_returned(proxy: fx.Proxy, value: Any) -> Any:
+    """The parts of a value one by one, under their names where torch names them (`values`)."""
+    if not isinstance(value, tuple | list):
+        return proxy
+    parts = tuple(proxy)
+    return type(value)(parts) if hasattr(value, "n_fields") else parts
 
 
 def _snapshot(value: Any) -> Any:
