@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import ttfs
+from ttfs.errors import UserError
 from ttfs.metrics import (
     METRICS,
     Seen,
@@ -308,3 +309,12 @@ def test_first_spike_latency_is_that_of_the_spikes(snn: SpikingNetwork, images: 
     assert found["first_spike_latency"] >= found["latency"]
     steps = measure(Subject(logits.shape[1], facts={"time_steps": 8}), batches)
     assert "first_spike_latency" not in {row["metric"] for row in steps}
+
+
+@pytest.mark.parametrize("name", ["logits", "reference"])
+def test_nan_is_no_answer(name: str) -> None:
+    """The argmax of NaN is a class, and `max` passes over NaN: both would look exact."""
+    given = {"logits": torch.zeros(4, 3), "reference": torch.zeros(4, 3)}
+    given[name] = torch.full((4, 3), float("nan"))
+    with pytest.raises(UserError, match=f"the {name} of the network are NaN"):
+        Seen(torch.zeros(4, dtype=torch.int64), **given)

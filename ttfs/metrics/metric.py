@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from ttfs.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -46,6 +48,13 @@ class Seen:
     """{population: spikes of each neuron [N, ...]}, whether (bool) or how many; pools for synapses
     with them.
     """
+
+    def __post_init__(self) -> None:
+        """Refuse NaN, whose argmax would count as an answer, and whose difference as none."""
+        for name in ("logits", "reference"):
+            values = getattr(self, name)
+            if values is not None and values.isnan().any():
+                raise UserError(f"the {name} of the network are NaN; train or convert it anew")
 
 
 @dataclass
