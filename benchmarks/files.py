@@ -24,7 +24,7 @@ from ttfs.config import read_named
 from ttfs.data import DataSet, load
 from ttfs.data.one_hot import one_hot
 from ttfs.data.places import find
-from ttfs.data.tables import read_csv
+from ttfs.data.tables import read_table
 from ttfs.results.provenance import processor
 from ttfs.snn import convert
 from ttfs.timed.stdp import Constants, Winners
@@ -43,7 +43,7 @@ def seconds(call: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
 
 def encodings(config: dict[str, Any], path: Any) -> Iterator[str]:
     """Yield a row for reading the table and for each encoding of all its rows."""
-    taken, table = seconds(read_csv, path)
+    taken, table = seconds(read_table, path)
     rows, keys = len(table[config["label"]]), config["keys"]
     yield _encoded("read the table", rows, len(table), taken)
     for neurons in (16, 64, 256):

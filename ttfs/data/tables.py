@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ttfs.data.correlative import encode_metadata, neurons_by_information
+from ttfs.data.correlative import encode_metadata, missing, neurons_by_information
 from ttfs.data.generated_files import files
 from ttfs.data.inputs import InMemory, Labeled
 from ttfs.data.one_hot import one_hot
@@ -20,6 +20,9 @@ from ttfs.seeds import seed
 
 Table = dict[str, list[str]]
 """{column: values [N]}; an empty text is a missing value."""
+
+Rows = tuple[list[str], list[Sequence[str]]]
+"""The names of the columns, and the values of each record."""
 
 
 def is_table(config: Mapping[str, Any]) -> bool:
@@ -36,9 +39,9 @@ def table_parts(config: Mapping[str, Any], where: str) -> tuple[list[Labeled], i
     table that does not fit.
     """
     table, origin = _read(config["source"], where)
-    missing = [key for key in ("label", "group", "keys", "encoding") if key not in config]
-    if missing:
-        raise UserError(f"{where}: missing key '{missing[0]}': a table of records needs it")
+    left_out = [key for key in ("label", "group", "keys", "encoding") if key not in config]
+    if left_out:
+        raise UserError(f"{where}: missing key '{left_out[0]}': a table of records needs it")
     for key in (config["label"], config["group"], *config["keys"]):
         if key not in table:
             raise UserError(f"{origin}: no column {key!r}; it has: {', '.join(table)}")
@@ -69,19 +72,16 @@ def table_parts(config: Mapping[str, Any], where: str) -> tuple[list[Labeled], i
     )
 
 
-def read_csv(path: Path) -> Table:
-    """Read a table, UTF-8, comma separated, the names of its columns first; .xz is unpacked."""
-    opened = lzma.open if path.suffix == ".xz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
-    except (OSError, lzma.LZMAError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read as a table: {reason}; get it again") from None
-    rows = [row for row in rows if row]
-    if len(rows) < 2:
-        raise UserError(f"{path}: holds no record; give it a line of names, and one a record")
-    head, *records = rows
+def read_table(path: Path) -> Table:
+    """Read a table of records: .csv, .csv.xz or .parquet.
+
+    Raises UserError, one line, for a file that is damaged, holds no record or names a column twice.
+    """
+    head, records = (read_parquet if path.suffix == ".parquet" else read_csv)(path)
+    if not records:
+        raise UserError(
+            f"{path}: holds no record; give it names of columns, and one record or more"
+        )
     twice = [name for name, count in Counter(head).items() if count > 1]
     if twice:
         raise UserError(f"{path}: column {twice[0]!r} comes twice; rename or delete one")
@@ -92,6 +92,47 @@ def read_csv(path: Path) -> Table:
                 "correct the record"
             )
     return dict(zip(head, map(list, zip(*records, strict=True)), strict=True))
+
+
+def read_csv(path: Path) -> Rows:
+    """Read UTF-8, comma separated, the names of the columns first; .xz is unpacked."""
+    opened = lzma.open if path.suffix == ".xz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, lzma.LZMAError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(path, error) from None
+    return (rows[0], rows[1:]) if rows else ([], [])
+
+
+def read_parquet(path: Path) -> Rows:
+    """Read a Parquet file: a null is a missing value, a list a set, a space in a member "_"."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        table = ParquetFile(path).read()
+    except (OSError, ArrowException) as error:
+        raise _unreadable(path, error) from None
+    columns = [map(_text, column.to_pylist()) for column in table.columns]
+    return table.column_names, list(zip(*columns, strict=True))
+
+
+def _text(value: Any) -> str:
+    """Return a value as a .csv would have it; the members of a list as words."""
+    if isinstance(value, list):
+        return " ".join(map(_word, value))
+    return "" if missing(value) else str(value)
+
+
+def _word(member: Any) -> str:
+    """Return a member of a set as one word: spaces would make it several."""
+    return "_".join(str(member).split())
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"{path}: cannot be read as a table: {reason}; get it again")
 
 
 def split_by_group(groups: Sequence[str], config: Mapping[str, Any], where: str) -> np.ndarray:
@@ -151,7 +192,7 @@ def _read(source: Mapping[str, Any], where: str) -> tuple[Table, str]:
         raise UserError(
             f"{where}: key 'source.table': no file {source['table']!r}; put it into {listed()}"
         )
-    return read_csv(path), str(path)
+    return read_table(path), str(path)
 
 
 def _classes(table: Table, config: Mapping[str, Any], where: str) -> list[str]:

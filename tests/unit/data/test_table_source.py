@@ -4,6 +4,7 @@ import lzma
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from kit.data import everything, shipped
@@ -64,6 +65,25 @@ def test_a_file_gives_the_generated_data(name):
     assert len(items) == 2000
     assert items.min() == 0  # of a missing value
     assert 0.9 < items.max() <= 1
+
+
+def test_a_parquet_file_gives_the_data_of_its_text():
+    """Numbers as numbers, sets as lists, missing values as nulls."""
+    table = files()
+    typed = pd.DataFrame(table).mask(lambda frame: frame == "", None)
+    typed["size"] = pd.to_numeric(typed["size"])
+    typed["tags"] = [words.split() if isinstance(words, str) else None for words in typed["tags"]]
+    typed.to_parquet(DATA / "made.parquet")
+    assert load(made("made.parquet")).digest == load(shipped("files")).digest
+
+
+def test_a_member_of_a_list_is_one_word():
+    table = files()
+    table["tags"] = ["two_words" if words else "" for words in table["tags"]]
+    write(table, DATA / "made.csv")
+    table["tags"] = [["two words"] if words else [] for words in table["tags"]]
+    pd.DataFrame(table).to_parquet(DATA / "made.parquet")
+    assert load(made("made.parquet")).digest == load(made()).digest
 
 
 def test_ranks_and_vocabularies_are_of_the_training_split():
@@ -138,6 +158,10 @@ def test_bad_files():
     assert "cannot be read as a table" in fault()
     (DATA / "made.csv.xz").write_bytes(b"no xz")
     assert "made.csv.xz: cannot be read as a table" in fault(name="made.csv.xz")
+    (DATA / "made.parquet").write_bytes(b"no parquet")
+    assert "made.parquet: cannot be read as a table" in fault(name="made.parquet")
+    pd.DataFrame({"class": [], "folder": []}).to_parquet(DATA / "made.parquet")
+    assert "made.parquet: holds no record" in fault(name="made.parquet")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name():
