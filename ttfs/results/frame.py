@@ -41,6 +41,8 @@ class Results:
     """Of networks, then of networks on hardware, then of studies; success before failure."""
     stale: dict[str, str] = field(default_factory=dict)
     """{cell: reason} of records whose configuration, code or data have changed."""
+    store: Path = STORE
+    """The folder that the records were read from, with their curves beside them."""
 
     def of(self, kind: str) -> list[Record]:
         """Return the records of "networks", "hardware" or "studies", in the order of the tables.
@@ -82,7 +84,7 @@ def collect(grid: Grid, store: Path = STORE) -> Results:
             f"grid {grid.name}: no records of its cells; run the workflow first (`snakemake all`)"
         )
     if store != STORE:
-        return Results(grid, found)
+        return Results(grid, found, store=store)
     names = {record.name for record in found if record.status == "ok"}
     stale: dict[str, str] = {}
     for (_, cell), reason in State(grid).due.items():

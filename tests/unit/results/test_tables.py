@@ -329,11 +329,21 @@ def test_training_curves_are_means_with_a_band(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in range(3):
         write_curve(STORE / made_up(seed=seed).name)
-    figure = figures.training_curves(figures.curves_of(results().of("networks")))
+    figure = figures.training_curves(figures.curves_of(results()))
     (axes,) = figure.axes
     (mean,) = axes.lines
     assert list(mean.get_ydata()) == [11.0, 10.0, 9.0]
     assert (len(axes.collections), axes.get_yscale()) == (1, "log")
+
+
+def test_curves_lie_beside_the_records_that_were_read(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, elsewhere = made_up(), Path("elsewhere")
+    record.write(one, elsewhere / one.name)
+    write_curve(STORE / one.name)
+    assert figures.curves_of(collect(grid(), elsewhere)).empty
+    write_curve(elsewhere / one.name)
+    assert len(figures.curves_of(collect(grid(), elsewhere))) == 3
 
 
 @pytest.mark.parametrize("name", known("published"))

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from ttfs.config import STORE, Cell, Grid
+from ttfs.config import Cell, Grid
 from ttfs.files import checksum
 from ttfs.metrics import METRICS
 from ttfs.results.frame import Results, summed
@@ -72,7 +72,7 @@ def entries(results: Results) -> list[Entry]:
     groups: dict[str, list[Entry]] = defaultdict(list)
     found = []
     for record in results.records:
-        entry = _of_record(record, results.grid)
+        entry = _of_record(record, results)
         if entry.parent is None:
             found.append(entry)
         else:
@@ -82,7 +82,7 @@ def entries(results: Results) -> list[Entry]:
     return found
 
 
-def _of_record(record: Record, grid: Grid) -> Entry:
+def _of_record(record: Record, results: Results) -> Entry:
     ids = record.ids
     part = _spent(record)
     finished = datetime.fromisoformat(part.finished).timestamp()
@@ -93,12 +93,12 @@ def _of_record(record: Record, grid: Grid) -> Entry:
         name=run_name(ids),
         metrics=dict(_values(record)),
         params=flat(record.config) | flat(ids),
-        tags=_tags(record, grid),
+        tags=_tags(record, results.grid),
         data=(ids["dataset"], str(record.digests.get("data"))[:12]) if "dataset" in ids else None,
         started=finished - part.wall_seconds,
         finished=finished,
         failed=record.status == "failed",
-        curve=() if "hardware" in ids else read_curve(STORE / record.name),
+        curve=() if "hardware" in ids else read_curve(results.store / record.name),
     )
 
 
