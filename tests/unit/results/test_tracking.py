@@ -230,6 +230,28 @@ def test_the_live_run_of_a_training_becomes_the_run_of_its_record(store: Path, f
     assert publish(found) == (6, 0, 0, 0)
 
 
+def test_a_failed_training_of_other_parameters_stays_apart(store: Path, found: list[Record]):
+    with pytest.raises(ZeroDivisionError), live(config={"method": {"train": {"epochs": 4}}}):
+        raise ZeroDivisionError
+    failed = made_up(error="make: it diverged")
+    assert publish([failed]) == (1, 1, 0, 0)
+    (run,) = runs(CURRENT)[ANN]
+    assert run.data.params["method.train.epochs"] == "3"
+    assert publish([failed]) == (1, 0, 0, 0)
+
+
+def test_the_live_run_of_a_failed_training_becomes_that_of_its_record(
+    store: Path, found: list[Record]
+):
+    failed = made_up(error="make: it diverged")
+    with pytest.raises(ZeroDivisionError), live(config=failed.config):
+        raise ZeroDivisionError
+    ((before,),) = runs().values()
+    publish([failed])
+    ((after,),) = runs().values()
+    assert after.info.run_id == before.info.run_id
+
+
 def test_killed_trainings_are_marked_so_and_strangers_spared(store: Path, found: list[Record]):
     live().__enter__().log(0, point())
     live().__enter__().log(0, point())  # the second start of a cell marks the first
