@@ -8,10 +8,11 @@ from kit.records import made_up, with_values
 
 from ttfs.__main__ import main
 from ttfs.config import STORE
-from ttfs.results.record import RECORD, read, write
+from ttfs.results.record import RECORD, dimensions, read, write
 
 GRID = "configs/little.yaml"
 ANN, B1 = "made/little/ann/seed0", "made/little/b1-converted/seed0"
+CHIP = f"{B1}/hardware/weight_bits=4"
 
 
 def said(capsys: pytest.CaptureFixture, *words: str) -> str:
@@ -39,12 +40,38 @@ def test_explain_says_where_a_record_comes_from(little: Path, capsys):
     assert said(capsys, "explain", str(STORE / B1 / RECORD)) == text
 
 
-def test_explain_finds_the_records_of_a_number(little: Path, capsys):
+def test_explain_finds_the_records_of_a_number(little: Path, capsys, monkeypatch):
     spikes = read(STORE / B1 / RECORD).metrics["spikes_per_neuron"]
     text = said(capsys, "explain", f"{spikes:.5f}")
     assert f"{STORE / B1}: spikes_per_neuron {spikes!r}\n" in text
+    monkeypatch.setattr("ttfs.stages.explain.MATCHES", 1000)
+    accuracy = read(STORE / CHIP / RECORD).value("accuracy", network="ttfs", draw=0)
+    text = said(capsys, "explain", f"{accuracy:.2f}")
+    assert f"{STORE / CHIP}: accuracy network=ttfs draw=0 {accuracy!r}\n" in text
     assert "no record has this number" in refused(capsys, "explain", "123.456")
     assert "no record, cell, grid or commit" in refused(capsys, "explain", "nothing")
+
+
+def test_explain_reads_numbers_with_exponents(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record = with_values(made_up(), logit_difference=7.13e-7, synaptic_operations=123456.0)
+    write(record, STORE / record.name)
+    for number, found in (
+        ("7.1e-07", "logit_difference 7.13e-07"), ("1.23e5", "synaptic_operations 123456.0"),
+    ):  # fmt: skip
+        assert f"{STORE / record.name}: {found}\n" in said(capsys, "explain", number)
+    for number in ("7.2e-07", "1.24e5"):
+        assert "no record has this number" in refused(capsys, "explain", number)
+    assert "no record, cell, grid or commit" in refused(capsys, "explain", "nan")
+
+
+def test_explain_prints_numbers_of_studies_chips_and_classes(little: Path, capsys):
+    for name in (CHIP, "studies/short"):
+        text = said(capsys, "explain", name)
+        for row in read(STORE / name / RECORD).rows:
+            place = " ".join(f"{key}={value}" for key, value in dimensions(row).items())
+            assert (f" {place}: " in text) == (row["metric"] != "confusion")
+    assert "Accuracy [%] ↑ class=0: " in said(capsys, "explain", B1)
 
 
 def test_the_command_of_explain_makes_the_same_numbers(little: Path, capsys):
