@@ -296,6 +296,20 @@ def test_the_confusion_matrix_has_shares_by_class():
     assert axes.get_title(loc="left") == "digits, fc2: b1-converted"
 
 
+def test_seeds_whose_answers_leave_classes_out_have_matrices_of_one_size():
+    def of(seed: int, *places: tuple[int, int]) -> record.Record:
+        made = made_up(seed=seed)
+        rows = [row for row in made.rows if row["metric"] != "confusion"]
+        rows += [{"metric": "confusion", "value": 5, "class": label, "predicted": answer}
+                 for label, answer in places]  # fmt: skip
+        return replace(made, rows=tuple(rows))
+
+    found = results([of(0, (0, 0), (2, 1)), of(1, (0, 1))])
+    (axes,) = figures.confusion(found.of("networks"), frame.summary(found, cells(found))).axes
+    (image,) = axes.images
+    assert image.get_array().tolist() == [[0.5, 0.5, 0], [0, 0, 0], [0, 0.5, 0]]
+
+
 def test_accuracy_figure_draws_each_seed_mean_and_reference():
     (axes,) = figures.accuracy_by_spikes(frame.cells(results()), {"digits": "ann"}).axes
     data = [

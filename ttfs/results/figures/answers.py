@@ -24,9 +24,11 @@ def confusion(records: Sequence[Record], summary_table: pd.DataFrame) -> Figure:
     matrices = {}
     for (dataset, model), block in summary_table.groupby(["dataset", "model"], sort=False):
         method = best(block)
-        found = [_matrix(record) for record in records if _is_of(record, dataset, model, method)]
-        if found and len(found[0]) <= MOST_CLASSES and found[0].any():
-            matrices[f"{dataset}, {model}: {method}"] = np.mean(found, axis=0)
+        seeds = [_counts(record) for record in records if _is_of(record, dataset, model, method)]
+        classes = 1 + max((max(place) for counts in seeds for place in counts), default=-1)
+        if 0 < classes <= MOST_CLASSES:
+            shares = [_shares(counts, classes) for counts in seeds]
+            matrices[f"{dataset}, {model}: {method}"] = np.mean(shares, axis=0)
     table = pd.DataFrame({"dataset": list(matrices)}, columns=["dataset"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
@@ -60,14 +62,18 @@ def _is_of(record: Record, dataset: str, model: str, method: str) -> bool:
     return same and record.status == "ok"
 
 
-def _matrix(record: Record) -> np.ndarray:
+def _counts(record: Record) -> dict[tuple[int, int], float]:
+    """{(class, answer): items} of a record, without the pairs that no item is of."""
+    rows = (row for row in record.rows if row["metric"] == "confusion")
+    return {(row["class"], row["predicted"]): row["value"] for row in rows}
+
+
+def _shares(counts: Mapping[tuple[int, int], float], classes: int) -> np.ndarray:
     """Share of the items of each class [classes, classes], by class and answer."""
-    rows = [row for row in record.rows if row["metric"] == "confusion"]
-    size = 1 + max((max(row["class"], row["predicted"]) for row in rows), default=-1)
-    counts = np.zeros((size, size))
-    for row in rows:
-        counts[row["class"], row["predicted"]] = row["value"]
-    return counts / np.maximum(counts.sum(1, keepdims=True), 1.0)
+    matrix = np.zeros((classes, classes))
+    for place, count in counts.items():
+        matrix[place] = count
+    return matrix / np.maximum(matrix.sum(1, keepdims=True), 1.0)
 
 
 def class_accuracy(class_table: pd.DataFrame) -> Figure:
