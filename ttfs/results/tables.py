@@ -281,7 +281,7 @@ def latex_of(text: str) -> str:
 
 def latex(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table for LaTeX."""
-    body = [" & ".join(row).translate(_LATEX) + r" \\" for row in (head, *rows)]
+    body = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in (head, *rows)]
     body.insert(1, r"\midrule")
     begin = rf"\begin{{tabular}}{{{'l' * len(head)}}}"
     return [begin, r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
@@ -291,6 +291,7 @@ _LATEX = str.maketrans(
     {
         "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "τ": r"$\tau$", "−": "$-$",
         "α": r"$\alpha$", "–": "--", "%": r"\%", "_": r"\_", "#": r"\#", "~": r"\~{}", "^": r"\^{}",
-        "<": "$<$", ">": "$>$",
+        "<": "$<$", ">": "$>$", "&": r"\&", "$": r"\$", "{": r"\{", "}": r"\}",
+        "\\": r"\textbackslash{}",
     }
 )  # fmt: skip

@@ -287,6 +287,13 @@ def test_models_differ_in_gray_print():
         assert len({str(look[name]) for look in looks.values()}) == 3
 
 
+def test_signs_that_latex_reads_as_commands_are_text():
+    lines = tables.latex(["A & B", "Cost [$]"], [["{50 %}", "a_b#1"], ["c\\d", "e & f"]])
+    assert lines[2] == r"A \& B & Cost [\$] \\"
+    assert lines[4] == r"\{50 \%\} & a\_b\#1 \\"
+    assert lines[5] == r"c\textbackslash{}d & e \& f \\"
+
+
 def test_the_confusion_matrix_has_shares_by_class():
     (axes,) = figures.confusion(
         results().of("networks"), frame.summary(results(), cells(results()))
