@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ttfs.results.figures.style import MARKERS, assign, models, of_blocks, panels
+from ttfs.results.frame import best
 from ttfs.results.record import Record
 
 MOST_CLASSES = 30
@@ -23,7 +24,8 @@ def confusion(records: Sequence[Record], summary_table: pd.DataFrame) -> Figure:
     """
     matrices = {}
     for (dataset, model), block in summary_table.groupby(["dataset", "model"], sort=False):
-        method = best(block)
+        chosen = best(block)
+        method = "" if chosen is None else str(chosen["method"])
         seeds = [_counts(record) for record in records if _is_of(record, dataset, model, method)]
         classes = 1 + max((max(place) for counts in seeds for place in counts), default=-1)
         if 0 < classes <= MOST_CLASSES:
@@ -45,15 +47,6 @@ def confusion(records: Sequence[Record], summary_table: pd.DataFrame) -> Figure:
             axis.set_major_locator(MaxNLocator(nbins=len(matrix), integer=True))
 
     return panels(table, draw, [])
-
-
-def best(block: pd.DataFrame) -> str:
-    """Return the most accurate spiking method of a block of the summary, or of all without one."""
-    block = block.reindex(columns=["method", "accuracy_mean", "spikes_per_neuron_mean"])
-    good = block[block["accuracy_mean"].notna()]
-    spiking = good[good["spikes_per_neuron_mean"].notna()]
-    chosen = good if spiking.empty else spiking
-    return "" if chosen.empty else str(chosen.loc[chosen["accuracy_mean"].idxmax(), "method"])
 
 
 def _is_of(record: Record, dataset: str, model: str, method: str) -> bool:
