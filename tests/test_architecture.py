@@ -237,3 +237,9 @@ def test_each_rule_is_a_command_with_a_log(path: Path):
         assert {"output", "log", "shell"} <= set(parts)
         assert "run" not in parts
     assert not re.search(r"^(def|import|from) ", text, flags=re.MULTILINE)
+
+
+def test_each_view_is_made_where_the_workflow_runs():
+    text = (ROOT / "workflow" / "rules" / "report.smk").read_text(encoding="utf-8")
+    local = re.findall(r"^    (\w+),$", text.partition("\nrule ")[0], flags=re.MULTILINE)
+    assert local == re.findall(r"^rule (\w+):", text, flags=re.MULTILINE)

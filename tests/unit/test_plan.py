@@ -70,7 +70,7 @@ def test_hardware_without_a_network_for_it(configs: Path):
         load_grid("configs/mine.yaml")
 
 
-@pytest.mark.parametrize("name", ["cells", "published"])
+@pytest.mark.parametrize("name", ["cells", "mlflow-artifacts", "published", "site"])
 def test_names_of_folders_that_are_no_grid(configs: Path, name: str):
     (configs / f"{name}.yaml").write_text(GRID)
     with pytest.raises(

@@ -135,6 +135,11 @@ class Grid:
     """The grid's file, as it was named."""
 
     @property
+    def title(self) -> str:
+        """The title that the grid file gives, or else the name."""
+        return self.settings.get("title") or self.name
+
+    @property
     def folder(self) -> Path:
         """Folder of the grid's tables and figures, relative to the working directory."""
         return RESULTS / self.name

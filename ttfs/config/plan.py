@@ -11,7 +11,7 @@ from ttfs.config.read import grid_path, known, read_named, read_yaml, suggest
 from ttfs.config.variants import Variant, variants
 from ttfs.errors import UserError
 
-RESERVED = ("cells", "published")
+RESERVED = ("cells", "mlflow-artifacts", "published", "site")
 """Names of folders of `results/` that no grid can have."""
 
 

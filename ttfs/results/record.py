@@ -110,6 +110,20 @@ class Record:
         """The values without dimensions, by metric."""
         return {row["metric"]: row["value"] for row in self.rows if len(row) == 2}
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The values of all rows, by metric and dimensions, such as "accuracy class=0"."""
+        found = {}
+        for row in self.rows:
+            place = [f"{key}={value}" for key, value in dimensions(row).items()]
+            found[" ".join([row["metric"], *place])] = row["value"]
+        return found
+
+    @property
+    def error_line(self) -> str:
+        """The error in one line, for tables; empty where there is none."""
+        return " ".join((self.error or "").split())
+
     def to_json(self) -> str:
         """Return the record as JSON text: sorted keys, a row a line, finite numbers only."""
         return _sealed({"schema": SCHEMA, "status": self.status, **asdict(self)})

@@ -1,8 +1,8 @@
 """compare: how two records, cells, grids or commits differ."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ttfs.results.record import Record, dimensions
+from ttfs.results.record import Record
 from ttfs.results.state import difference
 from ttfs.stages.lookup import find
 
@@ -22,9 +22,7 @@ def compare(first: str, second: str) -> int:
     shared = [name for name in before if name in after]
     changed = {name: differing(before[name], after[name]) for name in shared}
     lines = [f"{name}: {'; '.join(list(found)[:3])}" for name, found in changed.items() if found]
-    _print(lines[:SHOWN])
-    if len(lines) > SHOWN:
-        print(f"… and {len(lines) - SHOWN} more")
+    _print(some(lines))
     alone = [len(before) - len(shared), len(after) - len(shared)]
     print(
         f"{len(shared)} cells in both, {len(lines)} with other numbers; {alone[0]} only in "
@@ -37,9 +35,7 @@ def _two(before: Record, after: Record) -> Iterator[str]:
     yield f"{before.name} → {after.name}"
     numbers = differing(before, after)
     yield "numbers: " + ("all equal" if not numbers else "")
-    yield from (f"  {line}" for line in numbers[:SHOWN])
-    if len(numbers) > SHOWN:
-        yield f"  … and {len(numbers) - SHOWN} more"
+    yield from (f"  {line}" for line in some(numbers))
     yield f"configuration: {difference(before.config, after.config, most=SHOWN) or 'equal'}"
     for name in ("data", "code", "weights"):
         same = before.digests.get(name) == after.digests.get(name)
@@ -50,17 +46,25 @@ def _two(before: Record, after: Record) -> Iterator[str]:
 
 def differing(before: Record, after: Record) -> list[str]:
     """The numbers that differ, those of the whole network first."""
-    old, new = _rows(before), _rows(after)
-    keys = sorted({*old, *new}, key=lambda key: (key.count("="), key))
+    old, new = before.numbers, after.numbers
+    keys = sorted({*old, *new}, key=whole_first)
     return [f"{key} {_text(old, key)} → {_text(new, key)}" for key in keys
             if old.get(key) != new.get(key)]  # fmt: skip
 
 
-def _rows(record: Record) -> dict[str, float]:
-    return {
-        " ".join([row["metric"], *(f"{key}={value}" for key, value in dimensions(row).items())]):
-        row["value"] for row in record.rows
-    }  # fmt: skip
+def whole_first(key: str) -> tuple[int, str]:
+    """Return the place of a number of a record: those of the whole network come first."""
+    return key.count("="), key
+
+
+def some(lines: Sequence[str], most: int = SHOWN) -> list[str]:
+    """Return so many lines at most, and how many more there are.
+
+    >>> some(["a", "b", "c"], most=2)
+    ['a', 'b', '… and 1 more']
+    """
+    more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def _text(rows: Mapping[str, float], key: str) -> str:
@@ -78,6 +82,6 @@ def _origin(record: Record) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _print(lines: Iterator[str] | list[str]) -> None:
+def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(line.rstrip())

@@ -1,13 +1,14 @@
 """explain: where a number comes from, and the one command that makes it again."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from decimal import Decimal, InvalidOperation
 
 from ttfs.config import RESULTS
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
 from ttfs.results.record import Record
-from ttfs.results.tracking.runs import flat
+from ttfs.results.tracking.runs import texts
+from ttfs.stages.compare import some, whole_first
 from ttfs.stages.lookup import every, grid_of, one
 
 MATCHES = 10
@@ -18,31 +19,37 @@ def explain(what: str) -> int:
     """Print record, configuration, data, commit, log and command of a record or cell; of a number,
     the records that hold it.
     """
-    try:
-        number = float(what)
-    except ValueError:
-        for line in _record(one(what)):
-            print(line)
+    number = _number(what)
+    if number is None:
+        print("\n".join(_record(one(what))))
         return 0
-    found = list(_holders(what, number))
+    found = [line for _, line in sorted(_holders(number), key=lambda pair: pair[0])]
     if not found:
         raise UserError(f"{what}: no record has this number; tables have means, records have seeds")
-    for line in found[:MATCHES]:
-        print(line)
-    if len(found) > MATCHES:
-        print(f"… and {len(found) - MATCHES} more")
+    print("\n".join(some(found, MATCHES)))
     print("`ttfs explain <cell>` says where one of them comes from")
     return 0
 
 
+def _number(text: str) -> Decimal | None:
+    """A number with the digits that it is written with; None of another text."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
 def _record(record: Record) -> Iterator[str]:
     yield record.name
-    for name, value in record.metrics.items():
-        yield f"  {METRICS[name].title}: {value:{METRICS[name].digits}} ({value!r})"
+    numbers = record.numbers
+    for key in sorted(numbers, key=whole_first):
+        if not key.startswith("confusion"):  # a matrix: it stays in the record
+            yield f"  {_shown(key, numbers[key])}"
     if record.error:
         yield f"  failed: {record.error}"
     yield "configuration:"
-    for key, text in flat(record.config).items():
+    for key, text in texts(record.config).items():
         yield f"  {key}: {text}"
     yield f"data: digest {record.digests.get('data')}"
     for stage, part in record.provenance.items():
@@ -57,10 +64,19 @@ def _record(record: Record) -> Iterator[str]:
     yield f"the same numbers again: ttfs reproduce {grid.file} {record.name}"
 
 
-def _holders(text: str, number: float) -> Iterator[str]:
-    """Lines of the records with a number that is printed as the text."""
-    digits = len(text.partition(".")[2])
+def _shown(key: str, value: float) -> str:
+    """A number of a record, by metric and dimensions, as tables print it and in full."""
+    name, *place = key.split(" ", 1)
+    metric = METRICS[name]
+    return f"{' '.join([metric.title, *place])}: {value:{metric.digits}} ({value!r})"
+
+
+def _holders(number: Decimal) -> Iterator[tuple[int, str]]:
+    """Lines of the records with a value that is the number where it is rounded to its digits, each
+    with its count of dimensions: numbers of whole networks are to come first.
+    """
+    digits = -int(number.as_tuple().exponent)
     for path, record in every():
-        for name, value in record.metrics.items():
-            if round(value, digits) == number:
-                yield f"{Path(path).parent}: {name} {value!r}"
+        for key, value in record.numbers.items():
+            if round(value, digits) == float(number):
+                yield key.count("="), f"{path.parent}: {key} {value!r}"

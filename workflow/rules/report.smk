@@ -1,9 +1,10 @@
-"""What is made from records: tables, figures, and the MLflow store."""
+"""What is made from records: tables, figures, the page, and the MLflow store."""
 
 
 localrules:
     tables,
     figures,
+    page,
     publish,
 
 

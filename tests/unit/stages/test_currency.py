@@ -154,11 +154,11 @@ def test_a_file_changed_by_hand_is_made_again_and_marked_meanwhile(little: Path,
     assert main(["tables", GRID]) == 0
     said = Path("results/little/tables/summary.md").read_text(encoding="utf-8")
     assert f"- {ANN}: {why}\n" in said
-    curves = curves_of(collect(grid()).of("networks"))
+    curves = curves_of(collect(grid()))
     assert ("ann" in set(curves["method"])) == (name != "curve.csv")
     assert set(run_due().values()) == {0}
     assert due() == {}
-    assert "ann" in set(curves_of(collect(grid()).of("networks"))["method"])
+    assert "ann" in set(curves_of(collect(grid()))["method"])
 
 
 def test_weights_of_the_same_size_are_caught_before_they_are_measured(little: Path, capsys):

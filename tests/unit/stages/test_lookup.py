@@ -1,17 +1,23 @@
 """explain, compare, reproduce, why: where a number comes from, and the number again."""
 
 import re
+import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.records import made_up, with_values
+from kit.stages import grid, run_due
 
 from ttfs.__main__ import main
-from ttfs.config import STORE
-from ttfs.results.record import RECORD, read, write
+from ttfs.config import SHIPPED, STORE
+from ttfs.results.record import RECORD, dimensions, read, write
+from ttfs.stages.lookup import PUBLISHED
 
 GRID = "configs/little.yaml"
 ANN, B1 = "made/little/ann/seed0", "made/little/b1-converted/seed0"
+CHIP = f"{B1}/hardware/weight_bits=4"
 
 
 def said(capsys: pytest.CaptureFixture, *words: str) -> str:
@@ -39,12 +45,38 @@ def test_explain_says_where_a_record_comes_from(little: Path, capsys):
     assert said(capsys, "explain", str(STORE / B1 / RECORD)) == text
 
 
-def test_explain_finds_the_records_of_a_number(little: Path, capsys):
+def test_explain_finds_the_records_of_a_number(little: Path, capsys, monkeypatch):
     spikes = read(STORE / B1 / RECORD).metrics["spikes_per_neuron"]
     text = said(capsys, "explain", f"{spikes:.5f}")
     assert f"{STORE / B1}: spikes_per_neuron {spikes!r}\n" in text
+    monkeypatch.setattr("ttfs.stages.explain.MATCHES", 1000)
+    accuracy = read(STORE / CHIP / RECORD).value("accuracy", network="ttfs", draw=0)
+    text = said(capsys, "explain", f"{accuracy:.2f}")
+    assert f"{STORE / CHIP}: accuracy network=ttfs draw=0 {accuracy!r}\n" in text
     assert "no record has this number" in refused(capsys, "explain", "123.456")
     assert "no record, cell, grid or commit" in refused(capsys, "explain", "nothing")
+
+
+def test_explain_reads_numbers_with_exponents(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record = with_values(made_up(), logit_difference=7.13e-7, synaptic_operations=123456.0)
+    write(record, STORE / record.name)
+    for number, found in (
+        ("7.1e-07", "logit_difference 7.13e-07"), ("1.23e5", "synaptic_operations 123456.0"),
+    ):  # fmt: skip
+        assert f"{STORE / record.name}: {found}\n" in said(capsys, "explain", number)
+    for number in ("7.2e-07", "1.24e5"):
+        assert "no record has this number" in refused(capsys, "explain", number)
+    assert "no record, cell, grid or commit" in refused(capsys, "explain", "nan")
+
+
+def test_explain_prints_numbers_of_studies_chips_and_classes(little: Path, capsys):
+    for name in (CHIP, "studies/short"):
+        text = said(capsys, "explain", name)
+        for row in read(STORE / name / RECORD).rows:
+            place = " ".join(f"{key}={value}" for key, value in dimensions(row).items())
+            assert (f" {place}: " in text) == (row["metric"] != "confusion")
+    assert "Accuracy [%] ↑ class=0: " in said(capsys, "explain", B1)
 
 
 def test_the_command_of_explain_makes_the_same_numbers(little: Path, capsys):
@@ -65,6 +97,69 @@ def test_the_command_of_explain_makes_the_same_numbers(little: Path, capsys):
     assert f"1 of {count} numbers differ" in text
 
 
+NETS = """
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, shape, classes):
+        super().__init__(nn.Flatten(), nn.Linear(torch.Size(shape).numel(), classes))
+"""
+
+
+def test_a_network_of_a_module_in_the_working_directory_is_made_anew(
+    fresh: Path, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # where the module is added
+    module = fresh / "nets_made_anew.py"
+    module.write_text(NETS)
+    (fresh / "configs/models/mine.yaml").write_text(f"title: Mine\nmodule: {module.stem}:Net\n")
+    path = "configs/mine.yaml"
+    (fresh / path).write_text("datasets: [made]\nmodels: [mine]\nmethods: [ann]\nseeds: [0]\n")
+    assert set(run_due(path).values()) == {0}
+    cell = "made/mine/ann/seed0"
+    assert "the record's, bit for bit" in said(capsys, "reproduce", path, cell)
+    module.write_text("class Other: pass\n")
+    assert main(["reproduce", path, cell]) == 2
+    reason = f"make: model 'mine', key 'module': {module.stem}:Net: "
+    assert f"error: {cell}, made anew: {reason}" in capsys.readouterr().err
+
+
+def test_shipped_grids_are_named_and_found_as_those_of_the_working_directory(
+    tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    record = made_up()
+    write(record, STORE / record.name)
+    for name in ("quick", "configs/quick.yaml"):
+        assert "numbers: all equal" in said(capsys, "compare", name, record.name)
+    found = said(capsys, "explain", record.name).splitlines()[-1].split()[-2:]
+    assert (Path(found[0]).parent, found[1]) == (SHIPPED / "configs", record.name)
+    (tmp_path / "results/quick").mkdir()
+    (tmp_path / "results/quick/.grid").write_text("quick\n")
+    ran = said(capsys, "explain", record.name).splitlines()[-1].split()[-2]
+    assert Path(ran) == SHIPPED / "configs" / "quick.yaml"
+    assert "no grid of configs/" in refused(capsys, "explain", _stranger(tmp_path))
+
+
+def _stranger(folder: Path) -> str:
+    """Write the record of a cell that no grid has."""
+    record = made_up(method="nothing")
+    write(record, folder / STORE / record.name)
+    return record.name
+
+
+def test_of_two_records_of_a_commit_the_one_of_the_run_is_taken(
+    tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    record = made_up()
+    write(record, STORE / record.name)
+    write(with_values(record, accuracy=1.0), PUBLISHED / "cells" / record.name)
+    commit = str(record.provenance["make"].git_commit)
+    assert "numbers: all equal" in said(capsys, "compare", commit[:9], record.name)
+
+
 def test_compare_says_how_two_records_differ(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     first = made_up("ann", 0)
@@ -83,10 +178,20 @@ def test_compare_says_how_two_records_differ(tmp_path: Path, monkeypatch, capsys
 
 
 def test_compare_joins_grids_and_commits_by_cell(little: Path, capsys):
-    commit = read(STORE / ANN / RECORD).provenance["make"].git_commit
-    for name in (GRID, commit[:9]):
-        text = said(capsys, "compare", GRID, name)
-        assert re.fullmatch(r"\d+ cells in both, 0 with other numbers; 0 only in .*\n", text)
+    record = read(STORE / ANN / RECORD)
+    commit = str(record.provenance["make"].git_commit)[:9]
+    count = len(grid().every)
+    for name in (GRID, commit):
+        both = f"{count} cells in both, 0 with other numbers; 0 only in {GRID}, 0 only in {name}\n"
+        assert said(capsys, "compare", GRID, name) == both
+    other = replace(record.provenance["evaluate"], git_commit="f" * 40)
+    provenance = dict.fromkeys(record.provenance, other)
+    write(replace(with_values(record, accuracy=1.0), provenance=provenance), STORE / ANN)
+    shutil.rmtree(STORE / "studies")
+    assert said(capsys, "compare", GRID, commit) == (
+        f"{ANN}: accuracy 1 → {record.metrics['accuracy']:.10g}\n"
+        f"{count - 1} cells in both, 1 with other numbers; 0 only in {GRID}, 0 only in {commit}\n"
+    )
 
 
 def test_why_answers_for_one_cell(little: Path, capsys):

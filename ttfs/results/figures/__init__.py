@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
-from ttfs.config import SHIPPED, Cell, Grid
+from ttfs.config import SHIPPED, Grid
 from ttfs.results.figures.answers import class_accuracy, confusion
 from ttfs.results.figures.chips import axes_of, hardware, pareto
 from ttfs.results.figures.costs import cost
@@ -23,7 +23,7 @@ from ttfs.results.figures.networks import (
 from ttfs.results.figures.spikes import Spikes, raster, spike_times
 from ttfs.results.figures.style import STYLE, save
 from ttfs.results.frame import Results, cells, classes, layers, on_hardware, steps, summary
-from ttfs.results.record import CURVE, MADE, Record, damaged, read_curve, read_made
+from ttfs.results.record import CURVE, MADE, damaged, read_curve, read_made
 from ttfs.results.sparsity import trade_off
 
 
@@ -45,7 +45,7 @@ def write(results: Results, folder: Path, spikes: Sequence[Spikes] = ()) -> None
             "hardware": hardware(hardware_table, axes_of(grid)),
             "pareto": pareto(hardware_table),
             "cost": cost(steps(results), summary_table, references),
-            "training-curves": training_curves(curves_of(networks)),
+            "training-curves": training_curves(curves_of(results)),
             "confusion": confusion(networks, summary_table),
             "class-accuracy": class_accuracy(classes(results)),
             "spike-raster": raster(spikes),
@@ -63,15 +63,15 @@ def caption_of(name: str, grid: Grid) -> str:
     return f"{path.read_text(encoding='utf-8')}\nMade by ``ttfs figures {grid.file}``.\n"
 
 
-def curves_of(records: Sequence[Record]) -> pd.DataFrame:
+def curves_of(results: Results) -> pd.DataFrame:
     """Return a row for each network and epoch, from the files beside the records.
 
     A curve that was changed since it was made is left out.
     """
     columns = ["dataset", "model", "method", "seed", "epoch", "validation_accuracy"]
     rows = []
-    for record in records:
-        folder = Cell(**record.ids).folder
+    for record in results.of("networks"):
+        folder = results.store / record.name
         if _is_whole(folder):
             rows += [{**record.ids, **row} for row in read_curve(folder)]
     return pd.DataFrame(rows, columns=columns)

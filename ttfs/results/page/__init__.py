@@ -28,8 +28,9 @@ def write(results: Results, folder: Path, cells: str = "../cells") -> None:
     """
     sections = Sections(results, cells)
     content = [*sections.tables(), *_figures(folder / "figures"), *sections.notes()]
-    title = f"{results.grid.name}: {results.grid.settings.get('title') or 'results'}"
-    atomic_write(folder / "index.html", render(title, sections.facts(), content))
+    name, title = results.grid.name, results.grid.title
+    head = title if title == name else f"{name}: {title}"
+    atomic_write(folder / "index.html", render(head, sections.facts(), content))
 
 
 def write_site(grids: Sequence[Results], folder: Path, cells: str) -> None:
@@ -41,7 +42,7 @@ def write_site(grids: Sequence[Results], folder: Path, cells: str) -> None:
         (f"{name}: {place}", text) for name, own in parts.items() for place, text in own.answers()
     ]
     pages = [
-        {"name": name, "link": f"{name}/index.html", "text": own.results.grid.settings["title"]}
+        {"name": name, "link": f"{name}/index.html", "text": own.results.grid.title}
         for name, own in parts.items()
     ]
     content = [{"id": "grids", "title": "Grids", "list": pages}, gathered(parts)]

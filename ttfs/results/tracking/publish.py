@@ -35,7 +35,7 @@ from ttfs.results.tracking.tags import (
     SUPERSEDED,
     UNLISTED,
 )
-from ttfs.results.tracking.views import KIND, tag, views
+from ttfs.results.tracking.views import KIND, is_ours, saved, tag, views
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -192,11 +192,14 @@ class _Publication:
         made = int(1000 * max((entry.finished for entry in self.entries), default=time.time()))
         wanted = dict(tag(view, made) for view in views(self.entries)) | KIND
         wanted[NOTE] = (
-            f"{grid.settings.get('title', grid.name)}\n\nTo make all of it again: "
+            f"{grid.title}\n\nTo make all of it again: "
             f"`ttfs run {grid.file}`. Tables and figures are artifacts of the run "
             f"*tables and figures of {grid.name}*."
         )
         there = self.client.get_experiment(self.experiment).tags
+        for name, content in saved(there).items():
+            if is_ours(content) and name not in wanted:
+                self.client.delete_experiment_tag(self.experiment, name)
         for name, value in wanted.items():
             if there.get(name) != value:
                 self.client.set_experiment_tag(self.experiment, name, value)
@@ -225,7 +228,8 @@ def _is_training_of(run: "Run", entry: Entry) -> bool:
     tags, params = run.data.tags, run.data.params
     if tags.get(STATE) != LIVE or DIGEST in tags or RECORD in tags:
         return False
+    if any(entry.params.get(name, "")[:6000] != value for name, value in params.items()):
+        return False  # MLflow lets no parameter change
     if entry.failed:
         return run.info.status == "FAILED"
-    same = all(entry.params.get(name, "")[:6000] == value for name, value in params.items())
-    return run.info.status == "FINISHED" and tags.get(CURVE) == entry.curve_digest and same
+    return run.info.status == "FINISHED" and tags.get(CURVE) == entry.curve_digest
