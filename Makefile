@@ -5,9 +5,10 @@ PYTHON ?= python3
 GRID ?= configs/quick.yaml
 READY := $(VENV)/.ready
 BRIAN2 := .venv-brian2
+PEERS := .venv-peers
 LINTED := ttfs tests benchmarks docs
 
-.PHONY: all test test-brian2 test-cluster bench lint report browse site docs help clean
+.PHONY: all test test-brian2 test-peers test-cluster bench lint report browse site docs help clean
 
 all: $(READY)  ## set up and run the main job on $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID)
@@ -17,6 +18,9 @@ test: $(READY)  ## set up and run the tests
 
 test-brian2: $(BRIAN2)/.ready  ## B1 and α1 networks as differential equations in Brian2
 	$(BRIAN2)/bin/python -m pytest tests/unit/test_brian2.py
+
+test-peers: $(PEERS)/.ready  ## rate-coded networks beside SpikingJelly's, leaky ones beside snnTorch's
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest tests/unit/timed/test_peers.py
 
 test-cluster: $(READY)  ## the tests on a Slurm and a PostgreSQL that they start here (Debian: slurm-wlm munge postgresql)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev,cluster]'
@@ -47,7 +51,7 @@ help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 clean:  ## remove the environment, not the results
-	rm -rf $(VENV) $(BRIAN2)
+	rm -rf $(VENV) $(BRIAN2) $(PEERS)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -60,4 +64,10 @@ $(BRIAN2)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(BRIAN2)
 	$(BRIAN2)/bin/python -m pip install --quiet uv
 	$(BRIAN2)/bin/uv pip install --quiet --no-config --python $(BRIAN2)/bin/python --editable '.[dev,brian2]'
+	touch $@
+
+$(PEERS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet uv
+	$(PEERS)/bin/uv pip install --quiet --python $(PEERS)/bin/python --editable '.[dev,peers]'
 	touch $@

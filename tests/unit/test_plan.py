@@ -133,6 +133,14 @@ def test_a_source_that_cannot_be_one_is_refused(
             "kind: relu\ntrain: {optimizer: adam, learning_rate: 0.1, window_growth: 3}\n",
             "unknown key 'train.window_growth'",
         ),
+        ("kind: rate\nsource: ann\nsteps: 0\n", "key 'steps': 0 is less than the minimum of 1"),
+        (
+            "kind: rate\nsource: ann\nthreshold: best\n",
+            "key 'threshold' is 'best'; choose from: max, quantile, mmse, tuned",
+        ),
+        (f"kind: lif\nsteps: 0\n{TRAIN}\n", "key 'steps': 0 is less than the minimum of 1"),
+        (f"kind: lif\nalpha: 0\n{TRAIN}\n", "key 'alpha': 0 is less than or equal to"),
+        (f"kind: lif\nalpha: -1\n{TRAIN}\n", "key 'alpha': -1 is less than or equal to"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(configs: Path, plan, text: str, said: str):
