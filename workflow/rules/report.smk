@@ -4,6 +4,7 @@
 localrules:
     tables,
     figures,
+    page,
     publish,
 
 
