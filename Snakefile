@@ -8,6 +8,7 @@
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/errors.smk"
 include: "workflow/common.smk"
 include: "workflow/rules/cells.smk"
 include: "workflow/rules/hardware.smk"

@@ -1,10 +1,17 @@
 """A stage ends with its run, where the run is on this machine."""
 
+import os
 import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
 
 import pytest
 
 from ttfs.stages.process import RUN, this_run, watch
+from ttfs.stages.server import SERVER
 
 DEAD = 2**22 + 1  # above the largest process number of Linux
 
@@ -22,3 +29,30 @@ DEAD = 2**22 + 1  # above the largest process number of Linux
 def test_a_stage_notices_the_end_of_a_run_on_its_machine(monkeypatch, run, gone):
     monkeypatch.setenv(RUN, run)
     assert watch()() == gone
+
+
+CLIENT = """
+import sys
+from pathlib import Path
+from ttfs.stages.server import ask
+print(ask("make", Path("grid.yaml"), "cell"))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stage_that_waits_for_a_server_ends_at_a_signal(tmp_path, number):
+    """A server that still imports answers nothing; the signal must not be lost with it."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        server.listen()
+        server.settimeout(60)
+        environment = os.environ | {SERVER: str(tmp_path / "socket")}
+        words = [sys.executable, "-c", CLIENT]
+        with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as client:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1)  # it has asked, and waits
+                time.sleep(0.2)
+                client.send_signal(number)
+                said, _ = client.communicate(timeout=60)
+    assert os.WTERMSIG(int(said)) == number

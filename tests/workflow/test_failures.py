@@ -78,6 +78,32 @@ def test_an_option_that_would_do_nothing_is_refused_by_name(sandbox: Sandbox, op
     assert not (sandbox.folder / "results/tiny/tables").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line"),
+    [
+        ("Snakefile", "rule all:", "1 / 0\n\nrule all:", 'error: ZeroDivisionError in file "'),
+        ("workflow/common.smk", "import fcntl", "import nowhere", "error: ModuleNotFoundError in"),
+        ("Snakefile", "rules.tables.output,", '"nowhere.txt",', "error: MissingInputException in"),
+    ],
+)
+def test_an_error_of_the_workflow_itself_is_one_line(
+    sandbox: Sandbox, file: str, old: str, new: str, line: str
+):
+    sandbox.edit(file, old, new)
+    status, said = sandbox.run()
+    assert status != 0
+    assert one_line(said).startswith(line)
+
+
+def test_a_view_that_fails_names_its_log(copy: Sandbox):
+    copy.write("ttfs/stages/page.py", "raise ValueError('no page')")
+    (copy.folder / "results/tiny/index.html").unlink()
+    status, said = copy.run()
+    assert status != 0
+    [told] = [line for line in said.splitlines() if line.startswith("error: RuleException")]
+    assert "results/tiny/logs/page.log" in told
+
+
 def test_a_second_run_at_once_is_refused_and_harms_nothing(copy: Sandbox, finished: Sandbox):
     copy.edit(
         "configs/tiny.yaml", "seeds: [0]", "seeds: [0, 1]"

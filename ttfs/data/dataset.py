@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ttfs.data.augment import Augment
-from ttfs.data.image_files import ImageFiles
+from ttfs.data.image_files import ImageFiles, Kept
 from ttfs.data.inputs import Format, Labeled, Shape
 from ttfs.data.sources import read
 from ttfs.data.splits import Normalize, Split, hold_out
@@ -19,6 +19,8 @@ from ttfs.seeds import seed
 
 IN_MEMORY = 2**30
 """Bytes up to which image files are decoded once and kept, as uint8."""
+DECODED_FIRST = 2**16
+"""Files up to which they are decoded before the first batch; of more, each when it is needed."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class DataSet:
     shape: of one input, (C, H, W) of an image, (C, L) of a sequence, (F,) of a vector.
     input_range: lowest and highest value that an input can take, after normalization.
     digest: first 16 hex digits of SHA-256 over inputs and labels of all three splits: their bytes
-        where they live in memory, the names and sizes of the files where they are read from disk.
+        where they are in memory at first, else the names and sizes of the files.
     unlabeled: all training inputs where only those of `train` have a label, else None. Its labels
         are for nobody.
     """
@@ -46,9 +48,10 @@ class DataSet:
 def load(config: Mapping[str, Any], where: str = "") -> DataSet:
     """Load the data set that a checked file of `configs/datasets` describes.
 
-    Image files that fit into 1 GiB as uint8 live in memory; larger sets are read from disk batch by
-    batch. Raises UserError, naming the file or `where`, for data that are missing or damaged, or
-    that do not fit the configuration.
+    Image files that fit into 1 GiB as uint8 are decoded once, before the first batch or, where they
+    are many, when each is first needed; larger sets are read from disk batch by batch. Raises
+    UserError, naming the file or `where`, for data that are missing or damaged, or that do not fit
+    the configuration.
     """
     where = where or f"data set {config['id']!r}"
     if is_table(config):
@@ -57,8 +60,7 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
     augment = _augment(config, where)
     normalize = _normalize(config, where)
     parts = _three(config, wanted, where)
-    if sum(len(part.labels) for part in parts) * prod(wanted.shape) <= IN_MEMORY:
-        parts = [_in_memory(part) for part in parts]
+    parts = _in_memory(parts, wanted)
     train, validation, test = (Split(*part, augment, normalize) for part in parts)
     return DataSet(
         train=train,
@@ -168,10 +170,16 @@ def _take_out(
     return data.subset(rest), data.subset(taken)
 
 
-def _in_memory(part: Labeled) -> Labeled:
-    if isinstance(part.inputs, ImageFiles):
-        return Labeled(part.inputs.in_memory(), part.labels)
-    return part
+def _in_memory(parts: list[Labeled], wanted: Format) -> list[Labeled]:
+    """Have image files that fit into memory decoded once."""
+    count = sum(len(part.labels) for part in parts)
+    if count * prod(wanted.shape) > IN_MEMORY:
+        return parts
+    once = ImageFiles.in_memory if count <= DECODED_FIRST else Kept
+    return [
+        Labeled(once(inputs), labels) if isinstance(inputs, ImageFiles) else Labeled(inputs, labels)
+        for inputs, labels in parts
+    ]
 
 
 def _digest(parts: list[Labeled]) -> str:

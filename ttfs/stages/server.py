@@ -65,17 +65,26 @@ def ask(stage: "Stage", grid_file: Path, name: str) -> int | None:
 def _answer(connection: socket.socket) -> str | None:
     """Wait for the status of the child; pass signals on. If the run has ended, leave, which ends
     the child.
+
+    A signal that comes before the server has begun, as while it imports, ends the stage here.
     """
     orphaned, received = watch(), b""
-    with handed_on(lambda number: connection.sendall(f"{number}\n".encode())):
+    ended: list[int] = []
+
+    def pass_on(number: int) -> None:
+        if received:
+            connection.sendall(f"{number}\n".encode())
+        else:
+            ended.append(number)
+
+    with handed_on(pass_on):
         while not received.endswith(b"\n"):
-            if orphaned():
-                return str(int(signal.SIGKILL))
+            if ended or orphaned():
+                return str(int(ended[0] if ended else signal.SIGKILL))
             if select.select([connection], [], [], POLL)[0]:
                 part = connection.recv(64)
-                if (
-                    not part
-                ):  # the server died, and its children with it; before it began, another may do it
+                if not part:
+                    # The server died, and its children with it; before it began, another may do it.
                     return str(int(signal.SIGKILL)) if received else None
                 received += part
     return received.decode().split()[-1]

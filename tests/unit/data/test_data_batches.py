@@ -7,10 +7,11 @@ import pytest
 import torch
 from kit.data import config, everything, write_images, write_npz
 
-from ttfs.data import DataSet, Split, dataset, load
+from ttfs.data import DataSet, Split, dataset, image_files, load
 from ttfs.data.augment import Augment
 from ttfs.data.places import DATA
 from ttfs.data.splits import hold_out
+from ttfs.errors import UserError
 
 
 def numbered(count: int = 60) -> DataSet:
@@ -74,15 +75,16 @@ def test_augmentation_does_not_move_the_order():
     assert torch.equal(*labels)
 
 
+@pytest.mark.parametrize("late", ["IN_MEMORY", "DECODED_FIRST"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_streaming_gives_the_batches_of_memory(rng, monkeypatch, threads):
+def test_streaming_gives_the_batches_of_memory(rng, monkeypatch, threads, late):
     write_images(rng, DATA / "made", count=12, size=(9, 7, 3))
     settings = config({"folder": "made"}, test=0.25, augment={"shift": 1, "crop": 2, "flip": True})
     in_memory = load(settings)
-    monkeypatch.setattr(dataset, "IN_MEMORY", 0)
+    monkeypatch.setattr(dataset, late, 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     streamed = load(settings)
-    for split in ("train", "validation", "test"):
+    for split in ("train", "validation", "test", "train"):
         one, other = (
             everything(
                 getattr(data, split), generator=torch.Generator().manual_seed(5), augment=True
@@ -101,6 +103,46 @@ def test_streaming_leaves_the_global_random_numbers_alone(rng, monkeypatch):
     before = torch.get_rng_state()
     everything(data.train, generator=torch.Generator().manual_seed(0), augment=True)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_of_many_files_each_is_decoded_when_it_is_first_needed(rng, monkeypatch):
+    write_images(rng, DATA / "made")
+    settings = config({"folder": "made"}, test=0.25)
+    monkeypatch.setattr(dataset, "IN_MEMORY", 0)
+    streamed = load(settings).digest
+    monkeypatch.setattr(dataset, "IN_MEMORY", 2**30)
+    monkeypatch.setattr(dataset, "DECODED_FIRST", 0)
+    data = load(settings)
+    assert data.digest == streamed  # of names and sizes: no image was read
+    batches = data.train.batches(4)
+    next(iter(batches))
+    first = everything(data.train)
+    (DATA / "made").rename(DATA / "elsewhere")
+    assert torch.equal(everything(data.train)[0], first[0])
+    with pytest.raises(UserError, match="No such file"):
+        everything(data.test)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batches_for_a_gpu_are_read_into_pinned_memory(rng, monkeypatch, device):
+    write_images(rng, DATA / "made")
+    monkeypatch.setattr(dataset, "IN_MEMORY", 0)
+    files = load(config({"folder": "made"}, test=0.25)).train.inputs
+    asked = []
+    monkeypatch.setattr(image_files, "DataLoader", lambda *a, **words: asked.append(words) or [])
+    assert list(files.batches([torch.arange(2)], torch.device(device))) == []
+    assert [words["pin_memory"] for words in asked] == [device == "cuda"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("late", ["IN_MEMORY", "DECODED_FIRST"])
+def test_batches_on_a_gpu_are_those_of_the_processor(rng, monkeypatch, late):
+    write_images(rng, DATA / "made")
+    monkeypatch.setattr(dataset, late, 0)
+    data = load(config({"folder": "made"}, test=0.25))
+    for _ in range(2):
+        on_gpu = everything(data.train, device="cuda")[0]
+        assert torch.equal(on_gpu.cpu(), everything(data.train)[0])
 
 
 def test_augmentation_without_generator_is_refused():

@@ -1,6 +1,7 @@
 """What each kind of source gives."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,8 +15,9 @@ from PIL import Image
 
 from ttfs.data import dataset, load
 from ttfs.data.image_files import decode
-from ttfs.data.inputs import InMemory
+from ttfs.data.inputs import Format, InMemory
 from ttfs.data.places import DATA
+from ttfs.data.sources import read
 
 
 def test_digits_are_those_of_scikit_learn():
@@ -86,6 +88,19 @@ def test_folder_with_train_and_test(rng, streamed, monkeypatch):
     assert labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     stored = np.array(Image.open(DATA / "made/test/dog/1.png")).transpose(2, 0, 1)
     assert torch.equal(images[4], torch.tensor(stored).float() / 255)
+
+
+def test_files_are_in_the_order_of_the_parts_of_their_paths(rng):
+    write_images(rng, DATA / "made", count=1)
+    names = ["a-b.PNG", "a/c.png", "a/b/c.png", "a.png", ".b.png", "ü.png"]
+    for name in names:
+        (DATA / "made/cat" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(DATA / "made/cat/0.png", DATA / "made/cat" / name)
+    (DATA / "made/cat/.png").write_text("a hidden file, and no image")
+    [part, *_] = read({"folder": "made"}, Format((1, 6, 6), 3), "made.yaml")
+    expected = [path.relative_to(DATA) for path in sorted(DATA.glob("made/cat/**/?*.[pP][nN][gG]"))]
+    assert [Path("made", name) for name in part.inputs.names[: len(expected)]] == expected
+    assert len(expected) == len(names) + 1
 
 
 def test_single_folder_is_split_by_class(rng):
