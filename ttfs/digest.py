@@ -62,6 +62,15 @@ def code_digest(*modules: str) -> str:
     return _digest(modules, frozenset())
 
 
+def files_digest(folder: Path) -> str:
+    """Return 16 hex digits of the names and bytes of a folder's files that are not Python."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix != ".py":
+            digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def forget() -> None:
     """Read the code anew next time: files may have changed since this process began."""
     for function in (kind_digest, code_digest, _text, _path):

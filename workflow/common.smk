@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 from shlex import quote
 
-from ttfs.config import POINT, STORE, Study, kind_of, load_grid
-from ttfs.digest import code_digest, digest_of
+from ttfs.config import POINT, SHIPPED, STORE, Study, kind_of, load_grid
+from ttfs.digest import code_digest, digest_of, files_digest
 from ttfs.errors import UserError
 from ttfs.files import locked
 from ttfs.results.state import State
@@ -76,6 +76,8 @@ except UserError as error:
 TABLES = ("ttfs.results.tables", "ttfs.results.frame")
 FIGURES = ("ttfs.results.figures", "ttfs.studies.figures", "ttfs.results.frame")
 PAGE = ("ttfs.results.page", "ttfs.results.tables", "ttfs.results.frame")
+TEXTS = {"figures": SHIPPED / "workflow" / "report", "page": SHIPPED.parent / "results" / "page"}
+"""The folders of what else a view is made from: captions; the page's template, style and script."""
 JOBS = f"{GRID.folder}/.jobs"
 LOGS = f"{GRID.folder}/logs"
 
@@ -133,11 +135,12 @@ def view_markers(name, *modules):
 
 
 def view_marker(name, *modules):
-    """The file that says of which code and configuration a view is."""
-    cells = GRID.every
-    parts = [cell.name for cell in cells]
+    """The file that says of which code, texts and configuration a view is."""
+    parts = [code_digest(*modules), *(cell.name for cell in GRID.every)]
+    if name in TEXTS:
+        parts.append(files_digest(TEXTS[name]))
     content = {"settings": GRID.settings, "published": GRID.published}
-    return f"{GRID.folder}/.views/{name}-{digest_of(content, code_digest(*modules), *parts)}"
+    return f"{GRID.folder}/.views/{name}-{digest_of(content, *parts)}"
 
 
 def shape_of(dataset):

@@ -8,10 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from kit import slurm
+from kit.processes import processes_in
 from kit.sandbox import Sandbox
 from kit.slurm import Slurm
 
@@ -101,11 +101,7 @@ def _kill_training(sandbox: Sandbox) -> None:
     while not any("epoch 1/" in log.read_text() for log in logs.glob("make-*.log")):
         assert time.monotonic() < end, "no training began"
         time.sleep(0.02)
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            here = (process / "cwd").readlink() == sandbox.folder
-        except OSError:
-            continue
-        if here and words[1:4] == [b"-m", b"ttfs", b"make"]:
-            os.kill(int(process.name), signal.SIGKILL)
+    makes = processes_in(sandbox.folder, "-m", "ttfs", "make")
+    assert makes
+    for process in makes:
+        os.kill(process, signal.SIGKILL)

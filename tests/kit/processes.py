@@ -3,13 +3,17 @@
 from pathlib import Path
 
 
-def processes_in(folder: Path) -> list[int]:
-    """Return the processes whose working directory is a folder, without those that have ended."""
+def processes_in(folder: Path, *words: str) -> list[int]:
+    """Return the processes whose working directory is a folder, without those that have ended;
+    with words, those whose first words after the program are these.
+    """
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             state = (process / "stat").read_bytes().rpartition(b")")[2].split()[0]
-            if (process / "cwd").readlink() == folder and state != b"Z":
+            said = (process / "cmdline").read_text(errors="replace").split("\0")[1:]
+            here = (process / "cwd").readlink() == folder and said[: len(words)] == [*words]
+            if here and state != b"Z":
                 found.append(int(process.name))
         except OSError:
             continue

@@ -61,10 +61,6 @@ class Slurm:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
 
-    def running(self) -> list[str]:
-        """Return the numbers of the jobs that run now."""
-        return command("squeue", "--noheader", "--states=R", "--format=%i").split()
-
     def drain(self, node: str) -> None:
         """Let a node begin no further job."""
         command("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")

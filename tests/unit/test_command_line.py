@@ -270,13 +270,24 @@ def test_a_batch_beyond_memory_is_refused_before_the_training(fresh: Path, capfd
 
 
 def test_a_limit_on_memory_counts():
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))\n"
-    program = limited + "from ttfs.stages.memory import memory; print(memory())"
+    program = (
+        "import resource; from ttfs.stages.memory import memory; limit = memory() - 1; "
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit)); print(memory() - limit)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": PACKAGE},
     )  # fmt: skip
-    assert 0 < int(done.stdout) <= 2**33
+    assert done.stdout == "0\n", done.stderr
+
+
+@pytest.mark.parametrize(("said", "counts"), [("1000\n", True), ("max\n", False)])
+def test_a_limit_of_the_control_group_counts(tmp_path: Path, monkeypatch, said: str, counts: bool):
+    monkeypatch.setattr(memory, "GROUP_LIMITS", ())
+    without, limit = memory.memory(), tmp_path / "memory.max"
+    limit.write_text(said)
+    monkeypatch.setattr(memory, "GROUP_LIMITS", (tmp_path / "nothing", limit))
+    assert memory.memory() == (1000 if counts else without)
 
 
 def test_a_terminal_without_the_signs_of_tables_is_no_traceback(little: Path):

@@ -110,6 +110,10 @@ def test_an_edit_runs_again_what_depends_on_it_and_no_more(copy: Sandbox):
         with (copy.folder / "ttfs" / file).open("a") as module:
             module.write("\nMORE = 1\n")
 
+    add("results/page/page.css")
+    assert copy.jobs() == {"page": 1, "publish": 1}
+    add("shipped/workflow/report/confusion.rst")
+    assert copy.jobs() == {"figures": 1, "page": 1, "publish": 1}
     add("results/figures/chips.py")
     assert copy.jobs() == {"figures": 1, "page": 1, "publish": 1}
     add("snn/alpha1.py")

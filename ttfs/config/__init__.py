@@ -22,7 +22,7 @@ from ttfs.config.read import (
     shorten,
     suggest,
 )
-from ttfs.config.variants import POINT, Variant, text_of, value_at, variants
+from ttfs.config.variants import POINT, Variant, flat, text_of, value_at, variants
 
 __all__ = [
     "NO_MODEL",
@@ -37,6 +37,7 @@ __all__ = [
     "Variant",
     "column",
     "find",
+    "flat",
     "kind_of",
     "known",
     "load_grid",

@@ -74,6 +74,13 @@ def grid_path(path: str | Path) -> Path:
     return shipped if asked_for and shipped.is_file() else path
 
 
+def grid_paths() -> list[Path]:
+    """Return the files of all grids by name: of the working directory, or else the shipped one."""
+    own, shipped = (folder.glob("*.yaml") for folder in (Path("configs"), SHIPPED / "configs"))
+    found = {path.name: path for path in (*shipped, *own)}
+    return [found[name] for name in sorted(found)]
+
+
 def read_yaml(path: str | Path, noun: str) -> dict[str, Any]:
     """Read one file, check it against the schema of its noun, fill in the defaults.
 

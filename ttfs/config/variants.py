@@ -77,6 +77,21 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a configuration without blocks: {dotted key: value}.
+
+    >>> flat({"kind": "relu", "train": {"epochs": 3}})
+    {'kind': 'relu', 'train.epochs': 3}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
 def text_of(value: Any) -> str:
     """Return a value as ids and tables write it: the shortest form that is read back as the same
     value.

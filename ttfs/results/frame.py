@@ -23,6 +23,8 @@ GAIN = "accuracy_minus_reference"
 TO_IDEAL = "accuracy_minus_ideal"
 OF_DRAWS = "accuracy_std_of_draws"
 CUT = "latency_cut"
+OF_TTFS = "latency"
+"""The metric that TTFS networks have, and no others."""
 DERIVED = {
     GAIN: Metric(GAIN, "Difference to {reference}", "points", "+z.2f"),
     TO_IDEAL: Metric(TO_IDEAL, "Difference to ideal", "points", "+z.2f"),
@@ -166,7 +168,7 @@ def cells(results: Results) -> pd.DataFrame:
         row = {**record.ids, **{name: columns[name] for name in _column_names(grid)}}
         row["status"] = record.status
         row |= {name: record.metrics.get(name, math.nan) for name in names}
-        rows.append(row | {"error": " ".join((record.error or "").split())})
+        rows.append(row | {"error": record.error_line})
     return pd.DataFrame(rows, columns=None if rows else [*ROW, "seed", "status", "error"])
 
 
@@ -192,6 +194,29 @@ def summary(results: Results, cell_table: pd.DataFrame) -> pd.DataFrame:
             row |= summed(name, good[name])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def spiking(summary_table: pd.DataFrame) -> pd.Series:
+    """Return which rows of a summary are of networks whose spikes are counted."""
+    return _has(summary_table, "spikes_per_neuron_mean")
+
+
+def timed(summary_table: pd.DataFrame) -> pd.Series:
+    """Return which rows of a summary are of TTFS networks."""
+    return _has(summary_table, f"{OF_TTFS}_mean")
+
+
+def best(summary_table: pd.DataFrame) -> pd.Series | None:
+    """Return the row of the most accurate spiking network of a summary, or of the most accurate
+    classifier where none spikes; None where nothing has an accuracy.
+    """
+    good = summary_table[_has(summary_table, "accuracy_mean")]
+    chosen = good[spiking(good)] if spiking(good).any() else good
+    return None if chosen.empty else chosen.loc[chosen["accuracy_mean"].idxmax()]
+
+
+def _has(table: pd.DataFrame, name: str) -> pd.Series:
+    return table[name].notna() if name in table else pd.Series(False, index=table.index)
 
 
 def layers(results: Results) -> pd.DataFrame:

@@ -113,10 +113,16 @@ class Record:
     @property
     def numbers(self) -> dict[str, float]:
         """The values of all rows, by metric and dimensions, such as "accuracy class=0"."""
-        return {
-            " ".join([row["metric"], *(f"{key}={value}" for key, value in dimensions(row).items())]):
-            row["value"] for row in self.rows
-        }  # fmt: skip
+        found = {}
+        for row in self.rows:
+            place = [f"{key}={value}" for key, value in dimensions(row).items()]
+            found[" ".join([row["metric"], *place])] = row["value"]
+        return found
+
+    @property
+    def error_line(self) -> str:
+        """The error in one line, for tables; empty where there is none."""
+        return " ".join((self.error or "").split())
 
     def to_json(self) -> str:
         """Return the record as JSON text: sorted keys, a row a line, finite numbers only."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ttfs.results.frame import ROW, Results, summed
+from ttfs.results.frame import OF_TTFS, ROW, Results, summed
 from ttfs.results.record import Record
 
 PENALTIES = {"activity_l1": "L1 of charge", "activity_l0": "smooth count of spikes"}
@@ -30,7 +30,7 @@ def trade_off(results: Results, tolerance: float) -> pd.DataFrame:
         if record.status == "ok" and "best_validation_accuracy" in record.metrics:
             ids = record.ids
             groups.setdefault((ids["dataset"], ids["model"], ids["method"]), []).append(record)
-    rows = [_row(key, group) for key, group in groups.items() if "latency" in group[0].metrics]
+    rows = [_row(key, group) for key, group in groups.items() if OF_TTFS in group[0].metrics]
     rows.sort(key=lambda row: [row[name] for name in ORDER])
     allowed: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(rows):

@@ -5,11 +5,11 @@ now. Nothing else counts: neither the memory of a workflow engine nor the times 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from ttfs.config import Cell, Grid, Stage, Study, kind_of
+from ttfs.config import Cell, Grid, Stage, Study, flat, kind_of
 from ttfs.data.stamp import data_stamp
 from ttfs.digest import code_digest, digest_of, kind_digest, modules_of
 from ttfs.errors import UserError
@@ -185,21 +185,13 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) ->
     >>> difference({"dataset": {"epochs": 4}}, {"dataset": {"epochs": 6}})
     'dataset.epochs 4 → 6'
     """
-    before, after = dict(_flat(old)), dict(_flat(new))
+    before, after = flat(old), flat(new)
     changes = []
     for key in sorted({*before, *after}):
         if before.get(key) != after.get(key):
             changes.append(f"{key} {_word(before, key)} → {_word(after, key)}")
     more = f", and {len(changes) - most} more" if len(changes) > most else ""
     return ", ".join(changes[:most]) + more
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _word(flat: Mapping[str, Any], key: str) -> str:

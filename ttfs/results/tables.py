@@ -110,7 +110,7 @@ def _matches(results: Results, ours: Mapping[str, Any], value: Mapping[str, Any]
         return False
     if "method" in value:
         return grid.methods[ours["method"]].config["id"] == value["method"]
-    return pd.notna(ours.get("spikes_per_neuron_mean", math.nan))
+    return pd.notna(ours.get("spikes_per_neuron_mean"))
 
 
 def _summary_text(results: Results, summary_table: pd.DataFrame, cell_table: pd.DataFrame) -> str:
@@ -129,7 +129,7 @@ def _summary_text(results: Results, summary_table: pd.DataFrame, cell_table: pd.
             "Data set": row["dataset"], "Model": row["model"], "Method": row["method"],
             **{name: row[name] or ABSENT for name in varied},
             "n": str(row["n"]) if row["n"] == row["seeds"] else f"{row['n']} of {row['seeds']}",
-            **{_title(name, reference): _over_seeds(row, name) for name in names},
+            **{_title(name, reference): shown(row, name) for name in names},
         })  # fmt: skip
     text = markdown(pd.DataFrame(rows))
     text += (
@@ -150,10 +150,10 @@ def _hardware_text(results: Results, table: pd.DataFrame) -> str:
         mapped, tuned = found.get(("ttfs", False), {}), found.get(("ttfs", True), {})
         rows.append({
             **dict(zip(("Data set", "Model", "Method", "Chip"), key, strict=True)),
-            "As mapped [%]": _of(mapped), "Fine-tuned [%]": _of(tuned),
-            "Fine-tuned − ideal": _of(tuned, "accuracy_minus_ideal"),
-            "Quantized ReLU [%]": _of(found.get(("relu", False), {})),
-            "Fine-tuned quantized ReLU [%]": _of(found.get(("relu", True), {})),
+            "As mapped [%]": shown(mapped, "accuracy"), "Fine-tuned [%]": shown(tuned, "accuracy"),
+            "Fine-tuned − ideal": shown(tuned, "accuracy_minus_ideal"),
+            "Quantized ReLU [%]": shown(found.get(("relu", False), {}), "accuracy"),
+            "Fine-tuned quantized ReLU [%]": shown(found.get(("relu", True), {}), "accuracy"),
             **{METRICS[name].title: _mean_of(tuned or mapped, name) for name in SPENT},
         })  # fmt: skip
     text = markdown(pd.DataFrame(rows)) if rows else ""
@@ -173,9 +173,7 @@ def _notes(results: Results, records: Sequence[Record]) -> str:
     text = ""
     failures = [record for record in records if record.status == "failed"]
     if failures:
-        lines = [
-            f"- {record.name}: {' '.join((record.error or '').split())}\n" for record in failures
-        ]
+        lines = [f"- {record.name}: {record.error_line}\n" for record in failures]
         text += "\nFailed:\n\n" + "".join(lines)
     stale = [record.name for record in records if record.name in results.stale]
     if stale:
@@ -199,11 +197,6 @@ def versions_of(records: Sequence[Record]) -> dict[str, int]:
         name = " and ".join(sorted(names))
         found[name] = found.get(name, 0) + 1
     return dict(sorted(found.items()))
-
-
-def _of(row: Mapping[str, Any], name: str = "accuracy") -> str:
-    digits = metric(name).digits
-    return spread(row.get(f"{name}_mean", math.nan), row.get(f"{name}_std", math.nan), digits)
 
 
 def _mean_of(row: Mapping[str, Any], name: str) -> str:
@@ -231,11 +224,14 @@ def _published_text(table: pd.DataFrame) -> str:
     return markdown(pd.DataFrame(rows))
 
 
-def _over_seeds(row: Mapping[str, Any], name: str) -> str:
+def shown(row: Mapping[str, Any], name: str) -> str:
+    """Return a metric of a row over seeds as text: mean ± std, or the largest value; a dash where
+    the row lacks it.
+    """
     digits = metric(name).digits
     if metric(name).over_seeds == "max":
-        return spread(row[f"{name}_max"], math.nan, digits)
-    return spread(row[f"{name}_mean"], row[f"{name}_std"], digits)
+        return spread(row.get(f"{name}_max", math.nan), math.nan, digits)
+    return spread(row.get(f"{name}_mean", math.nan), row.get(f"{name}_std", math.nan), digits)
 
 
 def spread(mean: float, std: float, digits: str) -> str:
@@ -281,7 +277,7 @@ def latex_of(text: str) -> str:
 
 def latex(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table for LaTeX."""
-    body = [" & ".join(row).translate(_LATEX) + r" \\" for row in (head, *rows)]
+    body = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in (head, *rows)]
     body.insert(1, r"\midrule")
     begin = rf"\begin{{tabular}}{{{'l' * len(head)}}}"
     return [begin, r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
@@ -291,6 +287,7 @@ _LATEX = str.maketrans(
     {
         "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "τ": r"$\tau$", "−": "$-$",
         "α": r"$\alpha$", "–": "--", "%": r"\%", "_": r"\_", "#": r"\#", "~": r"\~{}", "^": r"\^{}",
-        "<": "$<$", ">": "$>$",
+        "<": "$<$", ">": "$>$", "&": r"\&", "$": r"\$", "{": r"\{", "}": r"\}",
+        "\\": r"\textbackslash{}",
     }
 )  # fmt: skip

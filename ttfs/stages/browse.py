@@ -1,5 +1,6 @@
 """browse: MLflow's page on the runs of a grid, opened where the numbers are."""
 
+import http.client
 import os
 import subprocess
 import sys
@@ -7,7 +8,6 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
-from pathlib import Path
 
 from ttfs.config import Grid
 from ttfs.errors import UserError
@@ -27,7 +27,7 @@ def browse(grid: Grid, published: bool = False, no_open: bool = False, port: int
         from ttfs.stages.site import SITE, site
 
         site()
-        return _show(f"{Path(SITE / 'index.html').resolve().as_uri()}", no_open)
+        return _show((SITE / "index.html").resolve().as_uri(), no_open)
     uri = tracking.tracking_uri()
     views = tracking.view_links(grid.name)
     if uri.startswith("http"):
@@ -71,7 +71,7 @@ def _answers(server: str) -> bool:
     try:
         with urllib.request.urlopen(server, timeout=2):
             return True
-    except urllib.error.HTTPError:
+    except (urllib.error.HTTPError, http.client.HTTPException):  # also what is no web server
         return True
     except OSError:
         return False

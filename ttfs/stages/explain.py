@@ -7,7 +7,7 @@ from ttfs.config import RESULTS
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
 from ttfs.results.record import Record
-from ttfs.results.tracking.runs import flat
+from ttfs.results.tracking.runs import texts
 from ttfs.stages.compare import some, whole_first
 from ttfs.stages.lookup import every, grid_of, one
 
@@ -49,7 +49,7 @@ def _record(record: Record) -> Iterator[str]:
     if record.error:
         yield f"  failed: {record.error}"
     yield "configuration:"
-    for key, text in flat(record.config).items():
+    for key, text in texts(record.config).items():
         yield f"  {key}: {text}"
     yield f"data: digest {record.digests.get('data')}"
     for stage, part in record.provenance.items():

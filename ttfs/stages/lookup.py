@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ttfs.config import RESULTS, STORE, Cell, Grid, Study, load_grid
+from ttfs.config.read import grid_path, grid_paths
 from ttfs.errors import UserError
 from ttfs.results.frame import collect
 from ttfs.results.record import FAILURE, RECORD, Record, read
@@ -25,9 +26,8 @@ def find(name: str) -> dict[str, Record]:
     if path is not None:
         record = read(path)
         return {record.name: record}
-    grids = [file for file in (name, f"configs/{name}.yaml") if file.endswith(".yaml")]
-    grid = next((file for file in grids if Path(file).is_file()), None)
-    if grid is not None:
+    grid = grid_path(name)
+    if grid.suffix == ".yaml" and grid.is_file():
         return {record.name: record for record in collect(load_grid(grid)).records}
     found = dict(_of_commit(name)) if COMMIT.fullmatch(name) else {}
     if not found:
@@ -67,7 +67,7 @@ def every() -> Iterator[tuple[Path, Record]]:
 
 
 def _of_commit(commit: str) -> Iterator[tuple[str, Record]]:
-    for store in STORES:
+    for store in reversed(STORES):  # of a cell's records the last counts
         for path in [*sorted(store.rglob("history/*.json")), *sorted(store.rglob(RECORD))]:
             record = read(path)
             commits = [part.git_commit or "" for part in record.provenance.values()]
@@ -76,12 +76,15 @@ def _of_commit(commit: str) -> Iterator[tuple[str, Record]]:
 
 
 def grid_of(name: str) -> tuple[Grid, Cell | Study]:
-    """Return a grid that has a cell, those that ran here first. Raises UserError without one."""
+    """Return a grid that has a cell: one that ran here, or else one of configs/, or a shipped one.
+
+    Raises UserError without one.
+    """
     ran = [path.read_text().strip() for path in sorted(RESULTS.glob("*/.grid"))]
-    for file in dict.fromkeys([*ran, *map(str, sorted(Path("configs").glob("*.yaml")))]):
-        if Path(file).is_file():
+    for file in dict.fromkeys([*map(grid_path, ran), *grid_paths()]):
+        if file.is_file():
             grid = load_grid(file)
             cell = next((cell for cell in grid.every if cell.name == name), None)
             if cell is not None:
                 return grid, cell
-    raise UserError(f"{name}: no grid of configs/ has this cell")
+    raise UserError(f"{name}: no grid of configs/ has this cell, and no shipped one")

@@ -65,8 +65,10 @@ def size_of(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> 
 
 def check_memory(size: Size | None, items: int, trained: bool, where: str) -> None:
     """Raise UserError, which begins with `where`, if a network needs more memory than there is."""
-    needed = 0 if size is None else size.needed(items, trained)
-    if size is not None and needed > (there := memory()):
+    if size is None:
+        return
+    needed, there = size.needed(items, trained), memory()
+    if needed > there:
         raise UserError(
             f"{where}: needs at least {_gib(needed)} of memory, for {size.weights:,} weights and "
             f"{size.activations:,} values of each of {items} inputs, and there are {_gib(there)}; "

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ttfs.config import STORE, Cell, Grid, Study
 from ttfs.errors import UserError
-from ttfs.results.record import RECORD, Record, read
+from ttfs.results.record import FAILURE, RECORD, Record, read
 from ttfs.stages.compare import differing
 from ttfs.stages.lookup import one
+from ttfs.stages.process import RUN
+from ttfs.stages.server import SERVER
 
 SHARED = ("configs", "methods", "data")
 """Folders of the working directory that are seen from the empty one, too."""
@@ -47,12 +49,11 @@ def _stages(grid: Grid, cell: Cell | Study) -> Iterator[tuple[str, Cell | Study]
 
 
 def _run(place: Path, stage: str, grid: str, cell: str) -> None:
-    environment = dict(os.environ)
+    environment = {key: value for key, value in os.environ.items() if key not in (SERVER, RUN)}
     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{place}/mlflow.db"
-    for name in ("TTFS_SERVER", "TTFS_RUN"):
-        environment.pop(name, None)
-    path = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    given = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    path = [Path.cwd(), Path(__file__).parents[2], *map(os.path.abspath, given)]
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, path))  # modules of models lie here
     if environment.get("TTFS_DATA"):
         environment["TTFS_DATA"] = str(Path(environment["TTFS_DATA"]).resolve())
     command = [sys.executable, "-m", "ttfs", stage, grid, cell]
@@ -61,8 +62,10 @@ def _run(place: Path, stage: str, grid: str, cell: str) -> None:
         text=True,
     )  # fmt: skip
     if done.returncode != 0:
-        lines = [line for line in done.stdout.splitlines() if line.startswith("error")]
-        raise UserError(f"{cell}: {stage} failed: {(lines or ['no word of why'])[-1]}")
+        failure = place / STORE / cell / FAILURE
+        last = done.stdout.strip().rpartition("\n")[2]
+        reason = read(failure).error if failure.exists() else f"{stage}: {last}"
+        raise UserError(f"{cell}, made anew: {reason}")
 
 
 def _say(wanted: Record, again: Record, commits: set[str | None]) -> int:

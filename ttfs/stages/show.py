@@ -11,7 +11,6 @@ from ttfs.metrics import METRICS
 
 IDS = ("dataset", "model", "method", "n")
 METRICS_SHOWN = ("accuracy", "spikes_per_neuron", "latency")
-FORMATS = ("md", "csv", "latex", "json")
 
 Row = dict[str, str]
 

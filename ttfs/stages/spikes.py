@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 from ttfs.config import Cell
 from ttfs.errors import UserError
-from ttfs.results.figures.answers import best
 from ttfs.results.figures.spikes import Spikes
-from ttfs.results.frame import Results, cells, summary
+from ttfs.results.frame import Results, best, cells, summary, timed
 from ttfs.results.record import WEIGHTS
 
 MOST_NETWORKS = 4
@@ -30,12 +29,12 @@ def spikes(results: Results) -> list[Spikes]:
 
 def _chosen(results: Results) -> Iterator[Cell]:
     table = summary(results, cells(results))
-    if "latency_mean" not in table:
-        return
-    timed = table[table["latency_mean"].notna()]
-    for (dataset, model), block in timed.groupby(["dataset", "model"], sort=False):
+    for (dataset, model), block in table[timed(table)].groupby(["dataset", "model"], sort=False):
+        chosen = best(block)
+        if chosen is None:
+            continue
         for seed in results.grid.settings["seeds"]:
-            cell = Cell(dataset, model, best(block), seed)
+            cell = Cell(dataset, model, str(chosen["method"]), seed)
             if cell.name not in results.stale and (cell.folder / WEIGHTS).exists():
                 yield cell
                 break

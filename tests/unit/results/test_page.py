@@ -71,11 +71,15 @@ def test_the_page_is_whole_without_a_script_and_without_a_network(file: Path):
     assert heads[:5] == ["Data set", "Network", "Method", "n", "Accuracy [%] ↑"]
     assert rows[1][:5] == ["digits", "fc2", "ann", "3 of 3 0 1 2", "97.00 ± 1.00"]
     assert rows[2][:5] == ["digits", "fc2", "b1-converted", "2 of 3 0 1", "97.50 ± 0.71"]
+    images = [reference for reference in content.references if reference.startswith("data:image")]
     kinds = {reference.partition(":")[0] for reference in content.references}
     assert not kinds & {"http", "https", "file"}
     assert "../cells/digits/fc2/ann/seed0/record.json" in content.references
     assert "../cells/digits/fc2/b1-converted/seed2/failure.json" in content.references
     assert content.images == len(list((file.parent / "figures").glob("*.svg"))) > 3
+    assert len(set(images)) == len(images) == content.images
+    links = {reference for reference in content.references if reference.endswith(".svg")}
+    assert links == {f"figures/{path.name}" for path in (file.parent / "figures").glob("*.svg")}
     assert "@import" not in file.read_text()
     assert not re.findall(r"url\([^)]*http", file.read_text())
 

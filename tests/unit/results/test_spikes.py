@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.records import with_values
+from kit.stages import cell
 
 from ttfs.config import load_grid
 from ttfs.results.figures.spikes import Spikes, raster, spike_times
 from ttfs.results.frame import collect
+from ttfs.results.record import RECORD, read, write
 from ttfs.stages.load import load
 from ttfs.stages.spikes import spikes
 
@@ -37,9 +40,14 @@ def test_without_networks_there_is_no_figure():
     assert not spike_times([]).axes
 
 
-def test_the_spikes_are_those_of_the_most_accurate_network(little: Path):
+@pytest.mark.parametrize("method", ["alpha1-converted", "b1-converted", "b1-finetuned"])
+def test_the_spikes_are_those_of_the_most_accurate_network(little: Path, method: str):
+    for name in ("alpha1-converted", "ann", "b1-converted", "b1-finetuned"):
+        record = read(cell(name) / RECORD)
+        accuracy = {"ann": 99.0, method: 98.0}.get(name, 97.0)
+        write(with_values(record, accuracy=accuracy), cell(name))
     (found,) = spikes(collect(load_grid("configs/little.yaml")))
-    method = found.title.split(": ")[1]
+    assert found.title == f"made, little: {method}"
     run = load(f"results/cells/made/little/{method}/seed0")
     assert found.windows == run.network.windows
     inputs, _ = next(iter(run.data.test.batches(256)))

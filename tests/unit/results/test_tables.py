@@ -287,6 +287,13 @@ def test_models_differ_in_gray_print():
         assert len({str(look[name]) for look in looks.values()}) == 3
 
 
+def test_signs_that_latex_reads_as_commands_are_text():
+    lines = tables.latex(["A & B", "Cost [$]"], [["{50 %}", "a_b#1"], ["c\\d", "e & f"]])
+    assert lines[2] == r"A \& B & Cost [\$] \\"
+    assert lines[4] == r"\{50 \%\} & a\_b\#1 \\"
+    assert lines[5] == r"c\textbackslash{}d & e \& f \\"
+
+
 def test_the_confusion_matrix_has_shares_by_class():
     (axes,) = figures.confusion(
         results().of("networks"), frame.summary(results(), cells(results()))
@@ -294,6 +301,20 @@ def test_the_confusion_matrix_has_shares_by_class():
     (image,) = axes.images
     assert image.get_array().tolist() == [[0, 0], [1, 0]]  # all 7 items of class 1 got answer 0
     assert axes.get_title(loc="left") == "digits, fc2: b1-converted"
+
+
+def test_seeds_whose_answers_leave_classes_out_have_matrices_of_one_size():
+    def of(seed: int, *places: tuple[int, int]) -> record.Record:
+        made = made_up(seed=seed)
+        rows = [row for row in made.rows if row["metric"] != "confusion"]
+        rows += [{"metric": "confusion", "value": 5, "class": label, "predicted": answer}
+                 for label, answer in places]  # fmt: skip
+        return replace(made, rows=tuple(rows))
+
+    found = results([of(0, (0, 0), (2, 1)), of(1, (0, 1))])
+    (axes,) = figures.confusion(found.of("networks"), frame.summary(found, cells(found))).axes
+    (image,) = axes.images
+    assert image.get_array().tolist() == [[0.5, 0.5, 0], [0, 0, 0], [0, 0.5, 0]]
 
 
 def test_accuracy_figure_draws_each_seed_mean_and_reference():

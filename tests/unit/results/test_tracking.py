@@ -170,6 +170,29 @@ def test_the_views_of_a_grid_have_links(store: Path, found: list[Record]):
     ]
 
 
+def test_a_grid_that_only_trains_has_no_views_yet(store: Path, found: list[Record]):
+    with live(), pytest.raises(UserError, match=r"grid tiny: no runs in .*ttfs publish"):
+        tracking.view_links("tiny")
+
+
+def test_views_of_what_the_grid_has_no_more_go_and_those_of_users_stay(
+    store: Path, found: list[Record]
+):
+    publish([*found, on_chip()])
+    client = stores.client()
+    place = stores.experiment_of(client, "tiny")
+    own = json.dumps({"name": "my view", "createdAt": 1, "updatedAt": 1, "state": "deflate;"})
+    client.set_experiment_tag(place, "mlflow.sharedViewState.5f3e", own)
+    client.set_experiment_tag(place, "mlflow.sharedViewState.77aa", "deflate;eNqrVgoo")
+    assert "On hardware" in dict(tracking.view_links("tiny"))
+    publish(found)
+    assert {*dict(tracking.view_links("tiny"))} == {
+        "All results, seeds below their mean", "Best accuracy under a spike budget",
+        "fc2 on digits, across methods", "my view",
+    }  # fmt: skip
+    assert "mlflow.sharedViewState.77aa" in client.get_experiment(place).tags
+
+
 def test_a_point_of_an_axis_has_a_view_too(store: Path, found: list[Record]):
     """Its id holds signs that MLflow refuses in names."""
     names = ("digits+augment=none+epochs=1", "digits+source=a~b")

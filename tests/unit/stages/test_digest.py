@@ -10,7 +10,7 @@ from kit.stages import CELL, EVERYTHING, due
 import ttfs.methods
 import ttfs.metrics
 from ttfs import digest
-from ttfs.digest import code_digest, digest_of, kind_digest
+from ttfs.digest import code_digest, digest_of, files_digest, kind_digest
 
 PACKAGE = Path(digest.__file__).parent
 ANN, ALPHA1 = CELL.format("ann"), CELL.format("alpha1-converted")
@@ -182,6 +182,18 @@ def test_the_configuration_moves_a_digest_and_its_order_does_not():
     assert one == digest_of({"b": {"d": 3, "c": 2}, "a": 1}, "code")
     assert one != digest_of({"a": 1, "b": {"c": 2, "d": 4}}, "code")
     assert one != digest_of({"a": 1, "b": {"c": 2, "d": 3}}, "another code")
+
+
+def test_the_files_of_a_folder_are_their_names_and_bytes_but_for_python(tmp_path: Path):
+    (tmp_path / "page.css").write_text("p {}")
+    (tmp_path / "page.py").write_text("A = 1")
+    before = files_digest(tmp_path)
+    (tmp_path / "page.py").write_text("A = 2")
+    assert files_digest(tmp_path) == before
+    (tmp_path / "page.css").write_text("b {}")
+    changed = files_digest(tmp_path)
+    (tmp_path / "page.css").rename(tmp_path / "side.css")
+    assert len({before, changed, files_digest(tmp_path)}) == 3
 
 
 def test_a_module_that_is_not_there_is_an_error():

@@ -1,14 +1,19 @@
 """explain, compare, reproduce, why: where a number comes from, and the number again."""
 
 import re
+import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.records import made_up, with_values
+from kit.stages import grid, run_due
 
 from ttfs.__main__ import main
-from ttfs.config import STORE
+from ttfs.config import SHIPPED, STORE
 from ttfs.results.record import RECORD, dimensions, read, write
+from ttfs.stages.lookup import PUBLISHED
 
 GRID = "configs/little.yaml"
 ANN, B1 = "made/little/ann/seed0", "made/little/b1-converted/seed0"
@@ -92,6 +97,69 @@ def test_the_command_of_explain_makes_the_same_numbers(little: Path, capsys):
     assert f"1 of {count} numbers differ" in text
 
 
+NETS = """
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, shape, classes):
+        super().__init__(nn.Flatten(), nn.Linear(torch.Size(shape).numel(), classes))
+"""
+
+
+def test_a_network_of_a_module_in_the_working_directory_is_made_anew(
+    fresh: Path, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # where the module is added
+    module = fresh / "nets_made_anew.py"
+    module.write_text(NETS)
+    (fresh / "configs/models/mine.yaml").write_text(f"title: Mine\nmodule: {module.stem}:Net\n")
+    path = "configs/mine.yaml"
+    (fresh / path).write_text("datasets: [made]\nmodels: [mine]\nmethods: [ann]\nseeds: [0]\n")
+    assert set(run_due(path).values()) == {0}
+    cell = "made/mine/ann/seed0"
+    assert "the record's, bit for bit" in said(capsys, "reproduce", path, cell)
+    module.write_text("class Other: pass\n")
+    assert main(["reproduce", path, cell]) == 2
+    reason = f"make: model 'mine', key 'module': {module.stem}:Net: "
+    assert f"error: {cell}, made anew: {reason}" in capsys.readouterr().err
+
+
+def test_shipped_grids_are_named_and_found_as_those_of_the_working_directory(
+    tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    record = made_up()
+    write(record, STORE / record.name)
+    for name in ("quick", "configs/quick.yaml"):
+        assert "numbers: all equal" in said(capsys, "compare", name, record.name)
+    found = said(capsys, "explain", record.name).splitlines()[-1].split()[-2:]
+    assert (Path(found[0]).parent, found[1]) == (SHIPPED / "configs", record.name)
+    (tmp_path / "results/quick").mkdir()
+    (tmp_path / "results/quick/.grid").write_text("quick\n")
+    ran = said(capsys, "explain", record.name).splitlines()[-1].split()[-2]
+    assert Path(ran) == SHIPPED / "configs" / "quick.yaml"
+    assert "no grid of configs/" in refused(capsys, "explain", _stranger(tmp_path))
+
+
+def _stranger(folder: Path) -> str:
+    """Write the record of a cell that no grid has."""
+    record = made_up(method="nothing")
+    write(record, folder / STORE / record.name)
+    return record.name
+
+
+def test_of_two_records_of_a_commit_the_one_of_the_run_is_taken(
+    tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    record = made_up()
+    write(record, STORE / record.name)
+    write(with_values(record, accuracy=1.0), PUBLISHED / "cells" / record.name)
+    commit = str(record.provenance["make"].git_commit)
+    assert "numbers: all equal" in said(capsys, "compare", commit[:9], record.name)
+
+
 def test_compare_says_how_two_records_differ(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     first = made_up("ann", 0)
@@ -110,10 +178,20 @@ def test_compare_says_how_two_records_differ(tmp_path: Path, monkeypatch, capsys
 
 
 def test_compare_joins_grids_and_commits_by_cell(little: Path, capsys):
-    commit = read(STORE / ANN / RECORD).provenance["make"].git_commit
-    for name in (GRID, commit[:9]):
-        text = said(capsys, "compare", GRID, name)
-        assert re.fullmatch(r"\d+ cells in both, 0 with other numbers; 0 only in .*\n", text)
+    record = read(STORE / ANN / RECORD)
+    commit = str(record.provenance["make"].git_commit)[:9]
+    count = len(grid().every)
+    for name in (GRID, commit):
+        both = f"{count} cells in both, 0 with other numbers; 0 only in {GRID}, 0 only in {name}\n"
+        assert said(capsys, "compare", GRID, name) == both
+    other = replace(record.provenance["evaluate"], git_commit="f" * 40)
+    provenance = dict.fromkeys(record.provenance, other)
+    write(replace(with_values(record, accuracy=1.0), provenance=provenance), STORE / ANN)
+    shutil.rmtree(STORE / "studies")
+    assert said(capsys, "compare", GRID, commit) == (
+        f"{ANN}: accuracy 1 → {record.metrics['accuracy']:.10g}\n"
+        f"{count - 1} cells in both, 1 with other numbers; 0 only in {GRID}, 0 only in {commit}\n"
+    )
 
 
 def test_why_answers_for_one_cell(little: Path, capsys):

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ttfs.results.figures.style import MARKERS, accuracies, assign, models, of_blocks, panels
+from ttfs.results.frame import best
 from ttfs.results.record import Record
 
 MOST_CLASSES = 30
@@ -25,10 +26,13 @@ def confusion(records: Sequence[Record], summary_table: pd.DataFrame) -> Figure:
     """
     matrices = {}
     for (dataset, model), block in summary_table.groupby(["dataset", "model"], sort=False):
-        method = best(block)
-        found = [_matrix(record) for record in records if _is_of(record, dataset, model, method)]
-        if found and len(found[0]) <= MOST_CLASSES and found[0].any():
-            matrices[f"{dataset}, {model}: {method}"] = np.mean(found, axis=0)
+        chosen = best(block)
+        method = "" if chosen is None else str(chosen["method"])
+        seeds = [_counts(record) for record in records if _is_of(record, dataset, model, method)]
+        classes = 1 + max((max(place) for counts in seeds for place in counts), default=-1)
+        if 0 < classes <= MOST_CLASSES:
+            shares = [_shares(counts, classes) for counts in seeds]
+            matrices[f"{dataset}, {model}: {method}"] = np.mean(shares, axis=0)
     table = pd.DataFrame({"dataset": list(matrices)}, columns=["dataset"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
@@ -47,29 +51,24 @@ def confusion(records: Sequence[Record], summary_table: pd.DataFrame) -> Figure:
     return panels(table, draw, [])
 
 
-def best(block: pd.DataFrame) -> str:
-    """Return the most accurate spiking method of a block of the summary, or of all without one."""
-    block = block.reindex(columns=["method", "accuracy_mean", "spikes_per_neuron_mean"])
-    good = block[block["accuracy_mean"].notna()]
-    spiking = good[good["spikes_per_neuron_mean"].notna()]
-    chosen = good if spiking.empty else spiking
-    return "" if chosen.empty else str(chosen.loc[chosen["accuracy_mean"].idxmax(), "method"])
-
-
 def _is_of(record: Record, dataset: str, model: str, method: str) -> bool:
     ids: Mapping[str, Any] = record.ids
     same = (ids["dataset"], ids["model"], ids["method"]) == (dataset, model, method)
     return same and record.status == "ok"
 
 
-def _matrix(record: Record) -> np.ndarray:
+def _counts(record: Record) -> dict[tuple[int, int], float]:
+    """{(class, answer): items} of a record, without the pairs that no item is of."""
+    rows = (row for row in record.rows if row["metric"] == "confusion")
+    return {(row["class"], row["predicted"]): row["value"] for row in rows}
+
+
+def _shares(counts: Mapping[tuple[int, int], float], classes: int) -> np.ndarray:
     """Share of the items of each class [classes, classes], by class and answer."""
-    rows = [row for row in record.rows if row["metric"] == "confusion"]
-    size = 1 + max((max(row["class"], row["predicted"]) for row in rows), default=-1)
-    counts = np.zeros((size, size))
-    for row in rows:
-        counts[row["class"], row["predicted"]] = row["value"]
-    return counts / np.maximum(counts.sum(1, keepdims=True), 1.0)
+    matrix = np.zeros((classes, classes))
+    for place, count in counts.items():
+        matrix[place] = count
+    return matrix / np.maximum(matrix.sum(1, keepdims=True), 1.0)
 
 
 def class_accuracy(class_table: pd.DataFrame) -> Figure:

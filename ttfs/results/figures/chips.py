@@ -91,12 +91,8 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
     datasets = sorted(set(table["dataset"])) if axes_ else []
     if not datasets:
         return panels(table.head(0), lambda axes, panel: None, [])
-    looks = {
-        model: {"color": color, "marker": marker}
-        for (model, color), marker in zip(
-            assign(COLORS, table["model"]).items(), MARKERS * len(table), strict=False
-        )
-    }
+    color, marker = assign(COLORS, table["model"]), assign(MARKERS, table["model"])
+    looks = {model: {"color": color[model], "marker": marker[model]} for model in color}
     columns = min(4, len(axes_))
     rows = math.ceil(len(axes_) / columns)
     size = (max(NARROWEST, 2.9 * columns), 2.3 * rows * len(datasets))

@@ -20,6 +20,7 @@ from ttfs.results.figures.style import (
     logarithmic,
     panels,
 )
+from ttfs.results.frame import timed
 
 COSTS = ("spikes_per_neuron", "synaptic_operations")
 
@@ -35,9 +36,8 @@ def cost(
     blocks = list(step_table.groupby(["dataset", "model"], sort=False))
     if not blocks:
         return panels(step_table, lambda axes, panel: None, [])
-    spiking = summary_table["spikes_per_neuron_mean"].notna()
     curves = step_table["method"].unique()
-    is_point = spiking & ~summary_table["method"].isin(curves)
+    is_point = timed(summary_table)
     drawn = (summary_table["dataset"] + " " + summary_table["model"]).isin(
         [f"{dataset} {model}" for (dataset, model), _ in blocks]
     )

@@ -13,6 +13,8 @@ from ttfs.results.figures.style import COLORS
 MOST_NEURONS = 300
 """Neurons of a layer that a raster shows, at equal distances."""
 BINS = 60
+STRIPS = (COLORS[0], COLORS[6])
+"""Blue and black in turn, so that the strips of two layers do not run together."""
 
 
 class Spikes(NamedTuple):
@@ -42,7 +44,7 @@ def raster(networks: Sequence[Spikes]) -> Figure:
             heights = place - 0.42 + 0.84 * (np.arange(len(chosen)) + 0.5) / len(chosen)
             fired = np.isfinite(chosen)
             look: dict[str, Any] = {"marker": "|", "markersize": 3, "linestyle": "none"}
-            axes.plot(chosen[fired], heights[fired], color=COLORS[place % 2 * 6], **look)
+            axes.plot(chosen[fired], heights[fired], color=STRIPS[place % 2], **look)
         axes.set_title(f"{network.title}; {network.answer}", loc="left", fontweight="bold")
         axes.set_yticks(
             range(len(network.times)),

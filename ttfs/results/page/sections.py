@@ -82,23 +82,19 @@ class Sections:
 
     def answers(self) -> Iterator[tuple[str, str]]:
         """For each data set and network: the reference, the best spiking network, the sparsest."""
-        if "spikes_per_neuron_mean" not in self.summary:
-            return
         blocks = list(self.summary.groupby(["dataset", "model"], sort=False))
         for (dataset, model), block in blocks[:ANSWERS]:
-            spiking = block[
-                block["spikes_per_neuron_mean"].notna() & block["accuracy_mean"].notna()
-            ]
-            if spiking.empty:
+            spiking = block[frame.spiking(block)]
+            best = frame.best(spiking)
+            if best is None:
                 continue
-            best = spiking.loc[spiking["accuracy_mean"].idxmax()]
             least = spiking.loc[spiking["spikes_per_neuron_mean"].idxmin()]
             words = [f"best spiking network {_point(best)}"]
             if least["method"] != best["method"]:
                 words.append(f"fewest spikes {_point(least)}")
             reference = block[block["method"] == self.results.grid.references.get(dataset)]
             for _, row in reference.iterrows():
-                words.insert(0, f"{row['method']} {_text(row, 'accuracy')} %")
+                words.insert(0, f"{row['method']} {tables.shown(row, 'accuracy')} %")
             yield f"{dataset}, {model}", "; ".join(words)
         if len(blocks) > ANSWERS:
             yield "…", f"{len(blocks) - ANSWERS} more pairs of data set and network are below"
@@ -202,8 +198,7 @@ class Sections:
     def notes(self) -> list[Section]:
         """Return the sections of failures, of what is out of date, and of studies."""
         failed = [
-            {"name": record.name, "text": " ".join((record.error or "").split()),
-             "link": self._link(record)}
+            {"name": record.name, "text": record.error_line, "link": self._link(record)}
             for record in self.results.failures
         ]  # fmt: skip
         stale = [
@@ -282,17 +277,9 @@ def _filter(title: str, place: int, rows: Sequence[Sequence[Cell]]) -> dict[str,
 def _number(row: Mapping[str, Any], name: str) -> Cell:
     word = "max" if metric(name).over_seeds == "max" else "mean"
     order = row.get(f"{name}_{word}", math.nan)
-    return Cell(_text(row, name), "" if pd.isna(order) else float(order))
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    digits = metric(name).digits
-    if metric(name).over_seeds == "max":
-        return tables.spread(row[f"{name}_max"], math.nan, digits)
-    mean, std = (row.get(f"{name}_{word}", math.nan) for word in ("mean", "std"))
-    return tables.spread(mean, std, digits)
+    return Cell(tables.shown(row, name), "" if pd.isna(order) else float(order))
 
 
 def _point(row: Mapping[str, Any]) -> str:
-    spikes = _text(row, "spikes_per_neuron")
-    return f"{row['method']} {_text(row, 'accuracy')} % at {spikes} spikes per neuron"
+    accuracy, spikes = (tables.shown(row, name) for name in ("accuracy", "spikes_per_neuron"))
+    return f"{row['method']} {accuracy} % at {spikes} spikes per neuron"

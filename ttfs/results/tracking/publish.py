@@ -35,7 +35,7 @@ from ttfs.results.tracking.tags import (
     SUPERSEDED,
     UNLISTED,
 )
-from ttfs.results.tracking.views import KIND, tag, views
+from ttfs.results.tracking.views import KIND, is_ours, saved, tag, views
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -195,6 +195,9 @@ class _Publication:
             f"*tables and figures of {grid.name}*."
         )
         there = self.client.get_experiment(self.experiment).tags
+        for name, content in saved(there).items():
+            if is_ours(content) and name not in wanted:
+                self.client.delete_experiment_tag(self.experiment, name)
         for name, value in wanted.items():
             if there.get(name) != value:
                 self.client.set_experiment_tag(self.experiment, name, value)

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from ttfs.config import Cell, Grid
+from ttfs.config import Cell, Grid, flat
 from ttfs.files import checksum
 from ttfs.metrics import METRICS
 from ttfs.results.frame import Results, summed
@@ -92,7 +92,7 @@ def _of_record(record: Record, results: Results) -> Entry:
         parent=None if "study" in ids else _group(ids),
         name=run_name(ids),
         metrics=dict(_values(record)),
-        params=flat(record.config) | flat(ids),
+        params=texts(record.config) | texts(ids),
         tags=_tags(record, results.grid),
         data=(ids["dataset"], str(record.digests.get("data"))[:12]) if "dataset" in ids else None,
         started=finished - part.wall_seconds,
@@ -255,16 +255,13 @@ def _headline(metrics: Mapping[str, float]) -> str:
     return ", ".join(words) or "no headline number"
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested keys joined by dots, values as text.
+def texts(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return a configuration as parameters of a run: {dotted key: value as text}.
 
-    >>> flat({"train": {"epochs": 3, "optimizer": "adam", "augment": None}})
+    >>> texts({"train": {"epochs": 3, "optimizer": "adam", "augment": None}})
     {'train.epochs': '3', 'train.optimizer': 'adam', 'train.augment': 'null'}
     """
-    found: dict[str, str] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value)
-    return found
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in flat(config).items()
+    }

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 20.0
 """How long a writer waits for another one's lock on a SQLite store, as MLflow itself does."""
 REBUILD = "delete the file and run `python -m ttfs publish <grid>`: it is rebuilt from the records"
-SQLITE_CURE = "make its folder exist and be writable, and its path short"
-SERVER_CURE = "start that server, or unset MLFLOW_TRACKING_URI"
-CURES = {
+FIX_OF_FILE = "make its folder exist and be writable, and its path short"
+FIX_OF_SERVER = "start that server, or unset MLFLOW_TRACKING_URI"
+FIXES = {
     "disk is full": "free some space and run the same command again",
     "disk I/O error": "free some space, see that the disk works, and run the same command again",
     "No space left": "free some space and run the same command again",
@@ -210,7 +210,7 @@ def readable_errors() -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
         uri = tracking_uri()
         reason = str(error).strip().split("\n")[0][:200]
-        default = SQLITE_CURE if uri.startswith("sqlite") else SERVER_CURE
-        cure = next((cure for symptom, cure in CURES.items() if symptom in reason), default)
-        message = f"MLflow store {uri}: {reason}; {cure}"
+        default = FIX_OF_FILE if uri.startswith("sqlite") else FIX_OF_SERVER
+        fix = next((fix for symptom, fix in FIXES.items() if symptom in reason), default)
+        message = f"MLflow store {uri}: {reason}; {fix}"
         raise UserError(re.sub(r"//[^/@\s]*@", "//", message)) from None  # without a password

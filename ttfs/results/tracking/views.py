@@ -3,7 +3,8 @@
 import base64
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ttfs.errors import UserError
@@ -18,6 +19,8 @@ BUDGET = 0.5
 """Spikes per neuron, at most, of the first view; the filter on the page changes it."""
 ABOUT = ("Dataset", "Source", "Version", "Duration")
 """Attributes that each view shows: data set, grid file, commit, time of training."""
+MAKER = {"madeBy": "ttfs publish"}
+"""In the content of each view of ours; users save views in MLflow's page, too."""
 IN_NAMES = str.maketrans("+=~", ":__")
 """MLflow takes few signs in names of tags; points of an axis have others in their ids."""
 
@@ -83,7 +86,7 @@ def tag(view: View, made: int) -> tuple[str, str]:
         "runsHiddenMode": "FIRST_20_RUNS",
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
-    content = {"name": view.name, "createdAt": made, "updatedAt": made}
+    content = {"name": view.name, "createdAt": made, "updatedAt": made} | MAKER
     key = PREFIX + view.id.translate(IN_NAMES)
     return key, json.dumps(content | {"state": f"deflate;{packed}"})
 
@@ -94,19 +97,32 @@ def view_links(grid: str) -> list[tuple[str, str]]:
     """
     with readable_errors():
         experiment = client().get_experiment_by_name(f"ttfs/{grid}")
-    found = []
-    tags = {} if experiment is None else experiment.tags
-    for name, value in tags.items():
-        if experiment is not None and name.startswith(PREFIX):
-            place = f"#/experiments/{experiment.experiment_id}/runs"
-            key = name.removeprefix(PREFIX)
-            link = f"{place}?workflowType=machine_learning&viewStateShareKey={key}"
-            found.append((json.loads(value)["name"], link))
-    if not found:
+    contents = {} if experiment is None else saved(experiment.tags)
+    if experiment is None or not contents:
         raise UserError(
             f"grid {grid}: no runs in {tracking_uri()}; run it, or `ttfs publish` it, first"
         )
+    place = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    found = [
+        (content["name"], f"{place}&viewStateShareKey={name.removeprefix(PREFIX)}")
+        for name, content in contents.items()
+    ]
     return sorted(found, key=lambda view: (not view[1].endswith("=results"), view[0]))
+
+
+def saved(tags: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return {tag: content} of the views with a name among the tags of an experiment."""
+    found = {}
+    for name, value in tags.items():
+        if name.startswith(PREFIX):
+            with suppress(ValueError):  # links that users share are packed text
+                found[name] = json.loads(value)
+    return found
+
+
+def is_ours(content: Mapping[str, Any]) -> bool:
+    """Return whether `publish` made a view, rather than a user."""
+    return content.items() >= MAKER.items()
 
 
 def _columns(group: str, *names: str) -> list[str]:
