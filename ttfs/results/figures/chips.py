@@ -143,9 +143,8 @@ def pareto(table: pd.DataFrame) -> Figure:
     """Accuracy by time steps until the answer, colored by spikes per neuron; the best are
     ringed and numbered, and the legend names their chips.
     """
-    table = table.reindex(
-        columns=table.columns.union(["time_steps_mean", "spikes_per_neuron_mean"], sort=False)
-    )
+    numbers = ["accuracy_mean", "time_steps_mean", "spikes_per_neuron_mean"]
+    table = table.reindex(columns=table.columns.union(["dataset", *numbers], sort=False))
     clocked = table["time_steps_mean"].notna() & table["spikes_per_neuron_mean"].notna()
     points = table[(table["network"] == "ttfs") & clocked]
     marker = assign(MARKERS, points["model"])
