@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "workflow", "profiles", "configs", "ttfs")
+PARTS = ("Snakefile", "Makefile", "pyproject.toml", "workflow", "profiles", "configs", "ttfs")
 GRID = """\
 datasets: [digits]
 models: [fc2]
@@ -31,6 +31,13 @@ class Sandbox:
     folder: Path
 
     def build(self) -> "Sandbox":
+        """Copy the repository's files, and write the tiny grid."""
+        self.copied()
+        self.write("configs/tiny.yaml", GRID)
+        self.edit("configs/datasets/digits.yaml", "epochs: 40", "epochs: 2")
+        return self
+
+    def copied(self) -> "Sandbox":
         """Copy the repository's files."""
         for part in PARTS:
             source, goal = ROOT / part, self.folder / part
@@ -40,8 +47,6 @@ class Sandbox:
             else:
                 ignored = shutil.ignore_patterns("__pycache__")
                 shutil.copytree(source, goal, ignore=ignored, symlinks=True)
-        self.write("configs/tiny.yaml", GRID)
-        self.edit("configs/datasets/digits.yaml", "epochs: 40", "epochs: 2")
         return self
 
     def command(
@@ -130,8 +135,22 @@ class Sandbox:
         self, arguments: list[str], environment: dict[str, str] | None = None
     ) -> tuple[int, str]:
         """Run Python in the folder; return the exit status and the output."""
+        return self._run([sys.executable, *arguments], environment or self.environment)
+
+    def shell(self, commands: str) -> str:
+        """Run commands in the folder, where those of this environment come first; return their
+        output. A command that fails is a failed test.
+        """
+        mine = self.environment
+        path = f"{Path(sys.executable).parent}{os.pathsep}{mine['PATH']}"
+        words = ["bash", "-euo", "pipefail", "-c", commands]
+        status, said = self._run(words, mine | {"PATH": path})
+        assert status == 0, said
+        return said
+
+    def _run(self, words: list[str], environment: dict[str, str]) -> tuple[int, str]:
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=self.folder, env=environment or self.environment,
+            words, cwd=self.folder, env=environment,
             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         return done.returncode, done.stdout

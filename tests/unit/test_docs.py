@@ -3,25 +3,21 @@
 import doctest
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import ttfs
 from ttfs.__main__ import _parser, main
-from ttfs.metrics import Seen, Subject
-from ttfs.results.record import METRICS, read
+from ttfs.results.record import METRICS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 METRIC_PAGES = sorted(ROOT.glob("docs/metrics/*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAMED = re.compile(r"^`([\w/.-]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -114,29 +110,6 @@ def test_commands_of_the_browse_page_run(little: Path, line: str):
     assert main(["tables", "configs/little.yaml"]) == 0
     words = [word.replace("digits/fc2", "made/little") for word in words]
     assert main(words[1:]) == 0
-
-
-def test_the_kind_of_the_page_runs(tmp_path):
-    for path, text in NAMED.findall((ROOT / "docs/add-a-kind.md").read_text()):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-    cell = "digits/none/nearest-class-mean/seed0"
-    for stage in ("make", "evaluate"):
-        command = [sys.executable, "-m", "ttfs", stage, "configs/means.yaml", cell]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        subprocess.run(command, cwd=tmp_path, env=environment, check=True)
-    record = read(tmp_path / "results/cells" / cell / "record.json")
-    assert record.metrics["accuracy"] > 85
-
-
-def test_the_metric_of_the_page_counts(tmp_path):
-    ((_, text),) = NAMED.findall((ROOT / "docs/add-a-metric.md").read_text())
-    (tmp_path / "top_three.py").write_text(text)
-    module = imported(tmp_path / "top_three.py")
-    assert doctest.testmod(module).failed == 0
-    meter = module.TopThree(Subject(5))
-    meter.update(Seen(torch.tensor([0, 4]), torch.arange(5.0).repeat(2, 1)))
-    assert list(meter.rows()) == [{"metric": "top3_accuracy", "value": 50.0}]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -208,11 +208,13 @@ def timed(summary_table: pd.DataFrame) -> pd.Series:
 
 def best(summary_table: pd.DataFrame) -> pd.Series | None:
     """Return the row of the most accurate spiking network of a summary, or of the most accurate
-    classifier where none spikes; None where nothing has an accuracy.
+    classifier where none spikes; of equal ones, that of the fewest spikes. None where nothing has
+    an accuracy.
     """
     good = summary_table[_has(summary_table, "accuracy_mean")]
-    chosen = good[spiking(good)] if spiking(good).any() else good
-    return None if chosen.empty else chosen.loc[chosen["accuracy_mean"].idxmax()]
+    if spiking(good).any():
+        good = good[spiking(good)].sort_values("spikes_per_neuron_mean", kind="stable")
+    return None if good.empty else good.loc[good["accuracy_mean"].idxmax()]
 
 
 def _has(table: pd.DataFrame, name: str) -> pd.Series:

@@ -13,6 +13,10 @@ from ttfs.config import Grid
 from ttfs.errors import UserError
 from ttfs.results import tracking
 
+HOST = "mlflow.localhost"
+"""The name of this machine in links; browsers know all names below localhost. On a page from
+``localhost`` itself MLflow opens a pane, its assistant, over a third of the width.
+"""
 WAIT = 60.0
 """How long MLflow's server may take to answer, in seconds."""
 
@@ -38,14 +42,17 @@ def browse(grid: Grid, published: bool = False, no_open: bool = False, port: int
         raise UserError(f"port {port}: something else answers there; give another --port")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--port", str(port), "--workers", "1"]
+    link = f"http://{HOST}:{port}"
+    command += ["--allowed-hosts", f"localhost:*,127.0.0.1:*,{HOST}:*"]
+    command += ["--cors-allowed-origins", link]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     running = subprocess.Popen(
         command, env=os.environ | quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         _wait(server, running)
-        _print(views, server)
-        _show(f"{server}/{views[0][1]}", no_open)
+        _print(views, link)
+        _show(f"{link}/{views[0][1]}", no_open)
         return running.wait()
     except KeyboardInterrupt:
         return 0

@@ -34,6 +34,8 @@ PRELOADED = (
     "pandas",
     "scipy.sparse",
 )
+LINES = 40
+"""Lines of progress of a run, at most, where they stay: in a file, in the log of a cluster."""
 KEPT = ("TTFS_DATA", "TTFS_RUN", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
 """Environment variables of a stage that its child has too."""
 
@@ -156,6 +158,7 @@ class Progress:
     running: int = 0
     began: float = field(default_factory=time.monotonic)
     told: float = 0.0
+    share: int = 0
 
     def ended(self, statuses: Sequence[int]) -> None:
         """Count stages that ended."""
@@ -164,13 +167,17 @@ class Progress:
         self.done += sum(status == 0 for status in statuses)
 
     def tell(self) -> None:
-        """Write the line, if the last one is old enough."""
+        """Write the line, if the last one is old enough; where lines stay, if a share of LINES of
+        the stages has ended since.
+        """
         terminal = sys.stderr.isatty()
-        now = time.monotonic()
-        if now - self.told < (0.5 if terminal else 15.0) or not self.done + self.failed:
+        now, ended = time.monotonic(), self.done + self.failed
+        if now - self.told < (0.5 if terminal else 15.0) or not ended:
             return
-        self.told = now
-        ended = self.done + self.failed
+        share = LINES * ended // self.jobs
+        if not terminal and share == self.share:
+            return
+        self.told, self.share = now, share
         left = (now - self.began) / ended * (self.jobs - ended)
         line = (
             f"{self.done} of {self.jobs} stages done, {self.running} running, {self.failed} "

@@ -95,6 +95,23 @@ def history(run, metric: str) -> list[tuple[int, float]]:
     ]
 
 
+@pytest.mark.parametrize("asked", ["true", ""])
+def test_a_training_logs_use_of_the_machine_where_it_is_asked_to(store, monkeypatch, found, asked):
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", asked)
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    with live() as training:
+        for row in read_curve(STORE / ANN):
+            epoch = {name: value for name, value in row.items() if name != "epoch"}
+            training.log(int(row["epoch"]), epoch)
+        time.sleep(1.0 if asked else 0.0)
+    publish(found)
+    [run] = runs(CURRENT)[ANN]
+    names = {name for name in run.data.metrics if name.startswith("system/")}
+    assert ("system/cpu_utilization_percentage" in names) == bool(asked)
+    assert bool(names) == bool(asked)
+    assert publish(found).written == 0
+
+
 def test_default_store_is_in_the_results_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -353,7 +370,10 @@ def test_tables_and_figures_are_artifacts_of_one_run(store: Path, found: list[Re
     assert means()["grid/tiny"].info.run_id != run.info.run_id
 
 
-def test_publish_goes_on_where_it_was_interrupted(store: Path, found: list[Record], monkeypatch):
+@pytest.mark.parametrize("step", ["log_batch", "log_inputs", "set_terminated"])
+def test_publish_goes_on_where_it_was_interrupted(
+    store: Path, found: list[Record], monkeypatch, step: str
+):
     class Killed(BaseException):
         pass
 
@@ -361,7 +381,7 @@ def test_publish_goes_on_where_it_was_interrupted(store: Path, found: list[Recor
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("mlflow.tracking.MlflowClient.set_tag", stop)
+        patch.setattr(f"mlflow.tracking.MlflowClient.{step}", stop)
         with pytest.raises(Killed):
             publish(found)
     assert publish(found).written == 6

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
@@ -20,8 +21,22 @@ from kit.stages import GRID
 import ttfs
 from ttfs.__main__ import main
 from ttfs.results import tracking
+from ttfs.stages.browse import HOST
 
 VIEW = ("All results", "#/experiments/1/runs?viewStateShareKey=results")
+
+
+def experiments(server: str, **headers: str) -> int:
+    """Ask a server for its experiments, as its page does; return the status of the answer."""
+    address = f"{server}/ajax-api/2.0/mlflow/experiments/search"
+    headers |= {"Host": f"{headers['Host']}:{server.rpartition(':')[2]}"}
+    content = {"Content-Type": "application/json", **headers}
+    asked = urllib.request.Request(address, b'{"max_results": 5}', content)
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 @contextmanager
@@ -83,7 +98,12 @@ def test_the_store_is_served_until_the_user_ends_it(little: Path):
         try:
             assert browsing.stdout.readline() == "All results, seeds below their mean:\n"
             link = browsing.stdout.readline().strip()
-            assert link.startswith(f"{server}/#/experiments/")
+            assert link.startswith(f"{server.replace('127.0.0.1', HOST)}/#/experiments/")
+            for name in (server, server.replace("127.0.0.1", "localhost")):
+                with urllib.request.urlopen(name, timeout=60) as answer:
+                    assert answer.status == 200  # also behind a tunnel
+            assert experiments(server, Host=HOST, Origin=link.partition("/#")[0]) == 200
+            assert experiments(server, Host="example.org") == 403
             with urllib.request.urlopen(f"{server}/version", timeout=60) as answer:
                 assert re.fullmatch(r"\d+\.\d+\.\d+", answer.read().decode())
         finally:

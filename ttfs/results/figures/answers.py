@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ttfs.results.figures.style import MARKERS, assign, models, of_blocks, panels
+from ttfs.results.figures.style import MARKERS, accuracies, assign, models, of_blocks, panels
 from ttfs.results.frame import best
 from ttfs.results.record import Record
 
 MOST_CLASSES = 30
 """Matrices of more classes are not drawn: nobody reads them."""
+MOST_LABELS = 15
+"""Labels at an axis of classes, at most."""
 
 
 def confusion(records: Sequence[Record], summary_table: pd.DataFrame) -> Figure:
@@ -84,9 +86,10 @@ def class_accuracy(class_table: pd.DataFrame) -> Figure:
             mean, spread = group["accuracy_mean"], group["accuracy_std"].fillna(0.0)
             axes.errorbar(group["class"] + shift, mean, spread, **own, **size)
         axes.set_xlabel("Class")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=panel["class"].nunique(), integer=True))
+        step = -(-panel["class"].nunique() // MOST_LABELS)
+        axes.set_xticks(sorted(panel["class"].unique())[::step])
         axes.grid(axis="x", visible=False)
-        axes.set_ylabel("Test accuracy [%]")
+        accuracies(axes)
 
     keys = [
         Line2D([], [], label=name, color=own["color"], marker=marker[name], linestyle="none")

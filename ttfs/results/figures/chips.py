@@ -19,6 +19,7 @@ from ttfs.results.figures.style import (
     DEEPEST,
     MARKERS,
     NARROWEST,
+    accuracies,
     assign,
     broken,
     keys_of,
@@ -109,7 +110,7 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
             axes.set_ylim(
                 bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST)
             )
-        block[0].set_ylabel("Test accuracy [%]")
+        accuracies(block[0])
     keys = [Line2D([], [], label=model, **look) for model, look in looks.items()]
     keys += [line("ideal", ":", 0.8)]
     keys += [
@@ -142,15 +143,16 @@ def pareto(table: pd.DataFrame) -> Figure:
     """Accuracy by time steps until the answer, colored by spikes per neuron; the best are
     ringed and numbered, and the legend names their chips.
     """
-    table = table.reindex(
-        columns=table.columns.union(["time_steps_mean", "spikes_per_neuron_mean"], sort=False)
-    )
+    numbers = ["accuracy_mean", "time_steps_mean", "spikes_per_neuron_mean"]
+    table = table.reindex(columns=table.columns.union(["dataset", *numbers], sort=False))
     clocked = table["time_steps_mean"].notna() & table["spikes_per_neuron_mean"].notna()
     points = table[(table["network"] == "ttfs") & clocked]
     marker = assign(MARKERS, points["model"])
     spikes = points["spikes_per_neuron_mean"]
     shade = Normalize(0.0, spikes.max() if len(spikes) else 1.0)
-    front = points[~_beaten_within(points)].reset_index(drop=True)
+    front = points[~_beaten_within(points)]
+    front = front.sort_values(["dataset", "time_steps_mean", "accuracy_mean"], ignore_index=True)
+    lowest = ~front.duplicated(["dataset", "time_steps_mean"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for model, group in panel.groupby("model"):
@@ -162,12 +164,13 @@ def pareto(table: pd.DataFrame) -> Figure:
         for place, best in front[front["dataset"] == panel["dataset"].iloc[0]].iterrows():
             at = (best["time_steps_mean"], best["accuracy_mean"])
             axes.plot(*at, "o", color="0.3", markersize=10, fillstyle="none")
-            axes.annotate(str(place + 1), at, (7, 5), textcoords="offset points", fontsize=7)
+            beside = (7, -10 if lowest[place] else 5)
+            axes.annotate(str(place + 1), at, beside, textcoords="offset points", fontsize=7)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(bottom=max(axes.get_ylim()[0], panel["accuracy_mean"].max() - DEEPEST))
         axes.set_xlabel("Time steps until the answer")
-        axes.set_ylabel("Test accuracy [%]")
+        accuracies(axes)
 
     named = [
         Line2D([], [], linestyle="none", label=f"{place + 1}: {best['model']}, {best['hardware']}")

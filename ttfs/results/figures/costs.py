@@ -38,7 +38,10 @@ def cost(
         return panels(step_table, lambda axes, panel: None, [])
     curves = step_table["method"].unique()
     is_point = timed(summary_table)
-    points = summary_table[is_point]
+    drawn = (summary_table["dataset"] + " " + summary_table["model"]).isin(
+        [f"{dataset} {model}" for (dataset, model), _ in blocks]
+    )
+    points = summary_table[is_point & drawn]
     color = assign(COLORS, pd.Series([*curves, *points["method"].unique()]))
     dash, marker = assign(DASHES, pd.Series(curves)), assign(MARKERS, points["method"])
     look: dict[str, dict[str, Any]] = {
@@ -78,7 +81,7 @@ def _draw(
         axes.plot(curve[cost], curve["error"], **look[method])
         for end in (curve.iloc[0], curve.iloc[-1]):
             at = (end[cost], end["error"])
-            axes.annotate(str(end["step"]), at, fontsize=6, annotation_clip=True)
+            axes.annotate(str(end["step"]), at, (3, 4), textcoords="offset points", fontsize=7)
     for method, group in points.groupby("method", sort=False):
         x, y = group[cost], 100.0 - group["accuracy_mean"]
         axes.plot(x, y, markersize=7, **look[method])

@@ -15,6 +15,7 @@ from ttfs.config import NO_MODEL, Grid
 from ttfs.metrics import METRICS
 from ttfs.results.figures.style import (
     MARKERS,
+    accuracies,
     assign,
     bar,
     keys_of,
@@ -32,7 +33,6 @@ MOST_NAMES = 12
 """Labels at an axis of layers, at most."""
 TIED = ("labels", "epochs", "batch_size")
 """Keys that go with the number of labels."""
-ACCURACY = "Test accuracy [%]"
 
 
 def accuracy_by_spikes(cell_table: pd.DataFrame, references: Mapping[str, str]) -> Figure:
@@ -59,8 +59,8 @@ def accuracy_by_spikes(cell_table: pd.DataFrame, references: Mapping[str, str]) 
                 height = group["accuracy"].mean()
                 axes.axhline(height, linewidth=1, color=color, linestyle=dashes[method])
         axes.set_xlabel(METRICS["spikes_per_neuron"].label)
-        axes.set_ylabel(ACCURACY)
         axes.margins(0.15)
+        accuracies(axes)
 
     lines = [line(f"{method} (mean)", dash) for method, dash in dashes.items()]
     return panels(cell_table[cell_table["status"] == "ok"], draw, [*keys_of(look, marker), *lines])
@@ -98,7 +98,7 @@ def few_labels(cell_table: pd.DataFrame, labels: Mapping[str, tuple[str, float]]
         names = ["all" if math.isinf(count) else f"{count:,.0f}" for count in counts]
         axes.set_xticks(range(len(counts)), names)
         axes.set_xlabel("Labeled training records")
-        axes.set_ylabel(ACCURACY)
+        accuracies(axes)
 
     return panels(table, draw, keys_of(looks, {}))
 
@@ -143,11 +143,13 @@ def sparsity(
     """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set;
     operating points ringed.
 
-    A curve is a model and a method without its penalties. Lines are the models' references.
+    A curve is a model and a method without its penalties, of two strengths or more. Lines are the
+    models' references.
     """
     alone = table.groupby("model")["family"].nunique() == 1
     name = table["model"].where(table["model"].map(alone), table["model"] + ", " + table["family"])
     table = table.assign(curve=name)
+    table = table[table.groupby(["dataset", "curve"])["curve"].transform("size") > 1]
     looks = models(table["curve"])
     marker = {
         name: MARKERS[place] for place, name in enumerate(PENALTIES) if (table[name] > 0).any()
@@ -171,7 +173,7 @@ def sparsity(
         axes.margins(0.1)
         logarithmic(axes.xaxis)
         axes.set_xlabel(METRICS["spikes_per_neuron"].label)
-        axes.set_ylabel(ACCURACY)
+        accuracies(axes)
 
     keys = keys_of(looks, {PENALTIES[name]: marker[name] for name in marker})
     keys.append(ring("operating point, by validation"))

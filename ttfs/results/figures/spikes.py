@@ -75,7 +75,10 @@ def spike_times(networks: Sequence[Spikes]) -> Figure:
             axes.stairs(
                 100 * share, steps, label=name, color=COLORS[place % len(COLORS)], linestyle=dash
             )
-        axes.legend(loc="upper center", fontsize=7, ncols=-(-len(network.times) // 6))
+        axes.legend(
+            loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7,
+            ncols=-(-len(network.times) // 12),
+        )  # fmt: skip
         axes.set_xlabel("Time within the window of the layer [share]")
         axes.set_ylabel("Neurons [%]")
     return figure

@@ -21,7 +21,8 @@ from ttfs.results.frame import std
 
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 """Okabe and Ito's palette: distinct in every common kind of color blindness."""
-MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h"]
+"""Their count and that of the colors have no common divisor: pairs repeat late."""
 FILLS: list[Any] = ["full", "none", "left", "bottom", "right", "top"]
 DASHES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2))]
 """Models differ in the filling of their markers and in their dashes, too: gray print shows it."""
@@ -143,6 +144,13 @@ def panels(
     if groups and keys:
         legend(figure, keys)
     return figure
+
+
+def accuracies(axes: Axes) -> None:
+    """Label an axis of accuracies, which ends at 100 % whatever the error bars reach."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, min(high, 100.0 + 0.04 * (100.0 - low)))
+    axes.set_ylabel("Test accuracy [%]")
 
 
 def logarithmic(axis: Axis) -> None:

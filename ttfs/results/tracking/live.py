@@ -1,10 +1,11 @@
 """The run of a cell while it trains."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ttfs.config import Cell
 from ttfs.files import checksum
@@ -18,8 +19,17 @@ from ttfs.results.tracking.store import (
     mark_killed,
     params_of,
     readable_errors,
+    tracking_uri,
 )
 from ttfs.results.tracking.tags import CELL, CURVE
+
+if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+SYSTEM = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
+"""MLflow's own variable: with ``true``, use of processor, memory, disk, network and GPU goes beside
+the curve of each training.
+"""
 
 
 class LiveRun:
@@ -36,9 +46,12 @@ class LiveRun:
         self.grid, self.cell, self.config = grid, cell, config
         self._rows: list[Mapping[str, float]] = []
         self._works = True
+        self._monitor: SystemMetricsMonitor | None = None
 
     def __enter__(self) -> Self:
         self._attempt(self._start)
+        if os.environ.get(SYSTEM, "").lower() in ("true", "1"):
+            self._attempt(self._watch)
         return self
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -53,6 +66,8 @@ class LiveRun:
         status = "FAILED" if kind else "FINISHED"
 
         def end() -> None:
+            if self._monitor is not None:
+                self._monitor.finish()
             self._client.set_tag(self._run, CURVE, checksum(curve_text(self._rows).encode()))
             self._client.set_terminated(self._run, status)
 
@@ -68,6 +83,12 @@ class LiveRun:
         run = self._client.create_run(experiment, tags=tags, run_name=run_name(self.cell.ids))
         self._run = run.info.run_id
         log(self._client, self._run, params=params_of(texts(self.config) | texts(self.cell.ids)))
+
+    def _watch(self) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor(self._run, tracking_uri=tracking_uri())
+        self._monitor.start()
 
     def _attempt(self, step: Callable[[], None]) -> None:
         if not self._works:

@@ -119,18 +119,16 @@ class _Publication:
             run = self.client.create_run(self.experiment, started, tags, entry.name).info.run_id
         else:
             run = live.info.run_id
-            for name, value in tags.items():
-                self.client.set_tag(run, name, value)
         metrics = at(0, entry.finished, entry.metrics)
         if live is None:
             for row in entry.curve:
                 metrics += at(int(row["epoch"]), entry.finished, curve_names(row))
-        log(self.client, run, metrics, params_of(entry.params))
         self._log_data(run, entry)
         if live is None:
             status = "FAILED" if entry.failed else "FINISHED"
             self.client.set_terminated(run, status, int(1000 * entry.finished))
-        self.client.set_tag(run, DIGEST, entry.digest)
+        more = {} if live is None else tags
+        log(self.client, run, metrics, params_of(entry.params), more | {DIGEST: entry.digest})
         return run
 
     def _log_data(self, run: str, entry: Entry) -> None:

@@ -163,12 +163,20 @@ def log(
     run: str,
     metrics: Sequence["Metric"] = (),
     params: Sequence["Param"] = (),
+    tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Log in as few batches as MLflow's limits allow: 100 params and 1000 metrics each."""
-    for start in range(0, len(params), 100):
-        client.log_batch(run, params=params[start : start + 100])
-    for start in range(0, len(metrics), 1000):
-        client.log_batch(run, metrics=metrics[start : start + 1000])
+    """Log in as few batches as MLflow's limits allow, 100 params and 1000 values of all kinds each;
+    tags, of which there are few, come with the last one, and after its metrics and params.
+    """
+    from mlflow.entities import RunTag
+
+    last = [RunTag(name, value) for name, value in (tags or {}).items()]
+    size = 1000 - 100 - len(last)
+    starts = range(max(-(-len(metrics) // size), -(-len(params) // 100), bool(last)))
+    for place in starts:
+        some = metrics[size * place : size * (place + 1)]
+        few = params[100 * place : 100 * (place + 1)]
+        client.log_batch(run, some, few, last if place == starts[-1] else ())
 
 
 def at(step: int, seconds: float, metrics: Mapping[str, float]) -> list["Metric"]:

@@ -62,7 +62,7 @@ def views(entries: Sequence[Entry]) -> list[View]:
     if any(entry.level == CHIP_MEAN for entry in entries):
         names = _columns("metrics", "accuracy/ttfs", "accuracy/ttfs_std", "accuracy/relu", "n",
                          "spikes_per_neuron/ttfs", "time_steps/ttfs")  # fmt: skip
-        chip = [*names, *ids, *_columns("params", "hardware")]
+        chip = [*names, *_columns("params", "hardware"), *ids]
         found.append(
             View("hardware", "On hardware", _on(CHIP_MEAN), "metrics.`accuracy/ttfs`", chip)
         )
