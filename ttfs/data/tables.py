@@ -21,7 +21,7 @@ from ttfs.seeds import seed
 Table = dict[str, list[str]]
 """{column: values [N]}; an empty text is a missing value."""
 
-Rows = tuple[list[str], list[Sequence[str]]]
+Rows = tuple[list[str], Sequence[Sequence[str]]]
 """The names of the columns, and the values of each record."""
 
 
