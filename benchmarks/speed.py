@@ -1,4 +1,4 @@
-"""What spikes and chips cost: time of a TTFS network over the time of the ReLU network it came
+"""What spikes and chips cost: time of a spiking network over the time of the ReLU network it came
 from.
 
     python benchmarks/speed.py [--models fc2 lenet5 vgg16] [--threads 1] [--device cpu] [--seconds
@@ -9,13 +9,15 @@ imperfect hardware.
 
 Both run in turn, in one process, on the same images; the table gives the median time of an
 inference and of a train step (forward, backward, SGD; in the TTFS network the windows grow too),
-and the median over turns of the ratio TTFS / ReLU, with its quartiles. On a processor the time is
-that of the processor, which other work on the machine changes little. Memory is the peak of three
-train steps above that of the process before them. Networks are built without batch norm and
-dropout, which a TTFS network has not either: both do the same multiplications.
+and the median over turns of the ratio to the ReLU network, with its quartiles. On a processor the
+time is that of the processor, which other work on the machine changes little. Memory is the peak of
+three train steps above that of the process before them. Networks are built without batch norm and
+dropout, which a TTFS network has not either: both do the same multiplications. Leaky networks have
+batch norm and T steps; rate-coded ones, which have no gradient, T steps.
 """
 
 import argparse
+import copy
 import os
 import resource
 import statistics
@@ -33,6 +35,7 @@ from ttfs.hardware import Hardware, deploy
 from ttfs.models import build
 from ttfs.results.provenance import processor
 from ttfs.snn import NEURONS, SpikingNetwork, WindowGrowth, convert
+from ttfs.timed import RateNetwork, convert_to_rate, to_leaky
 
 CLASSES = 10
 SIZES = {
@@ -45,11 +48,12 @@ SIZES = {
 RESIDUAL = ("resnet18",)
 """Networks that B1 neurons alone can have: α1 neurons need a chain of layers."""
 TIMES = """\
-| model | batch | neuron | kind | ReLU [ms] | TTFS / ReLU | quartiles | turns |
+| model | batch | network | kind | ReLU [ms] | spiking / ReLU | quartiles | turns |
 |---|---|---|---|---|---|---|---|"""
 MEMORY = """\
-| model | neuron | ReLU [MiB] | TTFS / ReLU |
+| model | network | ReLU [MiB] | spiking / ReLU |
 |---|---|---|---|"""
+STEPS = (4, 10, 25)  # of networks that run for time steps
 SWEPT = 500  # images in a batch of a sweep
 CHIPS = {
     "b1, 4-bit time": Hardware(time_bits=4, time_rounding="nearest", window_quantile=0.99),
@@ -146,9 +150,18 @@ def peak(step: Callable[[], None]) -> float:
         return float(said.read())
 
 
-def neurons_of(model: str) -> tuple[str, ...]:
-    """Return the neuron models that a network can have."""
-    return ("b1",) if model in RESIDUAL else NEURONS
+def networks(model: str, relu: nn.Module, images: Tensor) -> Iterator[tuple[str, nn.Module]]:
+    """Yield each spiking network that is made of a ReLU network, with its name."""
+    for neuron in ("b1",) if model in RESIDUAL else NEURONS:
+        yield neuron, convert(relu, images, neuron)
+    for steps in STEPS:
+        yield f"lif, T = {steps}", to_leaky(relu, images, steps)
+        yield f"rate, T = {steps}", convert_to_rate(relu, images, steps=steps)
+
+
+def trains(network: nn.Module) -> bool:
+    """Return whether a network has a gradient."""
+    return not isinstance(network, RateNetwork)
 
 
 def made(model: str, device: str) -> tuple[nn.Module, Tensor, Tensor]:
@@ -165,11 +178,14 @@ def measure(model: str, device: str, budget: float) -> Iterator[str]:
     """Yield the table's rows of one network."""
     relu, images, labels = made(model, device)
     size, shape = len(images), images.shape[1:]
-    for neuron in neurons_of(model):
-        for name, kind in (("inference", inference), ("train step", train_step)):
-            ttfs = convert(relu, images, neuron)
-            pair = kind(relu, images, labels), kind(ttfs, images, labels)
-            yield f"| {model} | {size} | {neuron} | {name} | {compare(*pair, device, budget)}"
+    for name, spiking in networks(model, relu, images):
+        row = f"| {model} | {size} | {name}"
+        pair = inference(relu, images, labels), inference(spiking.eval(), images, labels)
+        yield f"{row} | inference | {compare(*pair, device, budget)}"
+        if trains(spiking):
+            plain = copy.deepcopy(relu)
+            pair = train_step(plain, images, labels), train_step(spiking.train(), images, labels)
+            yield f"{row} | train step | {compare(*pair, device, budget)}"
     size = min(SWEPT, size * 4)
     images, labels = (
         torch.rand(size, *shape, device=device),
@@ -189,9 +205,10 @@ def memory(model: str) -> Iterator[str]:
     """Yield the rows of the memory of a network's training."""
     relu, images, labels = made(model, "cpu")
     plain = peak(train_step(relu, images, labels))
-    for neuron in neurons_of(model):
-        ratio = peak(train_step(convert(relu, images, neuron), images, labels)) / plain
-        yield f"| {model} | {neuron} | {plain:.0f} | {ratio:.3f} |"
+    for name, spiking in networks(model, relu, images):
+        if trains(spiking):
+            ratio = peak(train_step(spiking.train(), images, labels)) / plain
+            yield f"| {model} | {name} | {plain:.0f} | {ratio:.3f} |"
 
 
 def machine(device: str) -> str:
