@@ -63,6 +63,7 @@ LIBRARIES = {  # library: the only rooms or modules it may be imported in
     "markupsafe": {"results.page"},
     "docutils": {"results.page"},
     "pandas": {"data", "results", "studies"},
+    "pyarrow": {"data.tables"},
     "pydantic": {"config", "methods"},
     "jsonschema": {"config"},
     "yaml": {"config"},

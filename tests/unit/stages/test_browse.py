@@ -12,6 +12,7 @@ import urllib.request
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,11 @@ def test_the_store_is_served_until_the_user_ends_it(little: Path):
     environment = os.environ | {"PYTHONPATH": str(Path(ttfs.__file__).parents[1])}
     command = [sys.executable, "-m", "ttfs", "browse", GRID, "--no-open", "--port"]
     with subprocess.Popen(
-        [*command, server.rpartition(":")[2]], env=environment, stdout=subprocess.PIPE, text=True
+        [*command, server.rpartition(":")[2]],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
     ) as browsing:
         assert browsing.stdout is not None
         try:
