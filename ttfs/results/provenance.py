@@ -65,24 +65,19 @@ def processor() -> str:
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Return the commit checked out at a folder and whether tracked files differ from it; (None,
-    None) outside git.
+    """Return the commit checked out at a folder and whether tracked files differ from it, but for
+    `results/`, where archived records are no part of the code; (None, None) outside git.
     """
-    command = [
-        "git",
-        "-C",
-        str(folder),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    status = ["status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"]
     try:
-        state = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return _git(folder, "rev-parse", "HEAD"), bool(_git(folder, *status))
     except (OSError, subprocess.CalledProcessError):
         return None, None
-    return state.removesuffix("-dirty"), state.endswith("-dirty")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _version(package: str) -> str | None:

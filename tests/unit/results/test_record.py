@@ -230,13 +230,18 @@ def test_git_state(tmp_path: Path, monkeypatch):
             ["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True
         )
 
+    package, archived = tmp_path / "package", tmp_path / "results" / "record.json"
     git("init")
-    (tmp_path / "file").write_text("1")
-    git("add", "file")
+    for path in (package / "file", archived):
+        path.parent.mkdir()
+        path.write_text("1")
+    git("add", ".")
     git("commit", "-m", "first")
-    commit, dirty = git_state(tmp_path)
+    commit, dirty = git_state(package)
     assert commit is not None
     assert len(commit) == 40
     assert dirty is False
-    (tmp_path / "file").write_text("2")
-    assert git_state(tmp_path) == (commit, True)
+    archived.write_text("2")
+    assert git_state(package) == (commit, False)
+    (package / "file").write_text("2")
+    assert git_state(package) == (commit, True)
