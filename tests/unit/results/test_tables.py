@@ -374,3 +374,16 @@ def test_published_values_are_of_known_metrics_data_sets_and_networks(name: str)
         places = [("dataset", one) for one in value["datasets"]]
         places += [(noun, value[noun]) for noun in ("model", "method") if noun in value]
         assert [place for place in places if find(*place) is None] == []
+
+
+def test_of_equally_accurate_networks_the_best_has_the_fewest_spikes():
+    table = pd.DataFrame(
+        {
+            "method": ["ann", "dense", "sparse", "sparser"],
+            "accuracy_mean": [99.0, 98.0, 98.0, 97.0],
+            "spikes_per_neuron_mean": [float("nan"), 0.5, 0.2, 0.1],
+        }
+    )
+    chosen = frame.best(table)
+    assert chosen is not None
+    assert chosen["method"] == "sparse"
