@@ -12,6 +12,7 @@ import webbrowser
 from ttfs.config import Grid
 from ttfs.errors import UserError
 from ttfs.results import tracking
+from ttfs.stages.process import handed_on
 
 HOST = "mlflow.localhost"
 """The name of this machine in links; browsers know all names below localhost. On a page from
@@ -50,15 +51,21 @@ def browse(grid: Grid, published: bool = False, no_open: bool = False, port: int
         command, env=os.environ | quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _wait(server, running)
-        _print(views, link)
-        _show(f"{link}/{views[0][1]}", no_open)
-        return running.wait()
+        with handed_on(_leave):
+            _wait(server, running)
+            _print(views, link)
+            _show(f"{link}/{views[0][1]}", no_open)
+            return running.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         running.terminate()
         running.wait()
+
+
+def _leave(number: int) -> None:
+    """End as Ctrl-C does, whichever signal it is, so that no server stays behind."""
+    raise KeyboardInterrupt
 
 
 def _print(views: list[tuple[str, str]], server: str) -> None:

@@ -12,7 +12,6 @@ import urllib.request
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,7 +86,8 @@ def test_a_grid_that_was_not_published_says_so(little: Path, capsys):
     )
 
 
-def test_the_store_is_served_until_the_user_ends_it(little: Path):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_the_store_is_served_until_the_user_ends_it(little: Path, ending: signal.Signals):
     assert main(["publish", GRID]) == 0
     server = f"http://127.0.0.1:{free_port()}"
     environment = os.environ | {"PYTHONPATH": str(Path(ttfs.__file__).parents[1])}
@@ -97,7 +97,6 @@ def test_the_store_is_served_until_the_user_ends_it(little: Path):
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
     ) as browsing:
         assert browsing.stdout is not None
         try:
@@ -112,7 +111,7 @@ def test_the_store_is_served_until_the_user_ends_it(little: Path):
             with urllib.request.urlopen(f"{server}/version", timeout=60) as answer:
                 assert re.fullmatch(r"\d+\.\d+\.\d+", answer.read().decode())
         finally:
-            browsing.send_signal(signal.SIGINT)
+            browsing.send_signal(ending)
     assert browsing.returncode == 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(server, timeout=5)
