@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
-from test_conversion_random import RandomNetwork
+from kit.random_networks import RandomNetwork
 from torch import nn
 
 import ttfs
