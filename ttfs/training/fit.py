@@ -180,7 +180,7 @@ class _Epochs(pl.Callback):
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         begun = time.monotonic()
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(temporary, weights_only=False)
         temporary.replace(path)
         self._saved = len(self.rows)
         took = time.monotonic() - begun
