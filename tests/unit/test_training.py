@@ -215,7 +215,7 @@ def test_a_network_without_relu_modules_has_no_activity_to_penalise(data, penalt
         train(data, nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), **{penalty: 0.1})
 
 
-def test_a_diverging_loss_is_one_line_with_its_cure(data):
+def test_a_diverging_loss_is_one_line_with_advice(data):
     with pytest.raises(
         UserError, match=r"^the train loss became (nan|inf) in epoch 1; lower train\.learning_rate"
     ):

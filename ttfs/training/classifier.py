@@ -82,9 +82,9 @@ class Classifier(pl.LightningModule):
         for split, sums in self._sums.items():
             loss, correct, images = sums.tolist()
             if not math.isfinite(loss):
-                cure = "lower train.learning_rate of the method"
+                advice = "lower train.learning_rate of the method"
                 raise UserError(
-                    f"the {split} loss became {loss} in epoch {self.current_epoch + 1}; {cure}"
+                    f"the {split} loss became {loss} in epoch {self.current_epoch + 1}; {advice}"
                 )
             row[f"{split}_loss"], row[f"{split}_accuracy"] = loss / images, 100.0 * correct / images
             sums.zero_()
