@@ -51,6 +51,12 @@ def spiking() -> ttfs.SpikingNetwork:
     return snn.train()
 
 
+def normed(**options: Any) -> nn.Module:
+    net = network(norm=True)
+    net[2] = nn.BatchNorm1d(12, **options)
+    return net
+
+
 def learn(net: nn.Module, data: DataSet, **options: Any) -> tuple[dict[str, Tensor], Rows]:
     """Train, and return what the network is then and the curve."""
     config = {key: options.pop(key) for key in list(options) if key in CONFIG}
@@ -70,6 +76,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "adam": (network, {}),
     "weight decay, smoothing": (network, SGD | {"weight_decay": 0.05, "label_smoothing": 0.1}),
     "batch norm": (lambda: network(norm=True), SGD),
+    "batch norm, mean of all batches": (lambda: normed(momentum=None), SGD),
+    "batch norm, no running mean": (lambda: normed(track_running_stats=False, affine=False), SGD),
     "l1": (network, {"activity_l1": 1e-2, "batch_size": 7}),
     "l0": (network, {"activity_l0": 1e-2, "batch_size": 5}),
     "windows": (spiking, {"epochs": 4, "learning_rate": 0.05}),

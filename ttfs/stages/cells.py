@@ -126,8 +126,8 @@ def _make_on_devices(job: Job) -> None:
     found = torch.cuda.device_count()
     if job.device == "cuda" and job.ranks > found:
         raise UserError(
-            f"method {job.cell.method}: key 'devices' is {job.ranks}, but this machine has {found} "
-            "GPUs; lower it"
+            f"method {job.cell.method}: key 'devices' is {job.ranks}, more than this machine's "
+            f"GPUs ({found}); lower it"
         )
 
     def work(rank: int) -> list[str]:

@@ -50,6 +50,11 @@ class Rank:
                 self.word = pickle.loads(self.pipe.recv_bytes())
         self.ended = ended if self.word is None else None
 
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
     @property
     def failed(self) -> bool:
         """Whether the others wait for it in vain."""
@@ -76,7 +81,7 @@ def together(count: int, backend: str, work: Callable[[int], Any]) -> list[Any]:
     with (
         tempfile.TemporaryDirectory(prefix="ttfs-") as folder,
         _started(count, backend, f"file://{folder}/meeting", work) as ranks,
-        handed_on(lambda number: os.kill(ranks[0].process.pid or 0, number)),
+        handed_on(ranks[0].send),
     ):
         while not all(rank.word for rank in ranks) and not any(rank.failed for rank in ranks):
             time.sleep(POLL)

@@ -71,8 +71,10 @@ def shared(mean: Tensor, items: int) -> Tensor:
     """Return a mean over this rank's n_r items times R n_r / Σ n: its mean over the R ranks is the
     mean over all items.
     """
+    if count() == 1:
+        return mean
     own = mean.new_full((), items)
-    return mean if count() == 1 else mean * (count() * own / total(own))
+    return mean * (count() * own / total(own))
 
 
 class Environment(LightningEnvironment):
@@ -120,13 +122,13 @@ class _Normalize:
 
     def __call__(self, values: Tensor) -> Tensor:
         norm = self.norm
-        if not norm.training:
+        if not norm.training and norm.running_mean is not None:
             return type(norm).forward(norm, values)
         norm._check_input_dim(values)
         axes = [0, *range(2, values.dim())]
         column = (1, -1, *[1] * (values.dim() - 2))  # [1, C, 1, ...]
         wide = at_least_float32(values)
-        number = total(wide.new_tensor(wide.numel() / wide.shape[1]))
+        number = total(wide.new_full((), wide.numel() / wide.shape[1]))
         mean = total(wide.sum(axes)) / number  # [C]
         centered = wide - mean.view(column)
         variance = total(centered.square().sum(axes)) / number  # [C]

@@ -431,7 +431,7 @@ def test_more_devices_than_gpus_are_refused_before_a_training(
     edit("configs/methods/ann.yaml", "kind: relu", "kind: relu\ndevice: cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert run_stages([f"make {DEVICES}"]) == {f"make {DEVICES}": 2}
-    fault = "key 'devices' is 2, but this machine has 1 GPUs; lower it"
+    fault = "key 'devices' is 2, more than this machine's GPUs (1); lower it"
     assert f"error: method ann+devices=2: {fault}" in capsys.readouterr().err
     assert not (cell("ann+devices=2") / "weights.pt").exists()
 
