@@ -13,7 +13,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from ttfs.data import DataSet
@@ -88,9 +87,7 @@ def fit(
     trainer = pl.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=ranks.count(),
-        strategy=DDPStrategy(find_unused_parameters=True, forward_sync_buffers=False)
-        if ranks.count() > 1
-        else "auto",
+        strategy=ranks.strategy(),
         max_epochs=config["epochs"],
         deterministic="warn"
         if device == "cuda"

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.plugins.layer_sync import LayerSync
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -75,6 +76,13 @@ def shared(mean: Tensor, items: int) -> Tensor:
         return mean
     own = mean.new_full((), items)
     return mean * (count() * own / total(own))
+
+
+def strategy() -> Strategy | str:
+    """Return Lightning's strategy for the ranks; some weights of a network may be unused."""
+    if count() == 1:
+        return "auto"
+    return DDPStrategy(find_unused_parameters=True, forward_sync_buffers=False)
 
 
 class Environment(LightningEnvironment):
