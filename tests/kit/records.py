@@ -1,6 +1,7 @@
 """Made-up records of a grid, for the tests of what is made from records."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def made_up(
     """
     cell = Cell(**{"dataset": "digits", "model": "fc2", "method": method, "seed": seed, **ids})
     config = {"method": {"train": TRAIN}, "seed": seed} if config is None else config
-    provenance = {"make": PROVENANCE, "evaluate": PROVENANCE}
+    made = replace(PROVENANCE, wall_seconds=1000.0 + 10 * seed)
+    provenance = {"make": made, "evaluate": PROVENANCE}
     digests = {"data": "d1", "code": "c1"}
     rows = () if error is not None else tuple(_rows(method, seed))
     return Record(cell.ids, provenance, rows, error, config, digests)

@@ -94,8 +94,8 @@ def test_what_names_nothing(little: Path, fails):
     done = command("make", GRID, "made/little/ann/seed1")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: grid little has no cell 'made/little/ann/seed1'; `python -m ttfs check` lists "
-        "them\n"
+        "error: grid little has no cell 'made/little/ann/seed1'; did you mean "
+        "'made/little/ann/seed0'? `python -m ttfs check` lists them\n"
     )
     assert (
         fails("tables", "configs/litle.yaml")

@@ -45,6 +45,8 @@ def test_cells_come_in_the_order_of_the_grid_and_know_their_source(plan):
         UserError, match=r"grid mine has no cell 'digits/fc2/ann/seed2'; .* lists them"
     ):
         grid.find("digits/fc2/ann/seed2")
+    with pytest.raises(UserError, match="did you mean 'studies/trajectory-digits'"):
+        grid.find("trajectory-digits")
 
 
 def test_deployments_are_the_product_of_networks_and_chips(plan):

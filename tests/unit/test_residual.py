@@ -15,6 +15,15 @@ def config(depth: int, width: int = 4, block: str = "post") -> dict:
     return {"id": "made", "residual": {"depth": depth, "width": width, "block": block}}
 
 
+def drawn(block: str, shape: tuple[int, int, int]) -> nn.Sequential:
+    """A network whose every convolution is drawn, as after some training."""
+    network = build(config(8, block=block), shape, 10)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    return network
+
+
 @pytest.mark.parametrize("block", ["post", "pre"])
 @pytest.mark.parametrize("depth", [8, 20])
 def test_depth_counts_layers_with_weights_besides_shortcuts(depth, block):
@@ -37,7 +46,7 @@ def test_parameters_of_resnet_20_are_those_of_the_paper():
 @pytest.mark.usefixtures("seed")
 @pytest.mark.parametrize("block", ["post", "pre"])
 def test_a_block_is_its_formula(block):
-    network = randomise(build(config(8, block=block), (3, 8, 8), 10))
+    network = randomise(drawn(block, (3, 8, 8)))
     part = network.block2_1
     x = torch.randn(2, 4, 8, 8)
     if block == "post":
@@ -50,10 +59,18 @@ def test_a_block_is_its_formula(block):
         assert (part(x) < 0).any()
 
 
+def test_a_pre_block_starts_as_its_shortcut():
+    block = build(config(8, block="pre"), (3, 8, 8), 10).block1_1
+    x = torch.randn(2, 4, 8, 8)
+    assert torch.equal(block(x), block.norm1(x).relu())
+    block(x).square().sum().backward()
+    assert block.conv2.weight.grad.abs().max() > 0
+
+
 @pytest.mark.usefixtures("seed")
 @pytest.mark.parametrize("block", ["post", "pre"])
 def test_it_maps_to_b1_exactly_to_rates_in_the_limit_and_to_leaky_neurons(block):
-    network = build(config(8, block=block), (1, 12, 12), 10).double()
+    network = drawn(block, (1, 12, 12)).double()
     images = torch.rand(8, 1, 12, 12).double()
     network.train()(images)  # statistics near those of the images
     randomised = network.eval()

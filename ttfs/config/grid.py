@@ -5,6 +5,7 @@ depend on.
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -179,7 +180,11 @@ class Grid:
         for cell in self.every:
             if cell.name == name:
                 return cell
-        raise UserError(f"grid {self.name} has no cell {name!r}; `python -m ttfs check` lists them")
+        close = get_close_matches(name, [cell.name for cell in self.every], n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UserError(
+            f"grid {self.name} has no cell {name!r}; {hint}`python -m ttfs check` lists them"
+        )
 
     def kind(self, method: str) -> "Kind":
         """Return the kind of classifier that a method makes."""

@@ -20,7 +20,7 @@ class STDP(Kind):
 
         neurons: int = Field(256, ge=2, le=100_000, description="Of the layer")
         passes: int = Field(1, ge=1, le=1000, description="Through the training split")
-        membrane: float = Field(1.0, gt=0, description="Time constant of the potential")
+        membrane: float = Field(1.0, ge=0.02, description="Time constant of the potential")
         before: float = Field(1.0, gt=0, description="Of the trace that an input spike leaves")
         after: float = Field(0.3, gt=0, description="Of the trace that the neuron's spike leaves")
         rate: float = Field(0.1, gt=0, le=1, description="Of learning")

@@ -62,7 +62,10 @@ def build_residual(config: Mapping[str, Any], shape: tuple[int, ...], classes: i
     A convolution of `width` filters, stages of `blocks` with width, 2 width, 4 width, … filters on
     maps halved from stage to stage, global average pooling and a linear layer. `depth` = 6 n + 2
     layers with weights stand for three stages of n blocks. Convolutions are drawn as in He et al.
-    2015 (normal, fan_out). Raises UserError for another depth, and for inputs that are no images.
+    2015 (normal, fan_out), but the last one of a `pre` block starts at 0, as the last scale does in
+    Goyal et al. 2017 (arXiv 1706.02677, section 5.1): no norm bounds the sums of these blocks, and
+    a hundred layers of drawn ones hardly learn. Raises UserError for another depth, and for inputs
+    that are no images.
     """
     options, model = config["residual"], f"model '{config['id']}'"
     if len(shape) != 3:
@@ -88,6 +91,9 @@ def build_residual(config: Mapping[str, Any], shape: tuple[int, ...], classes: i
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    for module in network.modules():
+        if isinstance(module, PreBlock):
+            nn.init.zeros_(module.conv2.weight)
     return network
 
 

@@ -54,7 +54,8 @@ class Winners:
         return made
 
     def potentials(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the inputs that spike, in order, and the potential [events, neurons] after each.
+        """Return the moments at which inputs spike, in order, and the potential after each, as
+        [moments] and [moments, neurons].
 
         V(t) = Σ over spikes t_i <= t of w_i exp(−(t − t_i) / membrane): between spikes it only
         falls, so a threshold is reached at one of them.
@@ -62,17 +63,19 @@ class Winners:
         order = np.argsort(times, kind="stable")
         order = order[: np.isfinite(times).sum()]
         grown = np.exp(times[order] / self.constants.membrane)[:, None]
-        return order, np.cumsum(self.weights[order] * grown, axis=0) / grown
+        potentials = np.cumsum(self.weights[order] * grown, axis=0) / grown
+        last = np.diff(times[order], append=np.inf) > 0  # spikes of one moment count together
+        return times[order][last], potentials[last]
 
     def winner(self, times: np.ndarray) -> tuple[int, float]:
         """Return the neuron that spikes first for times [inputs], and when; or SILENT, inf."""
-        order, potentials = self.potentials(times)
+        moments, potentials = self.potentials(times)
         crossed = potentials >= self.thresholds
-        events = np.flatnonzero(crossed.any(axis=1))
-        if not len(events):
+        first = np.flatnonzero(crossed.any(axis=1))[:1]
+        if not len(first):
             return SILENT, np.inf
-        over = np.where(crossed[events[0]], potentials[events[0]] - self.thresholds, -np.inf)
-        return int(over.argmax()), float(times[order[events[0]]])
+        [over] = np.where(crossed[first], potentials[first] - self.thresholds, -np.inf)
+        return int(over.argmax()), float(moments[first[0]])
 
     def learn(self, times: np.ndarray) -> int:
         """Show one pattern, move the winner's weights, and return the winner.

@@ -27,10 +27,6 @@ SAVE_EVERY = 2.0
 """Seconds, at least, from one checkpoint to the next."""
 SAVING_SHARE = 20
 """A training lasts at least so many times as long as its checkpoints take to write."""
-QUIET = (
-    "utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector",
-)  # fmt: skip
-"""Modules of Lightning that tell what is not news here."""
 
 
 def fit(
@@ -67,8 +63,8 @@ def fit(
     Raises:
         UserError: if the loss becomes infinite or NaN, or a rank would have no item of a batch.
     """
-    for name in QUIET:
-        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     own = (ranks.rank(),) if ranks.rank() else ()  # each rank drops other neurons
     torch.manual_seed(seed(*axes, "dropout", *own))
     order = torch.Generator().manual_seed(seed(*axes, "order"))
@@ -197,7 +193,7 @@ class _Epochs(pl.Callback):
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         begun = time.monotonic()
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
             temporary.replace(path)
         self._saved = len(self.rows)

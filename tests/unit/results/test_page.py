@@ -71,6 +71,8 @@ def test_the_page_is_whole_without_a_script_and_without_a_network(file: Path):
     assert heads[:5] == ["Data set", "Network", "Method", "n", "Accuracy [%] ↑"]
     assert rows[1][:5] == ["digits", "fc2", "ann", "3 of 3 0 1 2", "97.00 ± 1.00"]
     assert rows[2][:5] == ["digits", "fc2", "b1-converted", "2 of 3 0 1", "97.50 ± 0.71"]
+    place = heads.index("Training time [s]")
+    assert [rows[1][place], rows[2][place]] == ["1,010", "1,005"]
     images = [reference for reference in content.references if reference.startswith("data:image")]
     kinds = {reference.partition(":")[0] for reference in content.references}
     assert not kinds & {"http", "https", "file"}

@@ -21,7 +21,7 @@ def layer(weights, thresholds, **constants) -> Winners:
 
 def test_potentials_leak_between_spikes():
     found = layer([[1.0], [0.5], [9.0]], [1.0], membrane=2.0).potentials(np.array([0.6, 0.2, NONE]))
-    assert found[0].tolist() == [1, 0]
+    assert found[0].tolist() == [0.2, 0.6]
     assert found[1][:, 0] == pytest.approx([0.5, 1.0 + 0.5 * np.exp(-0.2)])
 
 
@@ -30,6 +30,31 @@ def test_the_first_to_reach_its_threshold_wins():
     assert one.winner(np.array([0.1, 0.3])) == (1, 0.1)
     assert one.winner(np.array([0.7, 0.3])) == (1, 0.7)
     assert layer([[0.2], [0.1]], [1.0]).winner(np.array([0.1, 0.3])) == (SILENT, np.inf)
+
+
+def by_hand(one: Winners, times: np.ndarray) -> tuple[int, float]:
+    """The definition: at each moment, the sum over the spikes until then, in float64."""
+    for now in np.unique(times[np.isfinite(times)]):
+        shares = np.where(times <= now, np.exp(-(now - times) / one.constants.membrane), 0.0)
+        over = shares @ one.weights.astype(np.float64) - one.thresholds
+        if (over >= 0).any():
+            return int(over.argmax()), float(now)
+    return SILENT, np.inf
+
+
+@pytest.mark.parametrize("steps", [4, 2**20])
+def test_the_winner_is_that_of_the_definition(steps):
+    """With few steps many inputs spike at one moment, and are no earlier than one another."""
+    rng = np.random.default_rng(steps)
+    for _ in range(200):
+        one = Winners(
+            rng.uniform(0, 1, (12, 6)).astype(np.float32),
+            rng.uniform(0.5, 4, 6).astype(np.float32),
+            Constants(membrane=rng.choice([0.02, 0.3, 2.0])),
+        )
+        times = (rng.integers(0, steps, 12) / steps).astype(np.float32)
+        times[rng.random(12) < 0.2] = NONE
+        assert one.winner(times) == by_hand(one, times)
 
 
 def test_only_the_winner_learns():

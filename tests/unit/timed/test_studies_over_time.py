@@ -73,6 +73,16 @@ def surrogate_block(**changes) -> dict:
     return content | changes
 
 
+def test_gradients_that_all_but_vanish_are_measured(digits):
+    """A narrow surrogate takes 15 layers to norms whose squares float32 does not hold."""
+    block = surrogate_block(depths=[15], alphas=[1000.0], draws=1, multiples=[])
+    table = widths.surrogate(block, digits, print)
+    norms = table.loc[table["quantity"] == "gradient", "value"].tolist()
+    [gain] = table.loc[table["quantity"] == "gain", "value"]
+    assert 0 < norms[0] < 1e-23
+    assert gain == pytest.approx((norms[0] / norms[-1]) ** (1 / 14), rel=1e-9)
+
+
 def test_the_surrogate_study_is_repeatable_and_sums_up_what_it_measured(digits):
     said: list[str] = []
     table = widths.surrogate(surrogate_block(), digits, said.append)

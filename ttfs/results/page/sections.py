@@ -1,6 +1,7 @@
 """What a page says of a grid: facts on top, tables with the order of their cells, notes."""
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from ttfs.results.record import FAILURE, RECORD, Record
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 3.0, 5.0)
 """Stops of the slider, in spikes per neuron."""
+TIME = "Training time [s]"
 FIRST = ("accuracy", GAIN, "spikes_per_neuron", "latency")
 """The first metrics of the comparison."""
 ANSWERS = 4
@@ -117,25 +119,40 @@ class Sections:
             ids = [Cell(str(row[name])) for name in ROW]
             n = Cell(f"{row['n']} of {row['seeds']}", row["n"], self._links(row))
             numbers = [_number(row, name) for name in names]
-            rows.append([*ids, n, *numbers, *[Cell(row[name] or tables.ABSENT) for name in varied]])
+            settings = [Cell(row[name] or tables.ABSENT) for name in varied]
+            rows.append([*ids, n, *numbers, self._time(row), *settings])
         titles = [_head(metric(name).title.format(reference=reference), True) for name in names]
         found = {
             "id": "comparison", "title": "Comparison", "budget": None,
             "table": {"heads": [*map(_head, heads[:3]), _head("n", True), *titles,
-                                *map(_head, varied)], "rows": rows},
+                                _head(TIME, True), *map(_head, varied)], "rows": rows},
             "filters": [_filter(title, place, rows) for place, title in enumerate(heads[:3])],
             "note": "Mean ± sample standard deviation over the n seeds; each seed links to its "
-            "record. Logit and spike-time differences are the largest.",
+            "record. Logit and spike-time differences are the largest. Training time is the mean "
+            "wall time of the stage `make`, beside whatever else the machine did.",
         }  # fmt: skip
         if "spikes_per_neuron" in names:
             place = 4 + names.index("spikes_per_neuron")
             found["budget"] = {"column": place, "steps": list(BUDGETS)}
         yield found
 
-    def _links(self, row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def _seeds(self, row: Mapping[str, Any]) -> list[Record]:
+        """The records behind a row, one for each seed."""
         place = "/".join(str(row[name]) for name in ROW)
-        return [(str(r.ids["seed"]), self._link(r)) for r in self.results.of("networks")
-                if r.status == "ok" and r.name.startswith(f"{place}/")]  # fmt: skip
+        good = [record for record in self.results.of("networks") if record.status == "ok"]
+        return [record for record in good if record.name.startswith(f"{place}/")]
+
+    def _links(self, row: Mapping[str, Any]) -> list[tuple[str, str]]:
+        return [(str(record.ids["seed"]), self._link(record)) for record in self._seeds(row)]
+
+    def _time(self, row: Mapping[str, Any]) -> Cell:
+        """The mean wall time of training; records of the first version do not have it."""
+        parts = [record.provenance.get("make") for record in self._seeds(row)]
+        seconds = [part.wall_seconds for part in parts if part]
+        if not seconds:
+            return Cell(tables.ABSENT, "")
+        mean = statistics.fmean(seconds)
+        return Cell(f"{mean:,.0f}" if mean >= 10 else f"{mean:.1f}", mean)
 
     def _link(self, record: Record) -> str:
         return f"{self.store}/{record.name}/{RECORD if record.status == 'ok' else FAILURE}"
