@@ -162,7 +162,7 @@ class _Epochs(pl.Callback):
             due = self._ending or time.monotonic() >= self._due
             if trainer.strategy.reduce_boolean_decision(due, all=False):  # all ranks save, or none
                 self._save(trainer, self._checkpoint)
-        if self._ending:
+        if self._ending and self._saved == len(self.rows):  # or asked since: after the next epoch
             _end()
 
     def state_dict(self) -> dict[str, Any]:
