@@ -174,6 +174,11 @@ def gpus_of(wildcards):
     return int(device == "cuda")
 
 
+def devices_of(wildcards):
+    """The devices that a training uses: each asks for a GPU and threads."""
+    return GRID.methods[cell_of(wildcards).method].config.get("devices", 1)
+
+
 TRIAL = trial_marker()
 LOCK = None
 

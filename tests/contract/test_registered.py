@@ -20,7 +20,7 @@ import ttfs
 from ttfs.config import find, known, load_grid, read_named
 from ttfs.data import Split, load
 from ttfs.errors import UserError
-from ttfs.methods import Check, Options, TorchOptions, Train, kind, kinds, method_schema
+from ttfs.methods import Check, Options, Train, TrainedOptions, kind, kinds, method_schema
 from ttfs.metrics import METRICS
 from ttfs.models import build
 from ttfs.results.record import Record, read
@@ -179,7 +179,7 @@ def test_a_kind_is_listed_without_heavy_packages(name: str):
 
 
 @pytest.mark.parametrize(
-    "options", [TorchOptions, Train, Check], ids=lambda options: options.__name__
+    "options", [TrainedOptions, Train, Check], ids=lambda options: options.__name__
 )
 def test_options_are_described(options: type[Options]):
     assert options.__doc__

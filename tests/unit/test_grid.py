@@ -139,6 +139,20 @@ def test_the_budget_is_the_data_set_s_unless_the_method_says_so(
     assert not {"epochs", "batch_size", "augment"} & set(slice["dataset"])
 
 
+def test_one_device_is_no_part_of_a_slice_and_more_are(configs: Path):
+    """Records from before the key keep their digest."""
+    (configs / "mine.yaml").write_text(
+        "datasets: [digits]\nmodels: [fc2]\nseeds: [0]\n"
+        "methods: [{method: ann, over: {devices: [1, 2]}}]\n"
+    )
+    grid = load_grid("configs/mine.yaml")
+    one, two = grid.cells
+    assert (one.method, two.method) == ("ann", "ann+devices=2")
+    for slice in (grid.make_slice, grid.evaluate_slice):
+        assert "devices" not in slice(one)["method"]
+        assert slice(two)["method"] == slice(one)["method"] | {"devices": 2}
+
+
 def test_a_slice_holds_what_its_stage_depends_on_and_nothing_else(plan):
     grid = plan()
     ann, b1, tuned = (

@@ -138,6 +138,18 @@ def test_a_billion_laughs_are_refused_before_they_are_laughed(tmp_path: Path):
             "key 'threads': 1000000 is greater than",
         ),
         (
+            "methods/ann", "kind: relu", "kind: relu\ndevices: 0",
+            "methods/ann.yaml: key 'devices': 0 is less than the minimum of 1",
+        ),
+        (
+            "methods/rate", "kind: rate", "kind: rate\ndevices: 2",
+            "methods/rate.yaml: unknown key 'devices'",
+        ),
+        (
+            "methods/b1-converted", "kind: b1", "kind: b1\ndevices: 2",
+            "methods/b1-converted.yaml: key 'devices' is 2, but this method trains nothing; remove",
+        ),
+        (
             "models/fc2", "layers: 340", "layers: 340\ntorchvision: alexnet",
             "give exactly one of the keys",
         ),

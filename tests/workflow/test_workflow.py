@@ -1,6 +1,7 @@
 """The workflow: a tiny grid runs end to end, and what is up to date stays as it is."""
 
 import csv
+import re
 import shutil
 import sqlite3
 from collections import Counter
@@ -155,6 +156,24 @@ def test_a_folder_may_have_spaces_in_its_name(tmp_path: Path):
     status, said = sandbox.run("--dry-run", "--printshellcmds", grid="my grids/tiny.yaml")
     assert status == 0, said
     assert " -m ttfs make 'my grids/tiny.yaml' digits/fc2/ann/seed0" in said
+
+
+def test_a_training_asks_for_a_gpu_and_threads_for_each_device(sandbox: Sandbox):
+    sandbox.write(
+        "configs/many.yaml",
+        "datasets: [digits]\nmodels: [fc2]\nseeds: [0]\n"
+        "methods: [{method: ann, over: {device: cuda, devices: 2, threads: 3}}]\n",
+    )
+    options = ("--dry-run", "--quiet", "progress", "--cores", "8")
+    status, said = sandbox.run(*options, grid="configs/many.yaml")
+    assert status == 0, said
+    asked = {}
+    for block in said.split("rule ")[1:]:
+        threads = re.search(r"threads: (\d+)", block)
+        gpus = re.search(r"gpu=(\d+)", block)
+        asked[block.split(":")[0]] = (threads and int(threads[1]), gpus and int(gpus[1]))
+    assert asked["make"] == (6, 2)
+    assert asked["evaluate"] == (3, 1)
 
 
 def test_the_workflow_runs_from_any_folder(copy: Sandbox, tmp_path: Path):

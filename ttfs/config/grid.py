@@ -322,6 +322,8 @@ class Grid:
         """A method's options, with the budget of its data set where it sets none."""
         dataset = self.datasets[cell.dataset].config
         method = _without((*WORDS, "id"), self.methods[cell.method].config)
+        if method.get("devices") == 1:
+            del method["devices"]  # records are older than this key, and one device is as before
         if method.get("train"):
             own = method["train"]
             method["train"] = own | {

@@ -18,6 +18,11 @@ class Moves(NamedTuple):
     flip: Tensor
     cutout: Tensor | None
 
+    def of(self, images: slice) -> "Moves":
+        """Return the moves of some of the images."""
+        cutout = None if self.cutout is None else self.cutout[images]
+        return Moves(self.shift[images], self.crop[images], self.flip[images], cutout)
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -38,16 +43,6 @@ class Augment:
     flip: bool | Literal["alternating"] = False
     cutout: int = 0
 
-    def __call__(
-        self, images: Tensor, generator: torch.Generator, turned: Tensor | None = None
-    ) -> Tensor:
-        """Return the float images [N, C, H, W], on any device, moved at random.
-
-        `turned` [N] says which are mirrored where that alternates.
-        """
-        moves = self.draw(images.shape, generator)
-        return self.move(images, moves if turned is None else moves._replace(flip=turned))
-
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Moves:
         """Draw the moves of inputs of a shape (N, ...): as many random numbers whatever is switched
         on, but for the cutout.
@@ -61,7 +56,7 @@ class Augment:
         )
 
     def move(self, images: Tensor, moves: Moves) -> Tensor:
-        """Return the images with these moves made."""
+        """Return the float images [N, C, H, W], on any device, with these moves made."""
         device = images.device
         if self.shift:
             images = _windows(images, self.shift, "constant", moves.shift.to(device))

@@ -7,7 +7,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from ttfs.data.augment import Augment
+from ttfs.data.augment import Augment, Moves
 from ttfs.data.inputs import Inputs
 
 
@@ -48,6 +48,8 @@ class Split:
         generator: torch.Generator | None = None,
         augment: bool = False,
         device: str | torch.device = "cpu",
+        rank: int = 0,
+        ranks: int = 1,
     ) -> "Batches":
         """Return the batches of an epoch: (inputs float32 [n, *shape], labels int64 [n]).
 
@@ -59,10 +61,15 @@ class Split:
         Without a generator the inputs come in order. The last batch may be small; no input is
         dropped. Where shuffled, for training, a last input alone joins the batch before it, because
         batch norm cannot learn from one input.
+
+        Of `ranks` processes that learn together, this one has its part of each batch: the parts,
+        in order of rank, are the batch that one process alone would have, and differ in size by one
+        at most. A last batch in order with fewer inputs than ranks joins the batch before it.
         """
         if augment and generator is None:
             raise ValueError("augmentation is drawn from a generator: give one")
-        return Batches(self, batch_size, generator, augment, torch.device(device))
+        device = torch.device(device)
+        return Batches(self, batch_size, generator, augment, device, rank, ranks)
 
 
 @dataclass
@@ -74,18 +81,26 @@ class Batches:
     generator: torch.Generator | None
     augment: bool
     device: torch.device
+    rank: int = 0
+    ranks: int = 1
     epoch: int = 0
     """Epochs so far; images that are mirrored in every other one go by it."""
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        return len(self.sizes)
 
     @property
-    def _sizes(self) -> list[int]:
+    def sizes(self) -> list[int]:
+        """Inputs in each batch, over all ranks."""
         full, rest = divmod(len(self.split), self.batch_size)
-        if self.generator is not None and full and rest == 1:
-            return [self.batch_size] * (full - 1) + [self.batch_size + 1]
+        least = self.ranks if self.generator is None else 2
+        if full and 0 < rest < least:
+            return [self.batch_size] * (full - 1) + [self.batch_size + rest]
         return [self.batch_size] * full + [rest] * (rest > 0)
+
+    def _part(self, size: int) -> slice:
+        """The part of a batch of a size that this rank has."""
+        return slice(size * self.rank // self.ranks, size * (self.rank + 1) // self.ranks)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         split = self.split
@@ -95,27 +110,38 @@ class Batches:
         else:
             order = torch.randperm(len(split), generator=self.generator)
             moves.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
-        turned = self._turned(order).split(self._sizes) if self._alternates else repeat(None)
+        own = [places[self._part(len(places))] for places in order.split(self.sizes)]
+        order, counts = torch.cat(own), [len(places) for places in own]
+        turned = self._turned(order).split(counts) if self._alternates else repeat(None)
         self.epoch += 1
-        labels = split.labels[order].to(self.device).split(self._sizes)
-        inputs = split.inputs.batches(order.split(self._sizes), self.device)
-        for stored, classes, mirrored in zip(inputs, labels, turned, strict=False):
+        labels = split.labels[order].to(self.device).split(counts)
+        inputs = split.inputs.batches(own, self.device)
+        rows = zip(self.sizes, inputs, labels, turned, strict=False)
+        for size, stored, classes, mirrored in rows:
             values = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
             if self.augment:
-                values = split.augment(values, moves, mirrored)
+                values = split.augment.move(values, self._moves(values, size, moves, mirrored))
             if split.normalize is not None:
                 values = split.normalize(values)
             yield values, classes
+
+    def _moves(
+        self, values: Tensor, size: int, generator: torch.Generator, mirrored: Tensor | None
+    ) -> Moves:
+        """The moves of this rank's part of a batch; those of the whole batch are drawn."""
+        shape = torch.Size((size, *values.shape[1:]))
+        moves = self.split.augment.draw(shape, generator).of(self._part(size))
+        return moves if mirrored is None else moves._replace(flip=mirrored)
 
     @property
     def _alternates(self) -> bool:
         return self.augment and self.split.augment.flip == "alternating"
 
     def _turned(self, order: Tensor) -> Tensor:
-        """Which inputs are mirrored in this epoch: at random in the first, by turns after it."""
+        """Which of these are mirrored in this epoch: at random in the first, by turns after it."""
         assert self.generator is not None
         drawn = torch.Generator().manual_seed(self.generator.initial_seed())
-        first = torch.randint(2, (len(order),), generator=drawn).bool()
+        first = torch.randint(2, (len(self.split),), generator=drawn).bool()
         return first[order] ^ bool(self.epoch % 2)
 
 

@@ -13,7 +13,15 @@ from ttfs.config.read import suggest
 from ttfs.errors import UserError
 from ttfs.methods._job import Job, Task
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Check, Options, SpikingTrain, TorchOptions, Train, schema
+from ttfs.methods._options import (
+    Check,
+    Options,
+    SpikingTrain,
+    TorchOptions,
+    Train,
+    TrainedOptions,
+    schema,
+)
 
 if TYPE_CHECKING:
     from ttfs.methods._answers import answers as answers
@@ -27,6 +35,7 @@ __all__ = [
     "Task",
     "TorchOptions",
     "Train",
+    "TrainedOptions",
     "answers",
     "kind",
     "kinds",

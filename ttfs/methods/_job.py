@@ -32,6 +32,10 @@ class Task:
     started: float = field(default_factory=time.monotonic)
     files: list[str] = field(default_factory=list)
     """Names of the files that the stage has written."""
+    rank: int = 0
+    """The number of this process where several do the stage together; the first one alone speaks
+    and writes.
+    """
 
     @property
     def folder(self) -> Path:
@@ -44,6 +48,11 @@ class Task:
         from ttfs.results.state import Expected
 
         return Expected(self.grid).digest(self.stage, self.cell)
+
+    @property
+    def ranks(self) -> int:
+        """The processes that do the stage together."""
+        return 1
 
     @property
     def threads(self) -> int:
@@ -59,11 +68,14 @@ class Task:
 
     def say(self, text: str) -> None:
         """Report progress, for the terminal and the log."""
+        if self.rank:
+            return
         print(f"[{self.cell}] {text}", file=sys.stderr, flush=True)
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a file of the cell, whole or not at all."""
-        atomic_write(self.folder / name, content)
+        if not self.rank:
+            atomic_write(self.folder / name, content)
         self.files.append(name)
 
 
@@ -94,6 +106,11 @@ class Job(Task):
     def threads(self) -> int:
         """The threads that the method sets."""
         return int(self.options.get("threads", 1))
+
+    @property
+    def ranks(self) -> int:
+        """The processes that do the stage together, a device each."""
+        return int(self.options.get("devices", 1)) if self.stage == "make" else 1
 
     @cached_property
     def options(self) -> Mapping[str, Any]:
@@ -133,7 +150,9 @@ class Job(Task):
         """ "cpu" or "cuda"."""
         import torch
 
-        wanted, found = self.options.get("device", "cpu"), torch.cuda.is_available()
+        wanted, found = self.options.get("device", "cpu"), torch.cuda.device_count() > 0
+        if self.ranks == 1:  # it starts CUDA, and the ranks are forks, which cannot go on with it
+            found = found and torch.cuda.is_available()
         if wanted == "cuda" and not found:
             raise UserError(
                 f"method {self.cell.method}: key 'device' is 'cuda', but there is no GPU; use "

@@ -33,6 +33,16 @@ class TorchOptions(Options):
     )
 
 
+class TrainedOptions(TorchOptions):
+    """Options of kinds whose networks learn by a block `train`."""
+
+    devices: int = Field(
+        1, ge=1, le=1024,
+        description="GPUs, or processes on the CPU, that train a network together, each on its "
+            "part of every batch; threads are those of each",
+    )  # fmt: skip
+
+
 class Train(Options):
     """Training with cross-entropy."""
 

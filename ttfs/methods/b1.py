@@ -10,7 +10,7 @@ from pydantic import Field
 from ttfs.errors import UserError
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import Check, SpikingTrain, TorchOptions
+from ttfs.methods._options import Check, SpikingTrain, TrainedOptions
 
 
 class B1(Kind):
@@ -19,7 +19,7 @@ class B1(Kind):
     title = "TTFS network of B1 neurons"
     deployable = True
 
-    class Options(TorchOptions):
+    class Options(TrainedOptions):
         """Where the network comes from, its windows, a training, and when it counts as exact."""
 
         source: str | None = Field(
@@ -52,10 +52,15 @@ class B1(Kind):
         return ("relu", self.name) if options.get("train") else ("relu",)
 
     def check(self, options: Mapping[str, Any], where: str) -> None:
-        """Refuse a method without source and training."""
+        """Refuse a method without source and training, and devices that would train nothing."""
         if options["source"] is None and options["train"] is None:
             raise UserError(
                 f"{where}: give source, train, or both: a network is mapped, trained, or both"
+            )
+        if options["train"] is None and options["devices"] > 1:
+            raise UserError(
+                f"{where}: key 'devices' is {options['devices']}, but this method trains nothing; "
+                "remove it, or give it a block train"
             )
 
     def try_out(self, network: Any, items: Any) -> None:

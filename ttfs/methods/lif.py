@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import TorchOptions, Train
+from ttfs.methods._options import Train, TrainedOptions
 
 
 class LIF(Kind):
@@ -14,7 +14,7 @@ class LIF(Kind):
 
     title = "Leaky integrate-and-fire network, trained through time"
 
-    class Options(TorchOptions):
+    class Options(TrainedOptions):
         """The neurons, how long they run, and a training."""
 
         steps: int = Field(

@@ -2,7 +2,7 @@
 
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import TorchOptions, Train
+from ttfs.methods._options import Train, TrainedOptions
 
 
 class ReLU(Kind):
@@ -10,7 +10,7 @@ class ReLU(Kind):
 
     title = "ReLU network, trained"
 
-    class Options(TorchOptions):
+    class Options(TrainedOptions):
         """A training."""
 
         train: Train

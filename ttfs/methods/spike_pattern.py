@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
-from ttfs.methods._options import TorchOptions, Train
+from ttfs.methods._options import Train, TrainedOptions
 
 
 class SpikePattern(Kind):
@@ -15,7 +15,7 @@ class SpikePattern(Kind):
     title = "Spike patterns, trained by van Rossum distance"
     uses_model = False
 
-    class Options(TorchOptions):
+    class Options(TrainedOptions):
         """Sizes, neurons, targets and a training."""
 
         hidden: int = Field(256, ge=1, le=100_000, description="Hidden neurons")

@@ -3,7 +3,7 @@ learns.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -76,10 +76,17 @@ class WindowGrowth:
         """Listen to the potentials that reach each layer."""
         self._hooks = [layer.register_forward_pre_hook(self._measure) for layer in self._layers]
 
-    def grow(self) -> None:
-        """Widen the windows that the last batch came close to."""
-        for layer in self._layers:
-            layer.width = max(layer.width, self._growth * self._largest[layer].item())
+    def grow(self, over_ranks: Callable[[Tensor], Tensor] = lambda largest: largest) -> None:
+        """Widen the windows that the last batch came close to.
+
+        Where processes have parts of the batch, `over_ranks` makes of their largest potentials
+        [layers] those of the whole batch.
+        """
+        if not self._layers:
+            return
+        largest = over_ranks(torch.stack([self._largest[layer] for layer in self._layers]))
+        for layer, potential in zip(self._layers, largest.tolist(), strict=True):
+            layer.width = max(layer.width, self._growth * potential)
 
     def stop(self) -> None:
         """Listen no more."""

@@ -96,7 +96,7 @@ def _make(job: Job, expected: Expected) -> Made:
     files: Mapping[str, Mapping[str, Any]]
     if before is None:
         check_job(job)
-        job.kind.make(job)
+        _make_on_devices(job)
         files = {name: file_entry(job.folder / name) for name in job.files}
         provenance = _provenance(job)
     else:
@@ -112,6 +112,33 @@ def _make(job: Job, expected: Expected) -> Made:
         files=files,
         provenance=provenance,
     )
+
+
+def _make_on_devices(job: Job) -> None:
+    """Make the network, by a process for each device where there are several."""
+    import torch
+
+    from ttfs.stages.ranks import together
+
+    if job.ranks == 1:
+        job.kind.make(job)
+        return
+    found = torch.cuda.device_count()
+    if job.device == "cuda" and job.ranks > found:
+        raise UserError(
+            f"method {job.cell.method}: key 'devices' is {job.ranks}, more than this machine's "
+            f"GPUs ({found}); lower it"
+        )
+
+    def work(rank: int) -> list[str]:
+        job.rank = rank
+        torch.set_num_threads(job.threads)
+        if job.device == "cuda":
+            torch.cuda.set_device(rank)
+        job.kind.make(job)
+        return job.files
+
+    job.files = together(job.ranks, "nccl" if job.device == "cuda" else "gloo", work)[0]
 
 
 def _before(job: Job, source: str | None) -> Made | None:
@@ -174,7 +201,8 @@ _STAGES: dict[str, Callable[[Any, Expected], Record | Made]] = {
 def _prepare(job: Task) -> None:
     import torch
 
-    torch.set_num_threads(job.threads)
+    # Ranks are forks, and a fork hangs where its parent has used threads.
+    torch.set_num_threads(job.threads if job.ranks == 1 else 1)
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32 on every device
     torch.set_flush_denormal(
         True

@@ -25,6 +25,8 @@ RUN = "TTFS_RUN"
 """Environment variable: host and process of the run that wants the cell, which ends with it."""
 POLL = 0.05
 """Seconds between two looks at a child."""
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that ask a process to end."""
 
 
 def supervise(stage: "Stage", grid_file: Path, name: str) -> int:
@@ -64,7 +66,7 @@ def exit_with(work: Callable[[], int]) -> None:
     """Do the work in this process, a forked child, and end with its status; no code of the parent
     follows.
     """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
     die_with_parent()
     status = 1
@@ -80,6 +82,13 @@ def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends, on Linux."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def end_by(number: int) -> None:
+    """End this process by a signal, as one that does not heed it."""
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def wait(child: int, end: Callable[[int], None]) -> int:
@@ -105,7 +114,7 @@ def handed_on(end: Callable[[int], None]):
         with contextlib.suppress(OSError):
             end(number)
 
-    before = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    before = {number: signal.signal(number, hand_on) for number in ENDING}
     try:
         yield
     finally:

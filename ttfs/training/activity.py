@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
+from ttfs.training import ranks
+from ttfs.training.precision import at_least_float32
 
 KNEE = 0.2
 """Activation at which half a spike is counted, as a share of the mean activation of the layer's
@@ -17,16 +19,17 @@ def smooth_count(activity: Tensor) -> Tensor:
     """Return a smooth count of the neurons that are active: sum of a / (a + KNEE m), activations a
     >= 0 of a layer.
 
-    m is the mean over the batch's a > 0, so the count stays where all activations scale together: a
-    layer saves by silence alone. Its slope is steepest at the weakest spikes, which carry least. It
-    is the transformed L1 penalty, which Ma et al. 2019 (arXiv:1901.01021) put on weights, on
-    charges.
+    m is the mean over the batch's a > 0, on all ranks, so the count stays where all activations
+    scale together: a layer saves by silence alone. Its slope is steepest at the weakest spikes,
+    which carry least. It is the transformed L1 penalty, which Ma et al. 2019 (arXiv:1901.01021) put
+    on weights, on charges.
 
     >>> activity = torch.tensor([[0.0, 1.0], [3.0, 0.0]])
     >>> [round(smooth_count(scale * activity).item(), 3) for scale in (1.0, 10.0)]
     [1.597, 1.597]
     """
-    knee = (KNEE * activity.sum() / activity.count_nonzero().clamp(min=1)).clamp(min=1e-12)
+    active = ranks.total(activity.detach().count_nonzero()).clamp(min=1)
+    knee = (KNEE * ranks.total(activity.sum()) / active).clamp(min=1e-12)
     return (
         activity.numel() - knee * (activity + knee).reciprocal().sum()
     )  # a / (a + knee) takes twice as long
@@ -68,7 +71,7 @@ class ActivityPenalty:
 
     def take(self) -> Tensor | float:
         """Return the penalty of the last forward pass, and forget the pass."""
-        heard = [activity.float() for activity in self._heard]
+        heard = [at_least_float32(activity) for activity in self._heard]
         self.forget()
         penalty: Tensor | float = 0.0
         for strength, measure in ((self.l1, torch.sum), (self.l0, smooth_count)):

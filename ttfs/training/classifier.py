@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
+from ttfs.training import ranks
 from ttfs.training.activity import ActivityPenalty
 from ttfs.training.averaging import Average
 from ttfs.training.optimizers import optimizer, schedule
+from ttfs.training.precision import at_least_float32
 
 AUXILIARY_WEIGHT = 0.3
 """Weight of the loss of each auxiliary head (GoogLeNet; Szegedy et al. 2015, section 5)."""
@@ -55,7 +57,7 @@ class Classifier(pl.LightningModule):
         """Return the loss of a batch."""
         loss = self._step(self.network, batch, "train")
         self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return loss + self._activity.take()
+        return ranks.shared(loss + self._activity.take(), len(batch[1]))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Add a batch to the validation sums."""
@@ -80,7 +82,7 @@ class Classifier(pl.LightningModule):
         """
         row = {}
         for split, sums in self._sums.items():
-            loss, correct, images = sums.tolist()
+            loss, correct, images = ranks.total(sums).tolist()
             if not math.isfinite(loss):
                 advice = "lower train.learning_rate of the method"
                 raise UserError(
@@ -119,7 +121,7 @@ class Classifier(pl.LightningModule):
         try:
             answers = network(images)
             heads = answers if isinstance(answers, tuple) else (answers,)
-            return [logits.float() for logits in heads if logits is not None]
+            return [at_least_float32(logits) for logits in heads if logits is not None]
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

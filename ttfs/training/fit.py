@@ -13,13 +13,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from ttfs.data import DataSet
 from ttfs.data.splits import Batches
+from ttfs.errors import UserError
 from ttfs.metrics.selection import score
 from ttfs.seeds import seed
+from ttfs.training import ranks
 from ttfs.training.classifier import Classifier
 
 SAVE_EVERY = 2.0
@@ -40,6 +41,10 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train the network in place and return its curve, a row an epoch.
 
+    Ranks of a process group, each of which calls this alike, train one network together, each on
+    its part of every batch: the steps are those of one process, up to the order of float sums, and
+    up to dropout, of which each rank draws its own.
+
     Args:
         network: maps items [N, ...] to logits [N, classes].
         data: train and validation splits; the test split is never read.
@@ -56,14 +61,17 @@ def fit(
             the process once the last epoch is saved: at once, or after the epoch that runs.
 
     Raises:
-        UserError: if the loss becomes infinite or NaN.
+        UserError: if the loss becomes infinite or NaN, or a rank would have no item of a batch.
     """
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    torch.manual_seed(seed(*axes, "dropout"))
+    own = (ranks.rank(),) if ranks.rank() else ()  # each rank drops other neurons
+    torch.manual_seed(seed(*axes, "dropout", *own))
     order = torch.Generator().manual_seed(seed(*axes, "order"))
-    train = data.train.batches(config["batch_size"], generator=order, augment=True, device=device)
-    validation = data.validation.batches(1000, device=device)
+    part: Any = {"device": device, "rank": ranks.rank(), "ranks": ranks.count()}
+    train = data.train.batches(config["batch_size"], generator=order, augment=True, **part)
+    validation = data.validation.batches(1000, **part)
+    _check_parts(train, validation)
     epochs = _Epochs(config["select"], config["patience"], on_epoch, train, checkpoint)
     narrow = config["precision"] == "bfloat16"
     if narrow:
@@ -74,7 +82,8 @@ def fit(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = pl.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
-        devices=1,
+        devices=ranks.count(),
+        strategy=ranks.strategy(),
         max_epochs=config["epochs"],
         deterministic="warn"
         if device == "cuda"
@@ -86,7 +95,8 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        plugins=[LightningEnvironment()],  # a job of Slurm's trains here, not by its restarts
+        # The ranks are there already; a job of Slurm's trains here too, not by its restarts.
+        plugins=[ranks.Environment(), ranks.WholeBatchNorm()],
     )
     begun = checkpoint if checkpoint is not None and checkpoint.exists() else None
     with warnings.catch_warnings():
@@ -132,7 +142,8 @@ class _Epochs(pl.Callback):
         for row in self.rows:
             self.on_epoch(row)
         if self._checkpoint is not None:  # instead of Lightning, which ends after the batch
-            signal.signal(signal.SIGTERM, self._asked_to_end)
+            asked = self._asked_to_end if trainer.is_global_zero else signal.SIG_IGN
+            signal.signal(signal.SIGTERM, asked)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Lightning runs the validation of an epoch before it calls this."""
@@ -147,9 +158,11 @@ class _Epochs(pl.Callback):
         self.on_epoch(row)
         if self.patience is not None and trainer.current_epoch - self._best_epoch >= self.patience:
             trainer.should_stop = True
-        if self._checkpoint is not None and (self._ending or time.monotonic() >= self._due):
-            self._save(trainer, self._checkpoint)
-        if self._ending:
+        if self._checkpoint is not None:
+            due = self._ending or time.monotonic() >= self._due
+            if trainer.strategy.reduce_boolean_decision(due, all=False):  # all ranks save, or none
+                self._save(trainer, self._checkpoint)
+        if self._ending and self._saved == len(self.rows):  # or asked since: after the next epoch
             _end()
 
     def state_dict(self) -> dict[str, Any]:
@@ -161,7 +174,7 @@ class _Epochs(pl.Callback):
             "chosen": self.chosen,
             "best": (self._best, self._best_epoch),
             "order": self._order.get_state(),
-            "dropout": torch.get_rng_state(),
+            "dropout": ranks.gathered(torch.get_rng_state()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -170,7 +183,7 @@ class _Epochs(pl.Callback):
         self._best, self._best_epoch = state["best"]
         self._order.set_state(state["order"])
         self._batches.epoch = self._saved = len(self.rows)
-        torch.set_rng_state(state["dropout"])
+        torch.set_rng_state(state["dropout"][ranks.rank()])
 
     def _asked_to_end(self, number: int, frame: object) -> None:
         self._ending = True
@@ -181,10 +194,21 @@ class _Epochs(pl.Callback):
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         begun = time.monotonic()
         trainer.save_checkpoint(temporary, weights_only=False)
-        temporary.replace(path)
+        if trainer.is_global_zero:
+            temporary.replace(path)
         self._saved = len(self.rows)
         took = time.monotonic() - begun
         self._due = time.monotonic() + max(SAVE_EVERY, SAVING_SHARE * took)
+
+
+def _check_parts(*splits: Batches) -> None:
+    """Raise UserError where a rank would have no item of a batch."""
+    for batches in splits:
+        if min(batches.sizes) < batches.ranks:
+            raise UserError(
+                f"key 'devices': {batches.ranks} devices share each batch, and one has "
+                f"{min(batches.sizes)} items; lower 'devices', or change 'batch_size'"
+            )
 
 
 def _end() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from ttfs.snn import SpikingNetwork, WindowGrowth
+from ttfs.training import ranks
 
 
 class GrowingWindows(pl.Callback):
@@ -21,7 +22,7 @@ class GrowingWindows(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any
     ) -> None:
         """Widen the windows that the batch came close to filling."""
-        self._windows.grow()
+        self._windows.grow(ranks.largest)
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Stop listening: the network outlives its training."""

@@ -16,9 +16,9 @@ rule make:
         lambda wildcards: source_marker(wildcards),
     output:
         temp(touch(f"{JOBS}/make/{{cell}}/{{token}}")),
-    threads: threads_of
+    threads: lambda wildcards: threads_of(wildcards) * devices_of(wildcards)
     resources:
-        gpu=gpus_of,
+        gpu=lambda wildcards: gpus_of(wildcards) * devices_of(wildcards),
     log:
         f"{LOGS}/{{cell}}/make-{{token}}.log",
     shell:

@@ -239,6 +239,36 @@ def test_two_epochs_of_alternating_flips_show_both_sides_of_each_image():
     assert other != epochs[0]
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("flip", [True, "alternating"])
+def test_the_parts_of_the_ranks_are_the_batch_of_one_process(ranks: int, flip: bool | str):
+    images = np.random.default_rng(0).integers(0, 256, (64, 6, 6), dtype=np.uint8)
+    np.savez(DATA / "parts.npz", x=images, y=np.arange(64) % 3)
+    moves = {"shift": 1, "crop": 1, "flip": flip, "cutout": 2}
+    train = load(config({"npz": "parts.npz"}, test=0.2, augment=moves)).train
+
+    def batches(rank: int = 0, ranks: int = 1):
+        order = torch.Generator().manual_seed(0)
+        return train.batches(7, order, augment=True, rank=rank, ranks=ranks)
+
+    whole, parts = batches(), [batches(rank, ranks) for rank in range(ranks)]
+    for _ in range(2):  # epochs
+        for (inputs, labels), *own in zip(whole, *parts, strict=True):
+            assert torch.equal(torch.cat([part for part, _ in own]), inputs)
+            assert torch.equal(torch.cat([classes for _, classes in own]), labels)
+            counts = [len(classes) for _, classes in own]
+            assert max(counts) - min(counts) <= 1
+
+
+def test_each_rank_has_an_input_of_each_batch_in_order():
+    np.savez(DATA / "few.npz", x=np.zeros((30, 6, 6), dtype=np.uint8), y=np.arange(30) % 3)
+    train = load(config({"npz": "few.npz"}, test=0.2)).train
+    assert train.batches(8).sizes == [8, 8, 2]
+    parts = [train.batches(8, rank=rank, ranks=3) for rank in range(3)]
+    assert parts[0].sizes == [8, 10]
+    assert [[len(labels) for _, labels in part] for part in parts] == [[2, 3], [3, 3], [3, 4]]
+
+
 def sides(batches) -> dict[int, bool]:
     """{number of an image: whether it is mirrored} in an epoch."""
     found = {}

@@ -39,13 +39,15 @@ class LiveRun:
     Leaving the block ends the run, as FAILED if by an exception. `publish` completes it later with
     the numbers of the record. Runs of the cell that a killed training left are marked as killed at
     the start. If the store fails, training goes on: one warning on stderr, and no further attempt;
-    `publish` writes the whole run then.
+    `publish` writes the whole run then. A silent one logs nothing.
     """
 
-    def __init__(self, grid: str, cell: Cell, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, grid: str, cell: Cell, config: Mapping[str, Any], silent: bool = False
+    ) -> None:
         self.grid, self.cell, self.config = grid, cell, config
         self._rows: list[Mapping[str, float]] = []
-        self._works = True
+        self._works = not silent
         self._monitor: SystemMetricsMonitor | None = None
 
     def __enter__(self) -> Self:
