@@ -76,7 +76,7 @@ class Sections:
             ("Grid", f"{grid.file}: {asked}"),
             ("State", state + (f", {stale} out of date" if stale else "")),
             ("When", f"{finished[0]} to {finished[-1]} UTC, {hours:.2g} hours of computing"),
-            ("On", "; ".join(machines)),
+            ("Processor", "; ".join(machines)),
             ("Code", f"commits, with their records: {code}"),
         ]  # fmt: skip
 
