@@ -6,6 +6,7 @@ GRID ?= configs/quick.yaml
 READY := $(VENV)/.ready
 BRIAN2 := .venv-brian2
 PEERS := .venv-peers
+CLUSTER := .venv-cluster
 LINTED := ttfs tests benchmarks docs
 
 .PHONY: all test test-brian2 test-peers test-cluster bench lint report browse site docs help clean
@@ -22,9 +23,8 @@ test-brian2: $(BRIAN2)/.ready  ## B1 and α1 networks as differential equations 
 test-peers: $(PEERS)/.ready  ## rate-coded networks beside SpikingJelly's, leaky ones beside snnTorch's
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest tests/unit/timed/test_peers.py
 
-test-cluster: $(READY)  ## the tests on a Slurm and a PostgreSQL that they start here (Debian: slurm-wlm munge postgresql)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev,cluster]'
-	TTFS_TEST_CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+test-cluster: $(CLUSTER)/.ready  ## the tests on a Slurm and a PostgreSQL that they start here (Debian: slurm-wlm munge postgresql)
+	TTFS_TEST_CLUSTER=1 OMP_NUM_THREADS=1 $(CLUSTER)/bin/python -m pytest tests/cluster
 
 lint: $(READY)  ## style, formatting, types
 	$(BIN)/ruff check $(LINTED)
@@ -34,7 +34,7 @@ lint: $(READY)  ## style, formatting, types
 bench: $(READY)  ## measure speed, memory and the workflow: docs/performance.md
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/performance.py
 
-report: $(READY)  ## one HTML file with the page, tables and run times of $(GRID)
+report: all  ## one HTML file with the page, tables and run times of $(GRID)
 	$(BIN)/snakemake all --config grid=$(GRID) --report results/$(notdir $(basename $(GRID)))/report.html
 
 browse: $(READY)  ## the MLflow page on the results of $(GRID); OPTIONS=--no-open prints its links
@@ -51,7 +51,7 @@ help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 clean:  ## remove the environment, not the results
-	rm -rf $(VENV) $(BRIAN2) $(PEERS)
+	rm -rf $(VENV) $(BRIAN2) $(PEERS) $(CLUSTER)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -70,4 +70,11 @@ $(PEERS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet uv
 	$(PEERS)/bin/uv pip install --quiet --python $(PEERS)/bin/python --editable '.[dev,peers]'
+	touch $@
+
+# Each start of Snakemake imports its executors, which takes seconds more with the one for Slurm.
+$(CLUSTER)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(CLUSTER)
+	$(CLUSTER)/bin/python -m pip install --quiet uv
+	$(CLUSTER)/bin/uv pip install --quiet --python $(CLUSTER)/bin/python --editable '.[dev,cluster]'
 	touch $@

@@ -6,11 +6,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from importlib.util import find_spec
 
 import pytest
-from kit import slurm
 from kit.processes import processes_in
 from kit.sandbox import Sandbox
 from kit.slurm import Slurm
@@ -30,20 +27,6 @@ WORDS = (
 )  # fmt: skip
 STAGES = {"trial": 1, "make": 2, "evaluate": 2, "deploy": 1}
 """Jobs of the tiny grid; tables, figures and the store are made where Snakemake runs."""
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """A Slurm of two nodes on this machine."""
-    reason = slurm.missing()
-    if find_spec("snakemake_executor_plugin_slurm") is None:
-        reason = "needs snakemake-executor-plugin-slurm: pip install 'ttfs[cluster]'"
-    elif os.geteuid() != 0:
-        reason = "needs root, whose jobs the nodes start"
-    if reason:
-        pytest.skip(reason)
-    with slurm.started(tmp_path_factory.mktemp("slurm")) as running:
-        yield running
 
 
 def ended(cluster: Slurm, sandbox: Sandbox) -> list[dict[str, str]]:

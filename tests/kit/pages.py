@@ -18,7 +18,7 @@ def follow(page: str, sandbox: Sandbox, words: Mapping[str, str] | None = None) 
     `python` is a program, `sh` are commands, and `text` is a part of what the commands before it
     print. `words` of the page, such as a place that a reader has to fill in, are replaced.
     """
-    text, said = (ROOT / "docs" / page).read_text(encoding="utf-8"), ""
+    text, said = text_of(page), ""
     for word, meant in (words or {}).items():
         assert word in text
         text = text.replace(word, meant)
@@ -36,9 +36,20 @@ def follow(page: str, sandbox: Sandbox, words: Mapping[str, str] | None = None) 
     return said
 
 
+def text_of(page: str) -> str:
+    """Return the text of a page."""
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+def block(page: str, word: str) -> str:
+    """Return the one block of a page that has a word."""
+    [found] = [found[2] for found in BLOCK.finditer(text_of(page)) if word in found[2]]
+    return found
+
+
 def table(page: str) -> tuple[str, list[list[str]]]:
     """Return the table that a page shows of a file: the path, and its cells, row by row."""
-    [(path, text)] = TABLE.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
+    [(path, text)] = TABLE.findall(text_of(page))
     return path, cells(text)
 
 

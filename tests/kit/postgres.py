@@ -1,14 +1,16 @@
-"""A PostgreSQL server on this machine, with an empty database."""
+"""A PostgreSQL server on this machine."""
 
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from kit.pages import block
 from kit.ports import free_port
 
 
@@ -21,20 +23,44 @@ def missing() -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Postgres:
+    """A running server, whose administrator is known by the user that runs it, and each other role
+    by a password, as Debian sets one up.
+    """
+
+    folder: Path
+    port: int
+
+    @property
+    def uri(self) -> str:
+        """Where clients find the database of docs/cluster.md."""
+        return f"postgresql://ttfs:my-password@localhost:{self.port}/ttfs"
+
+    def shell(self, commands: str) -> None:
+        """Run commands as the administrator."""
+        mine = {"PGHOST": str(self.folder), "PGPORT": str(self.port), "PATH": os.environ["PATH"]}
+        _run("bash", "-euo", "pipefail", "-c", commands, environment=mine)
+
+
 @contextmanager
-def started() -> Iterator[str]:
-    """Start a server on this machine alone, and end it with the block; give its database's URI."""
+def started() -> Iterator[Postgres]:
+    """Start a server on this machine alone, with the role and the database that docs/cluster.md
+    makes, and end it with the block.
+    """
     binaries, port = _binaries(), free_port()
     assert binaries is not None
     with tempfile.TemporaryDirectory() as folder:
         shutil.chown(folder, *_owner())
         data = Path(folder, "data")
-        _run(binaries / "initdb", "-D", data, "-A", "trust", "-U", "ttfs")
+        _run(binaries / "initdb", "-D", data, "--auth-local=peer", "--auth-host=scram-sha-256")
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
         log = Path(folder, "log")
         _run(binaries / "pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start")
         try:
-            yield f"postgresql://ttfs@127.0.0.1:{port}/postgres"
+            running = Postgres(Path(folder), port)
+            running.shell(block("cluster.md", "createdb"))
+            yield running
         finally:
             _run(binaries / "pg_ctl", "-D", data, "-m", "fast", "-w", "stop")
 
@@ -50,10 +76,10 @@ def _owner() -> tuple[str | int, str | int]:
     return ("postgres", "postgres") if os.geteuid() == 0 else (os.geteuid(), os.getegid())
 
 
-def _run(*words: str | Path) -> None:
+def _run(*words: str | Path, environment: Mapping[str, str] | None = None) -> None:
     user = "postgres" if os.geteuid() == 0 else None
     done = subprocess.run(
-        words, user=user, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        words, user=user, cwd="/", env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, f"{words[0]} failed"

@@ -29,13 +29,18 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/%n.log
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
+SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.txt
-NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port=16818 CPUs=2 RealMemory=4000
-NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port=16819 CPUs=2 RealMemory=4000
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port=16818 CPUs=2 RealMemory=16000
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port=16819 CPUs=2 RealMemory=16000
 PartitionName=main Nodes=ALL Default=YES State=UP
+PartitionName=my-partition Nodes=ALL State=UP
+"""
+"""The memory is that of two jobs of profiles/slurm, whatever this machine has; the second partition
+is that of docs/cluster.md.
 """
 
 

@@ -103,6 +103,13 @@ def test_commands_of_pages_are_understood(page):
     assert used <= targets
 
 
+def test_a_report_is_made_of_a_grid_that_has_run():
+    """Snakemake refuses the report of a grid whose results are not there."""
+    planned = subprocess.run(["make", "-n", "report"], cwd=ROOT, capture_output=True, text=True)
+    runs = [line for line in planned.stdout.splitlines() if "snakemake all" in line]
+    assert ["--report" in line for line in runs] == [False, True]
+
+
 @pytest.mark.parametrize("line", [*SHOWN], ids=str)
 def test_commands_of_the_browse_page_run(little: Path, line: str):
     """Each command of its first shell block, with the little grid for that of the page."""

@@ -1,14 +1,17 @@
 """The pages that say how something is done: who follows them gets what they promise."""
 
 import csv
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from kit.data import write_mnist
-from kit.pages import cells, follow, table
+from kit.pages import block, cells, follow, table, text_of
 from kit.sandbox import GRID, ROOT, Sandbox
 
 from ttfs.results.record import Record, read
@@ -124,6 +127,70 @@ def test_reproduce(project: Sandbox, tmp_path: Path):
         assert converted.value("logit_difference") < 1e-5
         assert converted.value("spike_time_error") < 1e-9
         assert project.due(f"configs/{grid}.yaml") == set()
+
+
+def test_jobs_of_a_cluster_ask_for_what_its_page_says(project: Sandbox):
+    """The page is followed by tests/cluster, as far as it needs Slurm or PostgreSQL. Here Snakemake
+    plans the jobs that it would submit, with the profile but for its executor, which is not
+    installed.
+    """
+    path = project.folder / "profiles/slurm/config.yaml"
+    profile = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = yaml.safe_load(block("cluster.md", "slurm_account"))
+    assert settings["default-resources"].items() >= profile["default-resources"].items()
+    here = {key: value for key, value in (profile | settings).items() if "slurm" not in key}
+    path.write_text(yaml.safe_dump(here | {"executor": "local"}), encoding="utf-8")
+    project.write("configs/mnist.yaml", CLUSTER_GRID)
+    [plan] = [line for line in block("cluster.md", "pip install").splitlines() if " -n " in line]
+    asked = resources(project.shell(plan))
+
+    rows = {row[0]: row[1] for row in cells(text_of("cluster.md"))}
+    most, least = (int(word) * 1000 for word in re.findall(r"(\d+) GB", rows["memory"]))
+    longest, middle, short = (int(hour) * 60 for hour in re.findall(r"\d+", rows["time limit"]))
+    wanted = {
+        "trial": (least, short), "make": (most, longest), "evaluate": (least, short),
+        "deploy": (most, middle), "study": (most, longest),
+    }  # fmt: skip
+    for rule, (memory, minutes) in wanted.items():
+        for job in asked[rule]:
+            assert (int(job["mem_mb"]), int(job["runtime"])) == (memory, minutes)
+            site = (job["slurm_account"], job["slurm_partition"])
+            assert site == ("my-account", "my-partition")
+    assert sorted((job["threads"], job["gpu"]) for job in asked["make"]) == [("1", "1"), ("2", "0")]
+
+
+CLUSTER_GRID = """\
+datasets: [digits]
+models: [fc2]
+methods: [{method: ann, over: {device: cuda}}, {method: b1-scratch, over: {threads: 2}}]
+seeds: [0]
+hardware: [{over: {weight_bits: 4}}]
+studies: [gradients-digits]
+"""
+
+
+def resources(plan: str) -> dict[str, list[dict[str, str]]]:
+    """Return {rule: what each of its jobs asks for} of a plan that Snakemake prints."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for job in re.findall(r"^rule (\w+):\n((?: +.*\n)+)", plan, re.MULTILINE):
+        words = dict(re.findall(r"^ +(\w+): (.*)$", job[1], re.MULTILINE))
+        asked = dict(word.split("=") for word in words["resources"].split(", "))
+        found.setdefault(job[0], []).append(asked | {"threads": words.get("threads", "1")})
+    return found
+
+
+def test_the_pod_of_a_cluster_runs_the_grid(project: Sandbox):
+    """The command of its container; nothing is sent to a Kubernetes, which is not here."""
+    project.write("configs/mnist.yaml", CLUSTER_GRID)
+    job = yaml.safe_load(block("cluster.md", "kind: Job"))
+    pod = job["spec"]["template"]["spec"]
+    [container], [volume] = pod["containers"], pod["volumes"]
+    assert [mount["name"] for mount in container["volumeMounts"]] == [volume["name"]]
+    assert container["volumeMounts"][0]["mountPath"] == container["workingDir"]
+    command = container["command"]
+    assert command[command.index("--cores") + 1] == container["resources"]["requests"]["cpu"]
+    said = project.shell(shlex.join([*command, "--dry-run", "--quiet", "rules"]))
+    assert re.search(r"^make +2$", said, re.MULTILINE)
 
 
 def environment(folder: Path) -> None:

@@ -132,7 +132,7 @@ class State:
             return record
         if record.digests.get("stage") != self.expected.digest("study", study):
             code = record.digests.get("code")
-            return self._change("study", study, record.config, code)
+            return self.change("study", study, record.config, code)
         stamp = self.expected.stamp(study)
         if stamp is not None and record.digests.get("stamp") not in (None, stamp):
             return "the files of its data set changed"
@@ -147,7 +147,7 @@ class State:
         except UserError as error:
             return _short(error)
         if made.digest != self.expected.digest("make", cell):
-            return self._change("make", cell, made.config, made.code)
+            return self.change("make", cell, made.config, made.code)
         stamp = self.expected.stamp(cell)
         if stamp is not None and made.stamp not in (None, stamp):
             return "the files of its data set changed"
@@ -162,10 +162,10 @@ class State:
         if record.digests.get("weights") != made.files.get(WEIGHTS, {}).get("sha256"):
             return "its record is of another network"
         if record.digests.get("stage") != self.expected.digest(stage, cell):
-            return self._change(stage, cell, record.config, record.digests.get("code"))
+            return self.change(stage, cell, record.config, record.digests.get("code"))
         return damaged(cell.folder, record.digests.get("files", {}), RECORD)
 
-    def _change(self, stage: Stage, cell: Any, config: Mapping[str, Any], code: Any) -> str:
+    def change(self, stage: Stage, cell: Any, config: Mapping[str, Any], code: Any) -> str:
         """Say in words why the digest of a stage changed."""
         slices: dict[str, Callable[[Any], Mapping[str, Any]]] = {
             "make": self.grid.make_slice,

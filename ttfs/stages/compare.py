@@ -20,7 +20,7 @@ def compare(first: str, second: str) -> int:
         _print(_two(next(iter(before.values())), next(iter(after.values()))))
         return 0
     shared = [name for name in before if name in after]
-    changed = {name: differing(before[name], after[name]) for name in shared}
+    changed = {name: differing(before[name].numbers, after[name].numbers) for name in shared}
     lines = [f"{name}: {'; '.join(list(found)[:3])}" for name, found in changed.items() if found]
     _print(some(lines))
     alone = [len(before) - len(shared), len(after) - len(shared)]
@@ -33,20 +33,19 @@ def compare(first: str, second: str) -> int:
 
 def _two(before: Record, after: Record) -> Iterator[str]:
     yield f"{before.name} → {after.name}"
-    numbers = differing(before, after)
+    numbers = differing(before.numbers, after.numbers)
     yield "numbers: " + ("all equal" if not numbers else "")
     yield from (f"  {line}" for line in some(numbers))
     yield f"configuration: {difference(before.config, after.config, most=SHOWN) or 'equal'}"
     for name in ("data", "code", "weights"):
         same = before.digests.get(name) == after.digests.get(name)
         yield f"{name}: {'equal' if same else 'differ'}"
-    old, new = (_origin(record) for record in (before, after))
+    old, new = (origin(record) for record in (before, after))
     yield f"origin: {difference(old, new, most=SHOWN) or 'equal'}"
 
 
-def differing(before: Record, after: Record) -> list[str]:
-    """The numbers that differ, those of the whole network first."""
-    old, new = before.numbers, after.numbers
+def differing(old: Mapping[str, float], new: Mapping[str, float]) -> list[str]:
+    """The numbers of two records that differ, those of the whole network first."""
     keys = sorted({*old, *new}, key=whole_first)
     return [f"{key} {_text(old, key)} → {_text(new, key)}" for key in keys
             if old.get(key) != new.get(key)]  # fmt: skip
@@ -71,7 +70,7 @@ def _text(rows: Mapping[str, float], key: str) -> str:
     return f"{rows[key]:.10g}" if key in rows else "none"
 
 
-def _origin(record: Record) -> dict[str, object]:
+def origin(record: Record) -> dict[str, object]:
     """Commit, versions and machine of each stage."""
     return {
         stage: {

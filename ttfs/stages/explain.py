@@ -1,15 +1,17 @@
 """explain: where a number comes from, and the one command that makes it again."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
-from ttfs.config import RESULTS
+from ttfs.config import RESULTS, Cell, Grid, Study
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
 from ttfs.results.record import Record
+from ttfs.results.state import State
 from ttfs.results.tracking.runs import texts
 from ttfs.stages.compare import some, whole_first
-from ttfs.stages.lookup import every, grid_of, one
+from ttfs.stages.lookup import every, grid_of, one, stage_of
 
 MATCHES = 10
 """Records of a number that are listed, at most."""
@@ -60,8 +62,31 @@ def _record(record: Record) -> Iterator[str]:
         )
     for log in sorted(RESULTS.glob(f"*/logs/{record.name}/*.log")):
         yield f"log: {log}"
-    grid, _ = grid_of(record.name)
-    yield f"the same numbers again: ttfs reproduce {grid.file} {record.name}"
+    grid, cell = grid_of(record.name)
+    changes = list(_since(record, grid, cell))
+    yield from changes
+    again = "made again" if changes else "the same numbers again"
+    yield f"{again}: ttfs reproduce {grid.file} {record.name}"
+
+
+def _since(record: Record, grid: Grid, cell: Cell | Study) -> Iterator[str]:
+    """Why a number may differ if it is made again now, and how to have the code of then."""
+    state, stage = State(grid), stage_of(cell)
+    if record.digests.get("stage") != state.expected.digest(stage, cell):
+        changed = state.change(stage, cell, record.config, record.digests.get("code"))
+        commits = sorted({part.git_commit or "" for part in record.provenance.values()})
+        short = commits[-1][:7]
+        then = f"; the code of then: git worktree add ../ttfs-{short} {short}" if short else ""
+        yield f"since then: {changed}, so numbers may differ{then}"
+    if isinstance(cell, Cell) and cell.hardware and not _is_of(record, cell.network.name):
+        yield f"since then: {cell.network.name} is another network, so numbers will differ"
+
+
+def _is_of(chip: Record, network: str) -> bool:
+    """Whether a chip has the network whose record is at hand; also where none is."""
+    with suppress(UserError):
+        return chip.digests.get("weights") == one(network).digests.get("weights")
+    return True
 
 
 def _shown(key: str, value: float) -> str:

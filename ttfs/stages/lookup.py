@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ttfs.config import RESULTS, STORE, Cell, Grid, Study, load_grid
+from ttfs.config import RESULTS, STORE, Cell, Grid, Stage, Study, load_grid
 from ttfs.config.read import grid_path, grid_paths
 from ttfs.errors import UserError
 from ttfs.results.frame import collect
@@ -88,3 +88,10 @@ def grid_of(name: str) -> tuple[Grid, Cell | Study]:
             if cell is not None:
                 return grid, cell
     raise UserError(f"{name}: no grid of configs/ has this cell, and no shipped one")
+
+
+def stage_of(cell: Cell | Study) -> Stage:
+    """Return the stage that writes the record of a cell."""
+    if isinstance(cell, Study):
+        return "study"
+    return "deploy" if cell.hardware else "evaluate"

@@ -10,8 +10,9 @@ from pathlib import Path
 from ttfs.config import STORE, Cell, Grid, Study
 from ttfs.errors import UserError
 from ttfs.results.record import FAILURE, RECORD, Record, read
-from ttfs.stages.compare import differing
-from ttfs.stages.lookup import one
+from ttfs.results.state import difference
+from ttfs.stages.compare import SHOWN, differing, origin
+from ttfs.stages.lookup import one, stage_of
 from ttfs.stages.process import RUN
 from ttfs.stages.server import SERVER
 
@@ -24,7 +25,6 @@ def reproduce(grid: Grid, cell: str) -> int:
     number is the record's, bit for bit. Return 0 if all are, 1 if not.
     """
     wanted, found = one(cell), grid.find(cell)
-    commits = {part.git_commit for part in wanted.provenance.values()}
     with tempfile.TemporaryDirectory(prefix="ttfs-") as place:
         for name in SHARED:
             if Path(name).is_dir():
@@ -33,19 +33,17 @@ def reproduce(grid: Grid, cell: str) -> int:
             print(f"{stage} {network.name}", file=sys.stderr)
             _run(Path(place), stage, str(Path(grid.file).resolve()), network.name)
         again = read(Path(place) / STORE / cell / RECORD)
-    return _say(wanted, again, commits)
+    return _say(wanted, again)
 
 
 def _stages(grid: Grid, cell: Cell | Study) -> Iterator[tuple[str, Cell | Study]]:
     """The stages of a cell, those of what it starts from first."""
-    if isinstance(cell, Study):
-        yield "study", cell
-        return
-    networks = [cell.network]
-    while (source := grid.source(networks[0])) is not None:
-        networks.insert(0, source)
-    yield from (("make", network) for network in networks)
-    yield ("deploy" if cell.hardware else "evaluate"), cell
+    if not isinstance(cell, Study):
+        networks = [cell.network]
+        while (source := grid.source(networks[0])) is not None:
+            networks.insert(0, source)
+        yield from (("make", network) for network in networks)
+    yield stage_of(cell), cell
 
 
 def _run(place: Path, stage: str, grid: str, cell: str) -> None:
@@ -68,16 +66,18 @@ def _run(place: Path, stage: str, grid: str, cell: str) -> None:
         raise UserError(f"{cell}, made anew: {reason}")
 
 
-def _say(wanted: Record, again: Record, commits: set[str | None]) -> int:
-    lines = differing(wanted, again)
+def _say(wanted: Record, again: Record) -> int:
+    """Compare the numbers that the record has; code of now may measure more."""
+    old, new = wanted.numbers, again.numbers
+    count, more = len(old), len(new.keys() - old.keys())
+    lines = differing(old, {key: value for key, value in new.items() if key in old})
     for line in lines:
         print(line)
-    here = {part.git_commit for part in again.provenance.values()}
-    other = "" if commits == here else f"; the record is of commit {', '.join(map(str, commits))}"
-    verdict = f"{len(lines)} of {len(wanted.rows)} numbers differ" if lines else (
-        f"all {len(wanted.rows)} numbers are the record's, bit for bit"
+    verdict = f"{len(lines)} of {count} numbers differ" if lines else (
+        f"all {count} numbers are the record's, bit for bit"
     )  # fmt: skip
-    print(f"{wanted.name}: {verdict}{other}")
+    print(f"{wanted.name}: {verdict}" + (f"; {more} more not in it" if more else ""))
+    print(f"origin: {difference(origin(wanted), origin(again), most=SHOWN) or 'equal'}")
     for name, value in again.metrics.items():
         print(f"  {name}: {value!r}")
     return 1 if lines else 0

@@ -330,11 +330,11 @@ def test_accuracy_figure_draws_each_seed_mean_and_reference():
 
 def test_labels_are_drawn_by_their_number_and_all_come_last():
     names = ("files+labels=100+epochs=9", "files", "files+encoding=one-hot", "files+labels=20")
-    points = {name: Variant(name, {"id": "files"}) for name in names}
-    for name, count in zip(names, (100, None, None, 20), strict=True):
+    points = {name: Variant(name, {"id": "files"}) for name in (*names, "mnist", "mnist+epochs=9")}
+    for name, count in zip(points, (100, None, None, 20, None, None), strict=True):
         points[name].config["labels"] = count
     of = figures.labels_of(replace(grid(), datasets=points))
-    assert set(of) == set(names) - {"files+encoding=one-hot"}, "of that there is one"
+    assert set(of) == set(names) - {"files+encoding=one-hot"}, "of the others there is one number"
     rows = [
         {"dataset": name, "model": "-", "method": "svm", "status": "ok", "accuracy": value}
         for name, values in zip(names, ((70, 72), (90,), (5,), (50,)), strict=True)

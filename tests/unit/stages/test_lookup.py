@@ -97,6 +97,34 @@ def test_the_command_of_explain_makes_the_same_numbers(little: Path, capsys):
     assert f"1 of {count} numbers differ" in text
 
 
+def test_explain_says_that_numbers_may_differ_and_has_the_code_of_then(little: Path, capsys):
+    assert "since then" not in said(capsys, "explain", CHIP)
+    chip, network = read(STORE / CHIP / RECORD), read(STORE / B1 / RECORD)
+    commit = chip.provenance["deploy"].git_commit or ""
+    folder = PUBLISHED / "cells" / CHIP
+    write(replace(chip, digests=chip.digests | {"stage": "of-then", "code": "of-then"}), folder)
+    lines = said(capsys, "explain", f"{folder}/{RECORD}").splitlines()[-2:]
+    then = f"; the code of then: git worktree add ../ttfs-{commit[:7]} {commit[:7]}"
+    assert lines == [
+        f"since then: its code changed, so numbers may differ{then if commit else ''}",
+        f"made again: ttfs reproduce {GRID} {CHIP}",
+    ]
+    write(replace(network, digests=network.digests | {"weights": "others"}), STORE / B1)
+    assert (
+        f"since then: {B1} is another network, so numbers will differ\n"
+        in said(capsys, "explain", CHIP)
+    )  # fmt: skip
+
+
+def test_numbers_that_a_record_has_not_are_no_differences(little: Path, capsys):
+    record = read(STORE / B1 / RECORD)
+    fewer = [row for row in record.rows if row["metric"] != "agreement"]
+    write(replace(record, rows=tuple(fewer)), STORE / B1)
+    text = said(capsys, "reproduce", GRID, B1)
+    verdict = f"all {len(fewer)} numbers are the record's, bit for bit; 1 more not in it"
+    assert text.startswith(f"{B1}: {verdict}\norigin: ")
+
+
 NETS = """
 import torch
 from torch import nn

@@ -74,7 +74,7 @@ def labels_of(grid: Grid) -> dict[str, tuple[str, float]]:
     for name, point in grid.datasets.items():
         words = [word for word in name.split("+") if word.partition("=")[0] not in TIED]
         found[name] = ("+".join(words), float(point.config.get("labels") or math.inf))
-    counts = Counter(family for family, _ in found.values())
+    counts = Counter(family for family, _ in set(found.values()))
     return {name: point for name, point in found.items() if counts[point[0]] > 1}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import itables
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ttfs.files import atomic_write
 from ttfs.results.frame import Results
@@ -57,12 +57,22 @@ def render(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    environment.filters["ids"] = _breakable
     template = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         title=title, facts=facts, sections=sections, library=_library(),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         script=Markup((here / "page.js").read_text(encoding="utf-8")),
     )  # fmt: skip
+
+
+def _breakable(text: str) -> Markup:
+    """Text in which a line may end before each `+`: ids are longer than a column is wide.
+
+    >>> str(_breakable("b1-scratch+epochs=60"))
+    'b1-scratch<wbr>+epochs=60'
+    """
+    return escape(text).replace("+", Markup("<wbr>+"))
 
 
 def _library() -> dict[str, Markup]:

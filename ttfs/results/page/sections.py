@@ -70,15 +70,15 @@ class Sections:
         stale = len(self.results.stale)
         state = f"{good} of {len(grid.every)} cells have a result"
         finished = sorted(part.finished[:16].replace("T", " ") for part in parts)
-        hours = sum(part.wall_seconds for part in parts) / 3600
+        hours = f"{sum(part.wall_seconds for part in parts) / 3600:.2g} hours"
         machines = sorted({f"{part.processor}, {part.device}" for part in parts})
         code = ", ".join(f"{name} ({n})" for name, n in tables.versions_of(records).items())
         return [
             *self.answers(),
             ("Grid", f"{grid.file}: {asked}"),
             ("State", state + (f", {stale} out of date" if stale else "")),
-            ("When", f"{finished[0]} to {finished[-1]} UTC, {hours:.2g} hours of computing"),
-            ("On", "; ".join(machines)),
+            ("When", f"{finished[0]} to {finished[-1]} UTC, {hours} of computing on record"),
+            ("Processor", "; ".join(machines)),
             ("Code", f"commits, with their records: {code}"),
         ]  # fmt: skip
 
