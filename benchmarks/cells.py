@@ -112,7 +112,8 @@ def served(sandbox: Sandbox, cells: int, requests: int) -> float:
     run = subprocess.Popen(["sleep", "600"])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "socket")
-        words = [sys.executable, "-m", "ttfs", "serve", str(path), str(run.pid), "1"]
+        grid = f"configs/tiny{cells}.yaml"
+        words = [sys.executable, "-m", "ttfs", "serve", str(path), str(run.pid), "1", grid]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         server = subprocess.Popen(words, cwd=sandbox.folder, env=sandbox.environment, **quiet)
         while not path.exists():
@@ -120,7 +121,7 @@ def served(sandbox: Sandbox, cells: int, requests: int) -> float:
         cell = f"digits/fc2/ann/seed{1000 * cells}"
         for _ in range(requests):
             subprocess.run(
-                [sys.executable, "-m", "ttfs", "evaluate", f"configs/tiny{cells}.yaml", cell],
+                [sys.executable, "-m", "ttfs", "evaluate", grid, cell],
                 cwd=sandbox.folder, env=sandbox.environment | {SERVER: str(path)}, check=True,
             )  # fmt: skip
         run.kill()

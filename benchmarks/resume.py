@@ -27,6 +27,7 @@ from kit.sandbox import Sandbox
 
 from ttfs.stages.server import SERVER
 
+GRID = "configs/tiny.yaml"
 CELL = "digits/fc2/b1-scratch/seed0"
 FILES = ("weights.pt", "curve.csv")
 
@@ -41,7 +42,7 @@ def main() -> int:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         sandbox = Sandbox(Path(folder, "sandbox")).build()
-        sandbox.edit("configs/tiny.yaml", "[ann, b1-converted]", "[b1-scratch]")
+        sandbox.edit(GRID, "[ann, b1-converted]", "[b1-scratch]")
         sandbox.edit("configs/datasets/digits.yaml", "epochs: 2", f"epochs: {options.epochs}")
         with served(sandbox, Path(folder, "socket")) as environment:
             train(sandbox, environment)  # the server imports
@@ -95,7 +96,7 @@ def train(
 ) -> bool:
     """Train, or go on; end it after so many seconds. Return whether it came to its end."""
     run = subprocess.Popen(
-        [sys.executable, "-m", "ttfs", "make", "configs/tiny.yaml", CELL],
+        [sys.executable, "-m", "ttfs", "make", GRID, CELL],
         cwd=sandbox.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -114,7 +115,7 @@ def found(sandbox: Sandbox) -> dict[str, bytes]:
 @contextmanager
 def served(sandbox: Sandbox, socket: Path) -> Iterator[dict[str, str]]:
     """Start the server of a run, and give the environment of its stages."""
-    words = [sys.executable, "-m", "ttfs", "serve", str(socket), str(os.getpid()), "1"]
+    words = [sys.executable, "-m", "ttfs", "serve", str(socket), str(os.getpid()), "1", GRID]
     with (sandbox.folder / "server.log").open("wb") as log:
         server = subprocess.Popen(words, cwd=sandbox.folder, env=sandbox.environment, stderr=log)
     while not socket.exists():

@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("socket", help="path of the socket")
     added.add_argument("process", type=int, help="process of the run, with which it ends")
     added.add_argument("jobs", type=int, help="stages that are due, for the progress")
+    added.add_argument("grid", type=Path, help="the grid file of the run")
     added = verb("init", "copy a grid and a data set's file to configs/, to start from", _init)
     added.add_argument("name", nargs="?", default="my-grid", help="name of the grid (%(default)s)")
     verb("site", "gather the published grids into results/site/, a page for each and one for all",
@@ -149,7 +150,7 @@ def _run(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from ttfs.stages.server import serve
 
-    serve(options.socket, options.process, options.jobs)
+    serve(options.socket, options.process, options.jobs, options.grid)
     return 0
 
 

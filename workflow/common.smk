@@ -208,8 +208,9 @@ def start_server():
     """Start the process that imports torch once for all jobs here; jobs of a cluster do without."""
     path = Path(tempfile.mkdtemp(prefix="ttfs-"), "socket")
     os.environ[SERVER] = str(path)
+    words = ["serve", str(path), str(os.getpid()), str(len(DUE)), GRID_FILE]
     subprocess.Popen(
-        [sys.executable, "-m", "ttfs", "serve", str(path), str(os.getpid()), str(len(DUE))],
+        [sys.executable, "-m", "ttfs", *words],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
     )
 

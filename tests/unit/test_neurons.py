@@ -71,3 +71,12 @@ def test_a_turned_pool_follows_the_product_of_signs() -> None:
     pool = EarliestSpike(nn.MaxPool2d(2))
     assert torch.equal(pool.turned(sign).sign, sign)
     assert pool.turned(sign).turned(sign.flip(0)).sign.flatten().tolist() == [-1, 1, -1]
+
+
+def test_images_inside_the_range_are_their_charges() -> None:
+    """They are looked at once, not copied; others are clipped, and rescaled ones may be."""
+    images = torch.rand(2, 3)
+    assert Encode(0, 1)(images, inside=True) is images
+    assert torch.equal(Encode(0, 1)(images), images)
+    assert Encode(0, 1)(torch.tensor([[0, 1]]), inside=True).dtype == torch.float32
+    assert Encode(0.0, 0.7)(torch.tensor([[0.7]]), inside=True).max() <= 1

@@ -70,3 +70,24 @@ def test_a_stage_that_waits_for_a_server_ends_at_a_signal(tmp_path, number):
                 client.send_signal(number)
                 said, _ = client.communicate(timeout=60)
     assert os.WTERMSIG(int(said)) == number
+
+
+PRELOAD = """
+import sys
+from pathlib import Path
+
+import yaml
+
+from ttfs.stages.server import _preload
+_preload(Path("configs/quick.yaml"))
+yaml.load = yaml.safe_load = None  # what follows parses no text twice
+from ttfs.config import load_grid
+load_grid("configs/quick.yaml")
+print("mlflow.store.tracking.sqlalchemy_store" in sys.modules)
+"""
+
+
+def test_a_server_has_read_the_grid_and_imported_the_store_of_runs():
+    """Each training would import it anew, in a second, and each stage parse the schemas."""
+    done = subprocess.run([sys.executable, "-c", PRELOAD], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr

@@ -3,6 +3,7 @@
 A schema's `default` values are filled in here, once, so that no other code repeats them.
 """
 
+import copy
 import difflib
 import json
 import math
@@ -111,7 +112,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise UserError(f"{path}: larger than {LARGEST_FILE:,} bytes; this is no configuration")
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         near = sorted(file.name for file in path.parent.glob("*.yaml"))
         raise UserError(f"{path}: no such file{suggest(path.name, near)}") from None
@@ -127,6 +128,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not ID.fullmatch(path.stem):
         raise UserError(f"{path}: the file's name is its id and may hold only a-z, 0-9 and '-'")
     return content
+
+
+@cache
+def _parsed(text: str) -> Any:
+    """The content of a YAML text; files are read again and again, and seldom change."""
+    return yaml.load(text, _Loader)
 
 
 def complete(content: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> dict[str, Any]:

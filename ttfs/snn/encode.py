@@ -37,13 +37,16 @@ class Encode(Numbers):
         """The pixel value that spikes at once."""
         return self.input_range[1].item()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images [N, ...] to charges [N, ...] on [0, 1]."""
+    def forward(self, images: Tensor, inside: bool = False) -> Tensor:
+        """Map images [N, ...] to charges [N, ...] on [0, 1]; of those that are known to lie inside
+        this range already, these are the images themselves.
+        """
         compiling = torch.compiler.is_compiling()  # a graph keeps the range as a tensor
         low, high = self.input_range if compiling else self.input_range.tolist()
         if compiling or (low, high) != (0.0, 1.0):
             images = (images - low) / (high - low)
-        charges = images.clamp(0.0, 1.0)
+            inside = False  # but for rounding
+        charges = images if inside and images.is_floating_point() else images.clamp(0.0, 1.0)
         return charges if self.imperfections is None else self.imperfections.charges(charges, 1.0)
 
     def extra_repr(self) -> str:

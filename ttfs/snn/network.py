@@ -51,8 +51,7 @@ class SpikingNetwork(Numbers):
 
         Raises ValueError for images of another shape, and for NaN and infinity.
         """
-        self._check(images)
-        return self.body(self.encode(images))
+        return self.body(self._encoded(images))
 
     @property
     def neuron(self) -> str:
@@ -107,8 +106,7 @@ class SpikingNetwork(Numbers):
         Charges are those of the neurons, before pooling; with `pooled`, what each pool lets pass
         comes too.
         """
-        self._check(images)
-        spikes = self.encode(images)
+        spikes = self._encoded(images)
         logits, seen = self._observe(spikes, (Fire, EarliestSpike) if pooled else (Fire,))
         return logits, {INPUT: spikes, **seen}
 
@@ -116,8 +114,7 @@ class SpikingNetwork(Numbers):
         """Return the potentials [N, ...] that each convolution or linear map gives, by the name of
         its synapses.
         """
-        self._check(images)
-        return self._observe(self.encode(images), (Synapses,))[1]
+        return self._observe(self._encoded(images), (Synapses,))[1]
 
     def read_out(self, images: Tensor, time: float) -> Tensor:
         """Return the potentials of the output layer [N, classes] at a time in tau_c: the logits at
@@ -126,8 +123,7 @@ class SpikingNetwork(Numbers):
         What has not spiked by then counts for nothing, what has counts for the time since: D + sum
         w (time - t)+, and for no longer than its window.
         """
-        self._check(images)
-        windows = self.windows
+        spikes, windows = self._encoded(images), self.windows
         left = {
             name: windows[name][1] - time
             for name in self._sources[OUTPUT]
@@ -144,7 +140,7 @@ class SpikingNetwork(Numbers):
                 else value
             )
 
-        return run(self.body, cut(INPUT, self.encode(images)), watch)
+        return run(self.body, cut(INPUT, spikes), watch)
 
     def first_spike(self, images: Tensor, threshold: float | None = None) -> tuple[Tensor, Tensor]:
         """Return the class [N] whose output neuron spikes first, and when [N], in float64 and
@@ -235,26 +231,29 @@ class SpikingNetwork(Numbers):
                 "a network on a chip is not exported; export the network itself, or use "
                 "torch.compile(chip)"
             )
-        if not torch.compiler.is_compiling():
-            self._look_at_values(images)
 
-    def _look_at_values(self, images: Tensor) -> None:
-        """Refuse NaN and infinity, and warn once of images that are clipped.
+    def _encoded(self, images: Tensor) -> Tensor:
+        """Check images [N, ...], and return their charges."""
+        self._check(images)
+        inside = not torch.compiler.is_compiling() and self._lie_inside(images)
+        return self.encode(images, inside)
+
+    def _lie_inside(self, images: Tensor) -> bool:
+        """Return whether images are known to lie in the input range; refuse NaN and infinity, and
+        warn once of images that are clipped.
 
         Of images on a device the first alone are looked at, to wait for none later.
         """
         waits = images.device.type != "cpu"
         if not images.numel() or (waits and self._said_range):
-            return
-        smallest, largest = (value.item() for value in images.detach().aminmax())
+            return False
+        values = images.detach()
+        smallest, largest = values.amin().item(), values.amax().item()  # faster than `aminmax`
         if not (math.isfinite(smallest) and math.isfinite(largest)):
             raise ValueError("the images hold NaN or infinity; this network takes finite values")
-        if self._said_range:
-            return
-        self._said_range = waits
         low, high = self.encode.input_range.tolist()
         slack = 1e-4 * (high - low)
-        if smallest < low - slack or largest > high + slack:
+        if not self._said_range and (smallest < low - slack or largest > high + slack):
             self._said_range = True
             warnings.warn(
                 f"images lie on [{smallest:.4g}, {largest:.4g}] and are clipped to the input range "
@@ -262,6 +261,8 @@ class SpikingNetwork(Numbers):
                 "scale them",
                 stacklevel=4,
             )
+        self._said_range |= waits
+        return low <= smallest and largest <= high
 
 
 def _model(kind: Tensor) -> str:

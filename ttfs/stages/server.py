@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttfs.errors import UserError
 from ttfs.stages.process import POLL, alive, connect, exit_with, handed_on, run_stage, watch
 
 if TYPE_CHECKING:
@@ -30,9 +31,16 @@ PRELOADED = (
     "pytorch_lightning",
     "torchvision",
     "mlflow.tracking",
-    "sqlalchemy",
+    "mlflow.store.tracking.sqlalchemy_store",
     "pandas",
     "scipy.sparse",
+)
+ROOMS = (
+    "stages.cells",
+    "training",
+    "methods._measuring",
+    "methods._deploying",
+    "results.tracking",
 )
 LINES = 40
 """Lines of progress of a run, at most, where they stay: in a file, in the log of a cluster."""
@@ -92,9 +100,9 @@ def _answer(connection: socket.socket) -> str | None:
     return received.decode().split()[-1]
 
 
-def serve(path: str, run: int, jobs: int) -> None:
-    """Listen on a socket until the run ends, and print the progress of its jobs on standard
-    error.
+def serve(path: str, run: int, jobs: int, grid_file: Path) -> None:
+    """Listen on a socket until the run of a grid ends, and print the progress of its jobs on
+    standard error.
     """
     progress = Progress(jobs)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -102,7 +110,7 @@ def serve(path: str, run: int, jobs: int) -> None:
         listener.listen(128)
         listener.settimeout(0.5)
         code = code_state()
-        _preload()
+        _preload(grid_file)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the run decides
         while alive(run):
             with contextlib.suppress(TimeoutError):
@@ -119,22 +127,24 @@ def serve(path: str, run: int, jobs: int) -> None:
         Path(path).parent.rmdir()
 
 
-def _preload() -> None:
+def _preload(grid_file: Path) -> None:
+    """Import what stages import, and read what they read: files that change are read again."""
     import importlib
 
+    for room in ROOMS:  # first: they tell MLflow to be quiet, which it asks when it is imported
+        importlib.import_module(f"ttfs.{room}")
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    for room in ("stages.cells", "training", "methods._measuring", "methods._deploying"):
-        importlib.import_module(f"ttfs.{room}")
-    from ttfs.config import read_named
+    from ttfs.config import load_grid
     from ttfs.digest import kind_digest
     from ttfs.methods import kinds
 
     for kind in kinds():  # the modules behind digests are read once, too
         for stage in ("make", "evaluate", "deploy"):
             kind_digest(stage, kind, "ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
-    read_named("method", "ann", "server")
+    with contextlib.suppress(UserError):  # its stages say what is wrong
+        load_grid(grid_file)
 
 
 def _reaped() -> list[int]:
