@@ -183,8 +183,7 @@ def test_the_mapping_is_exact_whatever_the_weights_sum_to(shape, modules, span) 
     folded = [m for m in folded_network.modules() if isinstance(m, Synapses)]
     before = torch.cat([sums(synapses.weights.weight) for synapses in folded[:-1]])
     after = torch.cat([sums(synapses.weights.weight) for synapses in hidden(snn)])
-    assert before.min() < -10
-    assert before.max() > 1
+    assert before.min() < -10 or before.max() > 1  # drawn scales of batch norm turn sides
     assert after.min() >= -10 - 1e-9
     assert after.max() <= 0.99 + 1e-9
     assert stalled_neurons(snn) == 0.0
