@@ -12,8 +12,6 @@ input spikes, so a neuron that would stay silent is forced to spike at t_max, an
 spends exactly one spike.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -35,13 +33,10 @@ class Slope(nn.Module):
 
     def forward(self, currents: Tensor) -> Tensor:
         """Return the weights of the ReLU network that the currents amount to."""
-        shape = (-1, *[1] * (currents.dim() - 1))
-        if not torch.compiler.is_compiling():
-            slope = slopes(currents.detach()).reshape(shape)
-            if (slope > 0).all():  # as a rule; in fewer passes
-                return _Weights.apply(currents, slope)
-        slope = slopes(currents).reshape(shape)
+        slope = slopes(currents).reshape(-1, *[1] * (currents.dim() - 1))
         rises = slope > 0
+        if not torch.compiler.is_compiling() and rises.all():  # as a rule; in half the passes
+            return currents / slope
         return torch.where(rises, currents / torch.where(rises, slope, 1.0), 0.0)
 
     def right_inverse(self, weights: Tensor) -> Tensor:
@@ -52,25 +47,6 @@ class Slope(nn.Module):
                 f"a neuron's weights sum to {1.0 - left.min().item():.3g}; α1 needs sums below 1"
             )
         return ALPHA * weights / left.reshape(-1, *[1] * (weights.dim() - 1))
-
-
-class _Weights(torch.autograd.Function):
-    """W = J / B, row by row, of currents J [C_out, ...] with slopes B = α + Σ J [C_out, 1, ...]
-    above 0. The gradient is dL/dJ = g / B - Σ g (W / B), g = dL/dW: autograd's to the last bit.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, currents: Tensor, slope: Tensor) -> Tensor:
-        weights = currents / slope
-        ctx.save_for_backward(weights, slope)
-        return weights
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        weights, slope = ctx.saved_tensors
-        row = tuple(range(1, weights.dim()))
-        of_slope = (weights / slope).mul_(gradients[0]).sum(row, keepdim=True)
-        return (gradients[0] / slope).sub_(of_slope), None
 
 
 class Alpha1Synapses(Synapses):
@@ -99,7 +75,7 @@ class Alpha1Synapses(Synapses):
     def forward(self, charges: Tensor) -> Tensor:
         """Map charges [N, C, ...] to potentials [N, C', ...]."""
         potential = super().forward(charges)
-        stalled = slopes(self.currents.detach()) <= 0
+        stalled = self.slopes <= 0
         if not torch.compiler.is_compiling() and not stalled.any():
             return potential
         return potential.masked_fill(stalled.reshape(-1, *[1] * (potential.dim() - 2)), 0.0)
