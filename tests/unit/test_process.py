@@ -87,6 +87,30 @@ print("mlflow.store.tracking.sqlalchemy_store" in sys.modules)
 """
 
 
+FAULTS = """
+import resource, torch
+from ttfs.stages.process import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+usual = faults()
+keep_freed_memory()
+faults()
+print(usual, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc here is not glibc's")
+def test_freed_memory_is_kept_for_the_next_tensor():
+    """The kernel hands out pages one fault at a time."""
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True)
+    usual, kept = map(int, done.stdout.split())
+    assert kept < usual / 10
+
+
 def test_a_server_has_read_the_grid_and_imported_the_store_of_runs():
     """Each training would import it anew, in a second, and each stage parse the schemas."""
     done = subprocess.run([sys.executable, "-c", PRELOAD], capture_output=True, text=True)

@@ -201,6 +201,9 @@ _STAGES: dict[str, Callable[[Any, Expected], Record | Made]] = {
 def _prepare(job: Task) -> None:
     import torch
 
+    from ttfs.stages.process import keep_freed_memory
+
+    keep_freed_memory()
     # Ranks are forks, and a fork hangs where its parent has used threads.
     torch.set_num_threads(job.threads if job.ranks == 1 else 1)
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32 on every device
