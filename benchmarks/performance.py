@@ -19,6 +19,7 @@ import torch
 
 from ttfs.files import atomic_write
 from ttfs.results.provenance import processor
+from ttfs.stages.process import keep_freed_memory
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 PACKAGES = ("torch", "pytorch-lightning", "snakemake", "numpy")
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=12, help="tiny cells to run (%(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the stages of a run do
     load = os.getloadavg()[0]
     parts = {
         "memory": [row for model in options.models for row in speed.memory(model)],

@@ -35,6 +35,7 @@ from ttfs.hardware import Hardware, deploy
 from ttfs.models import build
 from ttfs.results.provenance import processor
 from ttfs.snn import NEURONS, SpikingNetwork, WindowGrowth, convert
+from ttfs.stages.process import keep_freed_memory
 from ttfs.timed import RateNetwork, convert_to_rate, to_leaky
 
 CLASSES = 10
