@@ -228,6 +228,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
     print(
         f"{machine(arguments.device)}, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, float32\n"
