@@ -66,10 +66,11 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=12, help="tiny cells to run (%(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()  # as the stages of a run do
     load = os.getloadavg()[0]
+    memory = [row for model in options.models for row in speed.memory(model)]
+    keep_freed_memory()  # as the stages of a run do; peaks above kept memory would mean nothing
     parts = {
-        "memory": [row for model in options.models for row in speed.memory(model)],
+        "memory": memory,
         "times": [
             row for model in options.models for row in speed.measure(model, "cpu", options.seconds)
         ],

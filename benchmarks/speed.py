@@ -228,20 +228,21 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
     print(
         f"{machine(arguments.device)}, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, float32\n"
     )
+    if arguments.device == "cpu":
+        print(MEMORY)
+        for model in arguments.models:
+            for row in memory(model):
+                print(row, flush=True)
+        print()
+    keep_freed_memory()  # as the stages of a run do; peaks above kept memory would mean nothing
     print(TIMES)
     for model in arguments.models:
         for row in measure(model, arguments.device, arguments.seconds):
             print(row, flush=True)
-    if arguments.device == "cpu":
-        print(f"\n{MEMORY}")
-        for model in arguments.models:
-            for row in memory(model):
-                print(row, flush=True)
 
 
 if __name__ == "__main__":
