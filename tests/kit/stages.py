@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ttfs.config import Grid, load_grid
+from ttfs.results.record import Record, read
 from ttfs.results.state import State
 from ttfs.stages.cells import run
 
@@ -125,3 +127,14 @@ def times(folder: str | Path = "results/cells") -> dict[str, int]:
 def _split(words: str, path: str):
     stage, name = words.split()
     return stage, Path(path), name
+
+
+def record(method: str, hardware: str = "") -> Record:
+    """Return the record of a cell of seed 0."""
+    return read(cell(method, hardware) / "record.json")
+
+
+def weights(method: str) -> dict[str, torch.Tensor]:
+    """Return the float32 weights of a network of seed 0."""
+    state = torch.load(cell(method) / "weights.pt", weights_only=True)
+    return {name: value for name, value in state.items() if value.dtype == torch.float32}

@@ -20,7 +20,7 @@ from ttfs.config import load_grid
 from ttfs.errors import UserError
 from ttfs.results.frame import Results
 from ttfs.results.record import Record, read
-from ttfs.stages import memory
+from ttfs.stages import archive, memory
 from ttfs.stages.archive import _check_versions
 
 PACKAGE = str(Path(ttfs.__file__).parents[1])
@@ -322,6 +322,14 @@ def test_archive_copies_records_and_tables_for_git(little: Path, fails, capsys):
     (cell("ann") / "record.json").unlink()
     assert "cells have no record" in fails(*words)
     assert before == {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
+
+
+def test_archive_leaves_out_a_table_too_large_for_git(little: Path, monkeypatch, capsys):
+    monkeypatch.setattr(archive, "LARGEST_TABLE", 10)
+    assert main(("archive", GRID, "--mixed")) == 0
+    assert "studies/short: its table has " in capsys.readouterr().out
+    place = Path("results/published/cells/studies/short")
+    assert [path.name for path in place.iterdir()] == ["record.json"]
 
 
 def test_archive_asks_for_a_commit_and_for_one_version_of_the_code(little: Path, fails):

@@ -12,12 +12,17 @@ from ttfs.results.record import RECORD, Record, keep_history, read
 from ttfs.stages.lookup import PUBLISHED
 from ttfs.stages.study import TABLE
 
+LARGEST_TABLE = 2**20
+"""Bytes of a study's table that git shall keep; of a larger one the record has a summary."""
+
 
 def archive(grid: Grid, mixed: bool = False) -> None:
     """Copy the records of a grid to results/published/cells/ and write its tables beside them.
 
     An archived record that differs moves to its cell's history/. Nothing is removed before all is
     checked.
+
+    A study's table above 1 MiB is left out, which is said.
 
     Raises UserError where a cell has no record, or one that is out of date, and, unless `mixed`,
     where seeds of one group come from different code, or a record from files that differ from their
@@ -38,7 +43,12 @@ def _copy(record: Record, goal: Path) -> None:
         keep_history(goal)
     atomic_write(goal / RECORD, record.to_json())
     if "study" in record.ids:
-        atomic_write(goal / TABLE, (STORE / record.name / TABLE).read_bytes())
+        table = (STORE / record.name / TABLE).read_bytes()
+        if len(table) <= LARGEST_TABLE:
+            atomic_write(goal / TABLE, table)
+        else:
+            (goal / TABLE).unlink(missing_ok=True)
+            print(f"{record.name}: its table has {len(table):,} bytes and is left out")
 
 
 def _check_complete(grid: Grid, results: Results) -> None:

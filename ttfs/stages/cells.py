@@ -16,6 +16,7 @@ from ttfs.methods import Job, Task
 from ttfs.results.provenance import Provenance
 from ttfs.results.record import MADE, WEIGHTS, Made, Record, damaged, file_entry, read_made, write
 from ttfs.results.state import Expected, State
+from ttfs.stages.process import keep_freed_memory
 
 LOCK = ".lock"
 
@@ -200,8 +201,6 @@ _STAGES: dict[str, Callable[[Any, Expected], Record | Made]] = {
 
 def _prepare(job: Task) -> None:
     import torch
-
-    from ttfs.stages.process import keep_freed_memory
 
     keep_freed_memory()
     # Ranks are forks, and a fork hangs where its parent has used threads.

@@ -15,7 +15,6 @@ from ttfs.results.record import FAILURE, RECORD, Record
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 3.0, 5.0)
 """Stops of the slider, in spikes per neuron."""
-TIME = "Training time [s]"
 FIRST = ("accuracy", GAIN, "spikes_per_neuron", "latency")
 """The first metrics of the comparison."""
 ANSWERS = 4
@@ -117,19 +116,22 @@ class Sections:
         rows = []
         for row in table.to_dict("records"):
             ids = [Cell(str(row[name])) for name in ROW]
-            n = Cell(f"{row['n']} of {row['seeds']}", row["n"], self._links(row))
+            seeds = self._seeds(row)
+            links = [(str(record.ids["seed"]), self._link(record)) for record in seeds]
+            n = Cell(f"{row['n']} of {row['seeds']}", row["n"], links)
             numbers = [_number(row, name) for name in names]
             settings = [Cell(row[name] or tables.ABSENT) for name in varied]
-            rows.append([*ids, n, *numbers, self._time(row), *settings])
+            rows.append([*ids, n, *numbers, _time(seeds), *settings])
         titles = [_head(metric(name).title.format(reference=reference), True) for name in names]
+        titles.append(_head("Training time [s]", True))
         found = {
             "id": "comparison", "title": "Comparison", "budget": None,
             "table": {"heads": [*map(_head, heads[:3]), _head("n", True), *titles,
-                                _head(TIME, True), *map(_head, varied)], "rows": rows},
+                                *map(_head, varied)], "rows": rows},
             "filters": [_filter(title, place, rows) for place, title in enumerate(heads[:3])],
             "note": "Mean ± sample standard deviation over the n seeds; each seed links to its "
             "record. Logit and spike-time differences are the largest. Training time is the mean "
-            "wall time of the stage `make`, beside whatever else the machine did.",
+            "wall time of training or mapping, beside whatever else the machine did.",
         }  # fmt: skip
         if "spikes_per_neuron" in names:
             place = 4 + names.index("spikes_per_neuron")
@@ -141,18 +143,6 @@ class Sections:
         place = "/".join(str(row[name]) for name in ROW)
         good = [record for record in self.results.of("networks") if record.status == "ok"]
         return [record for record in good if record.name.startswith(f"{place}/")]
-
-    def _links(self, row: Mapping[str, Any]) -> list[tuple[str, str]]:
-        return [(str(record.ids["seed"]), self._link(record)) for record in self._seeds(row)]
-
-    def _time(self, row: Mapping[str, Any]) -> Cell:
-        """The mean wall time of training; records of the first version do not have it."""
-        parts = [record.provenance.get("make") for record in self._seeds(row)]
-        seconds = [part.wall_seconds for part in parts if part]
-        if not seconds:
-            return Cell(tables.ABSENT, "")
-        mean = statistics.fmean(seconds)
-        return Cell(f"{mean:,.0f}" if mean >= 10 else f"{mean:.1f}", mean)
 
     def _link(self, record: Record) -> str:
         return f"{self.store}/{record.name}/{RECORD if record.status == 'ok' else FAILURE}"
@@ -295,6 +285,16 @@ def _number(row: Mapping[str, Any], name: str) -> Cell:
     word = "max" if metric(name).over_seeds == "max" else "mean"
     order = row.get(f"{name}_{word}", math.nan)
     return Cell(tables.shown(row, name), "" if pd.isna(order) else float(order))
+
+
+def _time(seeds: Sequence[Record]) -> Cell:
+    """The mean wall time of training, or of mapping; records of the first version lack it."""
+    parts = [record.provenance.get("make") for record in seeds]
+    seconds = [part.wall_seconds for part in parts if part]
+    if not seconds:
+        return Cell(tables.ABSENT, "")
+    mean = statistics.fmean(seconds)
+    return Cell(f"{mean:,.0f}" if mean >= 10 else f"{mean:.1f}", mean)
 
 
 def _point(row: Mapping[str, Any]) -> str:
