@@ -1,6 +1,7 @@
 """Figures of studies, from their tables. The same table gives the same bytes."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ttfs.config import Grid, kind_of
 from ttfs.results.figures import caption_of
-from ttfs.results.figures.style import COLORS, STYLE, save
+from ttfs.results.figures.style import COLORS, MARKERS, STYLE, save
 
 LOOKS: dict[
     str, dict[str, Any]
@@ -36,6 +37,8 @@ LOOKS: dict[
     },
 }
 DASHES: list[Any] = ["-", (0, (3, 1.5))]
+WAYS: list[Any] = ["-", "--", ":", "-."]
+"""Dashes of the ways to set thresholds."""
 MOMENTS = ["initialization", "trained"]
 NO_DISTANCE = 1e-17
 """Where a distance of 0 is drawn on a logarithmic axis."""
@@ -173,13 +176,12 @@ def surrogate(table: pd.DataFrame) -> Figure:
     """Gain per layer by alpha, gradients by layer and by step, and accuracy after training."""
     figure = Figure(figsize=(8.4, 6.4), layout="constrained")
     gain, by_layer, by_step, accuracy = figure.subplots(2, 2).flat
-    color = dict(zip(table["depth"].unique(), COLORS, strict=False))
-    for depth, rows in table.groupby("depth", sort=False):
-        look: dict[str, Any] = {"color": color[depth], "marker": "o", "markersize": 4}
+    for place, (depth, rows) in enumerate(table.groupby("depth", sort=False)):
+        look: dict[str, Any] = _line(place)
         values = rows[rows["quantity"] == "gain"].groupby("alpha")["value"].median()
         gain.plot(values.index, values, label=f"depth {depth}", **look)
         critical = rows[rows["quantity"] == "critical_alpha"]["value"].median()
-        gain.axvline(critical, color=color[depth], linewidth=0.8, linestyle=":")
+        gain.axvline(critical, color=look["color"], linewidth=0.8, linestyle=":")
         trained = rows[rows["quantity"] == "validation_accuracy"].sort_values("alpha")
         accuracy.plot(trained["alpha"], trained["value"], label=f"depth {depth}", **look)
     gain.axhline(1.0, color="0.3", linewidth=0.8)
@@ -214,7 +216,8 @@ def rates(table: pd.DataFrame) -> Figure:
     ways = [way for way in parts["threshold"].unique() if way != "ttfs"]
     models = list(table["model"].unique())
     fewest = parts.loc[parts["steps"] > 0, "steps"].min()
-    color = dict(zip(parts["term"].unique(), COLORS, strict=False))
+    looks = {term: _line(place) for place, term in enumerate(parts["term"].unique())}
+    dashes = {way: WAYS[place % len(WAYS)] for place, way in enumerate(ways)}
     size = (2.9 * (len(ways) + 1), 2.3 * len(models) + 0.6)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(models), len(ways) + 1, squeeze=False)
@@ -224,28 +227,35 @@ def rates(table: pd.DataFrame) -> Figure:
         for axes, way in zip(row, ways, strict=False):
             own = of_model[(of_model["threshold"] == way) & (of_model["steps"] == fewest)]
             for term, values in own.groupby("term", sort=False):
-                axes.plot(
-                    values["depth"], values["rms"], color=color[term], marker="o", markersize=3
-                )
+                axes.plot(values["depth"], values["rms"], **looks[term])
             ttfs = of_model[of_model["threshold"] == "ttfs"].groupby("depth")["rms"].max()
             axes.plot(ttfs.index, ttfs, color="0.75", linewidth=4, zorder=1)
             axes.set(title=f"{model}, {way}, {fewest} steps", ylim=(-0.02, ceiling))
             axes.set(xlabel="Layer, from the input", ylabel="Error / activations, rms")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _accuracy_by_steps(row[-1], table[(table["model"] == model) & (table["term"] == "all")])
-    keys = [Line2D([], [], color=color[term], label=term) for term in color]
-    keys.append(Line2D([], [], color="0.75", linewidth=4, label="TTFS, the largest of the four"))
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+        whole = table[(table["model"] == model) & (table["term"] == "all")]
+        _accuracy_by_steps(row[-1], whole, dashes)
+    keys = [Line2D([], [], label=term, **look) for term, look in looks.items()]
+    keys.append(Line2D([], [], color="0.75", linewidth=4, label="TTFS: largest term, accuracy"))
+    keys += [Line2D([], [], color="0.3", linestyle=dashes[way], label=way) for way in ways]
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(looks) + 1)
     return figure
 
 
-def _accuracy_by_steps(axes: Axes, whole: pd.DataFrame) -> None:
-    """Accuracy by time steps, a line for each way to set thresholds, and the ReLU network's."""
-    for place, (way, rows) in enumerate(whole[whole["steps"] > 0].groupby("threshold", sort=False)):
-        look: dict[str, Any] = {"color": "0.3", "linestyle": ["-", "--", ":", "-."][place % 4]}
-        axes.plot(rows["steps"], rows["accuracy"], label=way, **look)
+def _line(place: int) -> dict[str, Any]:
+    """Lines of one panel differ in color and, for gray print, in their markers."""
+    return {
+        "color": COLORS[place % len(COLORS)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "markersize": 4,
+    }
+
+
+def _accuracy_by_steps(axes: Axes, whole: pd.DataFrame, dashes: Mapping[str, Any]) -> None:
+    """Accuracy by time steps, dashed by the way to set thresholds, and the ReLU network's."""
+    for way, rows in whole[whole["steps"] > 0].groupby("threshold", sort=False):
+        axes.plot(rows["steps"], rows["accuracy"], color="0.3", linestyle=dashes[str(way)])
     ann = whole.loc[whole["threshold"] == "ann", "accuracy"].iloc[0]
     axes.axhline(ann, color="0.75", linewidth=4, zorder=1)
     axes.set_xscale("log", base=2)
     axes.set(xlabel="Time steps", ylabel="Validation accuracy [%]")
-    axes.legend(fontsize=7)
