@@ -16,7 +16,6 @@ from ttfs.methods import Job, Task
 from ttfs.results.provenance import Provenance
 from ttfs.results.record import MADE, WEIGHTS, Made, Record, damaged, file_entry, read_made, write
 from ttfs.results.state import Expected, State
-from ttfs.stages.process import keep_freed_memory
 
 LOCK = ".lock"
 
@@ -202,7 +201,6 @@ _STAGES: dict[str, Callable[[Any, Expected], Record | Made]] = {
 def _prepare(job: Task) -> None:
     import torch
 
-    keep_freed_memory()
     # Ranks are forks, and a fork hangs where its parent has used threads.
     torch.set_num_threads(job.threads if job.ranks == 1 else 1)
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32 on every device

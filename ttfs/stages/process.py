@@ -56,9 +56,10 @@ def supervise(stage: "Stage", grid_file: Path, name: str) -> int:
 
 
 def run_stage(stage: "Stage", grid_file: Path, name: str) -> int:
-    """Run a stage here."""
+    """Run a stage here, in a process that does nothing else."""
     from ttfs.stages.cells import run
 
+    keep_freed_memory()
     return run(stage, grid_file, name)
 
 
