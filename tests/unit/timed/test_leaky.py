@@ -49,6 +49,44 @@ def test_the_gradient_flows_back_through_the_leak_but_not_through_the_reset():
     assert gradient[0].tolist() == pytest.approx([silent, 0.0])
 
 
+class Spike(torch.autograd.Function):
+    """A step function, and in its place a surrogate for the gradient."""
+
+    @staticmethod
+    def forward(context, distance, alpha):
+        context.save_for_backward(distance)
+        context.alpha = alpha
+        return (distance >= 0).to(distance.dtype)
+
+    @staticmethod
+    def backward(context, by_spike):
+        (distance,) = context.saved_tensors
+        return by_spike / (1 + context.alpha * distance.abs()) ** 2, None
+
+
+def by_autograd(currents: torch.Tensor, beta: float, alpha: float) -> torch.Tensor:
+    """The definition, step by step, where autograd finds the gradient."""
+    potential, spikes = torch.zeros_like(currents[0]), []
+    for current in currents:
+        potential = beta * potential + current
+        spikes.append(Spike.apply(potential - 1.0, alpha))
+        potential = potential * (1.0 - spikes[-1].detach())
+    return torch.stack(spikes)
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (12, 5, 6), (9, 4, 3, 5, 5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_spikes_and_gradients_are_those_of_autograd_bit_for_bit(shape, dtype):
+    beta, alpha = torch.rand(2).mul(4).add(0.1).tolist()
+    beta = min(beta, 1.0)
+    currents = torch.randn(shape, dtype=dtype, requires_grad=True)
+    by_spikes = torch.randn(shape, dtype=dtype)
+    spikes, wanted = leaky(currents, beta, alpha), by_autograd(currents, beta, alpha)
+    assert torch.equal(spikes, wanted)
+    ours, theirs = (torch.autograd.grad(x, currents, by_spikes)[0] for x in (spikes, wanted))
+    assert torch.equal(ours, theirs)
+
+
 def test_batch_norm_has_one_statistic_for_all_steps():
     ann = headed(IMAGE, conv(), norm(), nn.ReLU(), conv(4, 6), nn.ReLU())
     network = to_leaky(ann, draw(IMAGE)[:1], steps=5)
