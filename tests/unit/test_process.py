@@ -11,7 +11,8 @@ import time
 import pytest
 
 from ttfs.stages.process import RUN, this_run, watch
-from ttfs.stages.server import LINES, SERVER, Progress
+from ttfs.stages.progress import LINES, Progress
+from ttfs.stages.server import SERVER
 
 DEAD = 2**22 + 1  # above the largest process number of Linux
 

@@ -13,14 +13,12 @@ import select
 import signal
 import socket
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfs.errors import UserError
 from ttfs.stages.process import POLL, alive, connect, exit_with, handed_on, run_stage, watch
+from ttfs.stages.progress import Progress
 
 if TYPE_CHECKING:
     from ttfs.config import Stage
@@ -42,8 +40,8 @@ ROOMS = (
     "methods._deploying",
     "results.tracking",
 )
-LINES = 40
-"""Lines of progress of a run, at most, where they stay: in a file, in the log of a cluster."""
+PATIENCE = 10.0
+"""Seconds that the server waits for a client that has connected and says nothing."""
 KEPT = ("TTFS_DATA", "TTFS_RUN", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
 """Environment variables of a stage that its child has too."""
 
@@ -105,22 +103,23 @@ def serve(path: str, run: int, jobs: int, grid_file: Path) -> None:
     standard error.
     """
     progress = Progress(jobs)
+    clients: dict[int, socket.socket] = {}  # by the process of their stage
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)  # first: stages that come while it imports wait
         listener.listen(128)
-        listener.settimeout(0.5)
         code = code_state()
         _preload(grid_file)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the run decides
         while alive(run):
-            with contextlib.suppress(TimeoutError):
-                connection, _ = listener.accept()
-                if os.fork() == 0:
-                    listener.close()
-                    _keep(connection, code)
-                connection.close()
-                progress.running += 1
-            progress.ended(_reaped())
+            ready, _, _ = select.select([listener, *clients.values()], [], [], POLL)
+            for process, client in clients.items():
+                if client in ready:
+                    _pass_on(client, process)
+            statuses = _reaped(clients)
+            if listener in ready:
+                statuses += _admit(listener, clients, code)
+            progress.running = len(clients)
+            progress.ended(statuses)
             progress.tell()
     Path(path).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
@@ -147,104 +146,62 @@ def _preload(grid_file: Path) -> None:
         load_grid(grid_file)
 
 
-def _reaped() -> list[int]:
-    """The exit statuses of keepers that ended: 0 where the stage did, else another one."""
+def _admit(listener: socket.socket, clients: dict[int, socket.socket], code: str) -> list[int]:
+    """Accept a client, and fork a child for its stage. Return the exit statuses, 0 or 1, of stages
+    that end here: a client of newer code runs its stage by itself, and one may be gone.
+    """
+    connection, _ = listener.accept()
+    connection.settimeout(PATIENCE)
+    channels: list[int] = []
+    try:
+        job = _receive(connection, channels)
+        stale = job["code"] != code
+        connection.sendall(b"stale\n" if stale else b"started ")
+        if stale:
+            connection.close()
+            return [0]
+        process = os.fork()
+        if process == 0:
+            exit_with(lambda: _become(job, channels, [listener, connection, *clients.values()]))
+        clients[process] = connection
+        return []
+    except (OSError, ValueError):
+        connection.close()
+        return [1]
+    finally:
+        for channel in channels:
+            os.close(channel)
+
+
+def _pass_on(client: socket.socket, process: int) -> None:
+    """Send a stage the signal that its client sends, and end it where the client is gone."""
+    words = b""
+    with contextlib.suppress(OSError):
+        words = client.recv(64)
+    number = int(words.split()[-1]) if words else signal.SIGKILL
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)
+
+
+def _reaped(clients: dict[int, socket.socket]) -> list[int]:
+    """Tell the clients whose stages ended, and forget them; return the wait statuses."""
     statuses = []
     with contextlib.suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
-            statuses.append(found[1])
+            process, status = found
+            statuses.append(status)
+            with clients.pop(process) as client, contextlib.suppress(OSError):
+                client.sendall(f"{status}\n".encode())
     return statuses
 
 
-@dataclass
-class Progress:
-    """The progress of a run: one line, rewritten on a terminal, and printed now and then
-    elsewhere.
+def _become(job: dict[str, Any], channels: list[int], inherited: list[socket.socket]) -> int:
+    """Run the stage in this process, with the client's output, environment and folder.
+
+    Connections close first: a client knows by its own that the server has died.
     """
-
-    jobs: int
-    done: int = 0
-    failed: int = 0
-    running: int = 0
-    began: float = field(default_factory=time.monotonic)
-    told: float = 0.0
-    share: int = 0
-
-    def ended(self, statuses: Sequence[int]) -> None:
-        """Count stages that ended."""
-        self.running -= len(statuses)
-        self.failed += sum(status != 0 for status in statuses)
-        self.done += sum(status == 0 for status in statuses)
-
-    def tell(self) -> None:
-        """Write the line, if the last one is old enough; where lines stay, if a share of LINES of
-        the stages has ended since.
-        """
-        terminal = sys.stderr.isatty()
-        now, ended = time.monotonic(), self.done + self.failed
-        if now - self.told < (0.5 if terminal else 15.0) or not ended:
-            return
-        share = LINES * ended // self.jobs
-        if not terminal and share == self.share:
-            return
-        self.told, self.share = now, share
-        left = (now - self.began) / ended * (self.jobs - ended)
-        line = (
-            f"{self.done} of {self.jobs} stages done, {self.running} running, {self.failed} "
-            f"failed, about {int(left // 60)}:{int(left % 60):02d} left"
-        )
-        print(
-            f"\r{line}\033[K" if terminal else line,
-            end="" if terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-def _keep(connection: socket.socket, code: str) -> None:
-    """Run the stage that a client asks for in a child of this process, and send its status."""
-    status = 1
-    try:
-        job, channels = _receive(connection)
-        if job["code"] != code:
-            connection.sendall(b"stale\n")
-            status = 0
-            return
-        connection.sendall(b"started ")
-        child = os.fork()
-        if child == 0:
-            connection.close()
-            _become(job, channels)
-        for channel in channels:
-            os.close(channel)
-        status = _tend(connection, child)
-        connection.sendall(f"{status}\n".encode())
-    except OSError:
-        pass
-    finally:
-        os._exit(0 if status == 0 else 1)
-
-
-def _tend(connection: socket.socket, child: int) -> int:
-    """Wait for the child; pass on the signals that the client sends, and end it where the client is
-    gone.
-    """
-    while True:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return status
-        if select.select([connection], [], [], POLL)[0]:
-            words = connection.recv(64).split()
-            number = int(words[-1]) if words else signal.SIGKILL
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, number)
-            if not words:
-                os.waitpid(child, 0)
-                raise OSError("the client is gone")
-
-
-def _become(job: dict[str, Any], channels: list[int]) -> None:
-    """Run the stage in this process, with the client's output, environment and folder."""
+    for connection in inherited:
+        connection.close()
     for channel, standard in zip(channels, (1, 2), strict=True):
         os.dup2(channel, standard)
         os.close(channel)
@@ -252,11 +209,12 @@ def _become(job: dict[str, Any], channels: list[int]) -> None:
         os.environ.pop(key, None)
     os.environ.update(job["environment"])
     os.chdir(job["folder"])
-    exit_with(lambda: run_stage(job["stage"], Path(job["grid"]), job["cell"]))
+    return run_stage(job["stage"], Path(job["grid"]), job["cell"])
 
 
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    received, channels = b"", list[int]()
+def _receive(connection: socket.socket, channels: list[int]) -> dict[str, Any]:
+    """Return the job that a client sends; its standard output and error are added to `channels`."""
+    received = b""
     while not received.endswith(b"\n"):
         part, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(8))
         if not part:
@@ -265,7 +223,7 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
         for _, kind, data in ancillary:
             if kind == socket.SCM_RIGHTS:
                 channels += array.array("i", data[: len(data) - len(data) % 4])
-    return json.loads(received), list(channels)
+    return json.loads(received)
 
 
 def code_state() -> str:

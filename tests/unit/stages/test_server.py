@@ -1,0 +1,147 @@
+"""The server of a run: stages at the same time, their signals, and clients that are gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ttfs.stages.process import alive
+from ttfs.stages.server import SERVER
+
+SERVE = """
+import os, sys, time
+from pathlib import Path
+from ttfs.stages import server
+
+def stage(verb, grid_file, name):
+    print("runs", name, os.getpid(), flush=True)
+    while name == "long" and not Path("end").exists():
+        time.sleep(0.01)
+    return int(name) if name.isdigit() else 0
+
+server._preload = lambda grid_file: None
+server.run_stage = stage
+server.serve(sys.argv[1], int(sys.argv[2]), 10, Path("grid.yaml"))
+"""
+ASK = """
+import sys
+from pathlib import Path
+from ttfs.stages.server import ask
+print("status", ask("make", Path("grid.yaml"), sys.argv[1]), flush=True)
+"""
+
+
+class Served:
+    """A server in a folder, for a run that is this process or another one."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.path = folder, folder / "place" / "socket"
+        self.path.parent.mkdir()
+        self.run = subprocess.Popen(["sleep", "600"])
+        words = [sys.executable, "-c", SERVE, str(self.path), str(self.run.pid)]
+        self.process = subprocess.Popen(words, cwd=folder)
+        until(self.path.exists)
+
+    def ask(self, name: str) -> subprocess.Popen:
+        """Start a client that asks for the stage of a cell."""
+        return subprocess.Popen(
+            [sys.executable, "-c", ASK, name],
+            cwd=self.folder, env=os.environ | {SERVER: str(self.path)},
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def end(self) -> None:
+        """End the run, and the server with it."""
+        self.run.kill()
+        self.run.wait()
+        self.process.wait(60)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A server that runs made-up stages: of cell `long` until the file `end` is there, of cell 3
+    with exit status 3.
+    """
+    served = Served(tmp_path)
+    yield served
+    served.end()
+
+
+def until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def begun(client: subprocess.Popen) -> int:
+    """Wait until the stage of a client runs; return its process."""
+    return int(client.stdout.readline().split()[-1])
+
+
+def status(client: subprocess.Popen) -> int:
+    """Return the wait status that a client gets."""
+    return int(client.communicate(timeout=60)[0].split()[-1])
+
+
+def test_stages_run_at_the_same_time_and_each_client_gets_its_status(served):
+    long = served.ask("long")
+    process = begun(long)
+    assert [os.waitstatus_to_exitcode(status(served.ask(name))) for name in "030"] == [0, 3, 0]
+    assert alive(process)
+    (served.folder / "end").touch()
+    assert status(long) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_the_stage_of_its_client_alone(served, number):
+    first, second = served.ask("long"), served.ask("long")
+    processes = [begun(client) for client in (first, second)]
+    second.send_signal(number)
+    assert os.WTERMSIG(status(second)) == number
+    assert [alive(process) for process in processes] == [True, False]
+    (served.folder / "end").touch()
+    assert status(first) == 0
+
+
+def test_the_stage_of_a_client_that_is_gone_ends_and_the_others_go_on(served):
+    """A client that came before the other holds no end of the other's connection open."""
+    first, second = served.ask("long"), None
+    process = begun(first)
+    second = served.ask("long")
+    other = begun(second)
+    for client, its in ((first, process), (second, other)):
+        client.kill()
+        client.communicate()
+        until(lambda its=its: not alive(its))
+        assert os.waitstatus_to_exitcode(status(served.ask("3"))) == 3
+
+
+def test_stages_end_with_their_server_and_clients_know(served):
+    clients = [served.ask("long"), served.ask("long")]
+    processes = [begun(client) for client in clients]
+    served.process.kill()
+    assert [os.WTERMSIG(status(client)) for client in clients] == [signal.SIGKILL] * 2
+    until(lambda: not any(map(alive, processes)))
+
+
+def test_a_server_ends_with_its_run_and_takes_its_folder_away(served):
+    client = served.ask("long")
+    process = begun(client)
+    served.end()
+    assert not served.path.parent.exists()
+    until(lambda: not alive(process))
+    assert os.WTERMSIG(status(client)) == signal.SIGKILL
+
+
+def test_a_client_of_newer_code_runs_its_stage_by_itself(served):
+    newer = ASK.replace("print(", "from ttfs.stages import server; server.code_state = str; print(")
+    words = [sys.executable, "-c", newer, "0"]
+    environment = os.environ | {SERVER: str(served.path)}
+    done = subprocess.run(words, cwd=served.folder, env=environment, capture_output=True, text=True)
+    assert done.stdout == "status None\n"
