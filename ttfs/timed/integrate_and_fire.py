@@ -156,7 +156,7 @@ class RateNetwork(TimedNetwork):
             pool = body.get_submodule(name)
             if isinstance(pool, GatedPool) and name not in self._moving:
                 body.set_submodule(name, pool.pool)
-        self.to(next(snn.body.parameters()))
+        self.to(next(snn.body.parameters())).eval()
 
     @property
     def settings(self) -> tuple[int, ...]:

@@ -16,8 +16,8 @@ from ttfs.errors import UserError
 from ttfs.snn import INPUT, EarliestSpike, Fire, SpikingNetwork
 from ttfs.snn.graph import module_of, run
 
-AT_ONCE = 4096
-"""Inputs x steps that are computed at once outside training."""
+AT_ONCE = 512
+"""Inputs x steps that are computed at once outside training: what a layer holds stays in caches."""
 
 
 @dataclass

@@ -152,6 +152,17 @@ def test_the_logits_after_each_step_come_in_one_pass():
     assert torch.equal(counted["input"], images > 0)
 
 
+def test_many_inputs_are_taken_in_parts(monkeypatch):
+    """A converted network does not train, so what it holds at once has a bound, whatever comes."""
+    ann, images = randomise(headed(IMAGE, conv(), nn.ReLU())), draw(IMAGE, n=20)
+    rate, held = convert_to_rate(ann, images), []
+    rate.body.register_forward_hook(lambda module, inputs, output: held.append(len(output)))
+    whole = rate(images, 8)
+    monkeypatch.setattr("ttfs.timed.network.AT_ONCE", 64)
+    assert torch.allclose(rate(images, 8), whole, atol=1e-6)
+    assert held[1:] == [64, 64, 32]
+
+
 def test_thresholds_are_of_the_activations():
     network, images = a_network(), draw(IMAGE).double()
     charges = ttfs.convert(network, images).charges(images)[1]
