@@ -19,6 +19,7 @@ from ttfs.timed.integrate_and_fire import (
     SettingsClock,
     integrate_and_fire,
     quantized,
+    summed,
 )
 
 pytestmark = pytest.mark.usefixtures("seed")
@@ -96,6 +97,12 @@ def test_the_split_of_a_network_adds_up_to_its_error_layer_by_layer():
         assert torch.allclose(sum(terms.values()), error, rtol=0, atol=1e-12)
     first = found[next(iter(found))]
     assert first["deviation"].abs().max() < 1e-12  # its currents are constant
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sums_over_steps_are_those_of_cumsum_bit_for_bit(dtype):
+    values = 0.73 * torch.randn(50, 3, 4, 5, dtype=dtype)
+    assert torch.equal(summed(values), values.cumsum(0))
 
 
 def test_a_gated_pool_passes_the_largest_rate_and_its_mirror_the_smallest():
