@@ -1,7 +1,7 @@
 """Errors of the workflow itself, a line each, which names a file and a line of it.
 
-The profiles quiet all of Snakemake but errors, and once this was read those have one line. So
-Snakemake tells one that comes before, as of `snakemake all` in the Snakefile.
+Once this was read, Snakemake prints nothing else in a run; an error that comes before, as of
+`snakemake all` in the Snakefile, it tells in its own words.
 """
 
 import logging
@@ -15,8 +15,10 @@ from snakemake.settings.enums import Quietness
 from snakemake.sourcecache import infer_source_file
 from snakemake_interface_logger_plugins.common import LogEvent
 
-QUIET = {Quietness.HOST, Quietness.PROGRESS, Quietness.REASON, Quietness.RULES}
-"""Set in the profiles. A user who asks for more or less, as by `--quiet host`, has Snakemake's."""
+QUIET = {Quietness.HOST, Quietness.REASON}
+"""Set in the profiles. Where a user asks for other words of Snakemake, as by `--quiet host`, they
+are those.
+"""
 
 
 class OneLine(logging.Formatter):
@@ -45,7 +47,7 @@ def check_syntax(path):
     sys.exit(f'error: SyntaxError in file "{path}", line {line}: {reason}')
 
 
-if workflow.output_settings.quiet == QUIET and not workflow.dryrun:
+if workflow.output_settings.quiet == QUIET and not workflow.output_settings.dryrun:
     for handler in logger.handlers:
         if isinstance(handler, ColorizingTextHandler):
             handler.addFilter(is_error)
