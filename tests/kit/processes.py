@@ -1,6 +1,13 @@
-"""The processes that work in a folder."""
+"""Processes: where they find programs, and those that work in a folder."""
 
+import os
+import sys
 from pathlib import Path
+
+
+def path_of_programs() -> str:
+    """Return the PATH of a user who has activated the environment of this Python."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def processes_in(folder: Path, *words: str) -> list[int]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kit.processes import path_of_programs
+
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "Makefile", "pyproject.toml", "workflow", "profiles", "configs", "ttfs")
 GRID = """\
@@ -141,10 +143,8 @@ class Sandbox:
         """Run commands in the folder, where those of this environment come first; return their
         output. A command that fails is a failed test.
         """
-        mine = self.environment
-        path = f"{Path(sys.executable).parent}{os.pathsep}{mine['PATH']}"
         words = ["bash", "-euo", "pipefail", "-c", commands]
-        status, said = self._run(words, mine | {"PATH": path})
+        status, said = self._run(words, self.environment | {"PATH": path_of_programs()})
         assert status == 0, said
         return said
 

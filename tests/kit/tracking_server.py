@@ -10,21 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from kit.processes import path_of_programs
 
 
 @contextmanager
 def served(words: list[str], address: str, folder: Path) -> Iterator[None]:
     """Start a server by its command, wait until it answers, and end it with the block."""
     log = folder / "server.log"
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    mine = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": path_of_programs()}
     with log.open("wb") as out:
-        run = subprocess.Popen(words, cwd=folder, env=environment, stdout=out, stderr=out)
+        run = subprocess.Popen(words, cwd=folder, env=os.environ | mine, stdout=out, stderr=out)
     try:
         _wait_for(address, run, log)
         yield
     finally:
-        for process in [*psutil.Process(run.pid).children(recursive=True), run]:
-            process.kill()
+        if run.poll() is None:
+            for process in [*psutil.Process(run.pid).children(recursive=True), run]:
+                process.kill()
         run.wait()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import ttfs
 from ttfs.data import DataSet
 from ttfs.training import GrowingWindows, fit
 
+FIT = import_module("ttfs.training.fit")  # the package has a function of that name
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
 
 
@@ -28,9 +30,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
 
 @pytest.fixture(autouse=True)
 def save_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib import import_module
-
-    monkeypatch.setattr(import_module("ttfs.training.fit"), "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(FIT, "SAVE_EVERY", 0.0)
 
 
 def relu() -> nn.Module:
@@ -102,6 +102,51 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     assert not checkpoint.exists()
 
 
+class DropoutElsewhere(nn.Module):
+    """Dropout whose random stream is that of a device, not torch's."""
+
+    def __init__(self, stream: torch.Generator):
+        super().__init__()
+        self.stream = stream
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return inputs
+        return inputs * torch.randint(0, 2, inputs.shape, generator=self.stream)
+
+
+def test_dropout_on_a_gpu_goes_on_in_its_own_stream(data: DataSet, tmp_path: Path, monkeypatch):
+    """The GPU is a stand-in: a generator in the place of its stream, behind torch's functions."""
+    gpu = torch.Generator()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", gpu.manual_seed)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", gpu.get_state)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", gpu.set_state)
+    epochs = FIT._Epochs
+    monkeypatch.setattr(FIT, "_Epochs", lambda *words: epochs(*words[:-1], "cuda"))
+
+    def dropping() -> nn.Module:
+        net = network()
+        net[3] = DropoutElsewhere(gpu)
+        return net
+
+    whole, parts, checkpoint = dropping(), dropping(), tmp_path / "training.ckpt"
+    rows = train(whole, data, {"epochs": 6})
+    with pytest.raises(Killed):
+        train(parts, data, {"epochs": 6}, checkpoint, kill_at=4)
+    parts = dropping()
+    assert train(parts, data, {"epochs": 6}, checkpoint) == rows
+    assert equal(parts, whole)
+
+
+def test_a_checkpoint_without_a_gpu_holds_no_stream_of_one(data: DataSet, tmp_path: Path):
+    checkpoint = tmp_path / "training.ckpt"
+    with pytest.raises(Killed):
+        train(relu(), data, {"epochs": 3}, checkpoint, kill_at=3)
+    saved = torch.load(checkpoint, weights_only=False)["callbacks"]
+    [state] = [state for state in saved.values() if "rows" in state]
+    assert set(state) == {"rows", "chosen", "best", "order", "dropout"}
+
+
 def test_windows_grew_in_the_training_that_was_interrupted(data: DataSet):
     snn = spiking()
     before = [layer.width for layer in snn.layers.values()]
@@ -144,11 +189,8 @@ def test_a_training_asked_to_end_saves_its_last_epoch_first(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
 ):
     """As at the time limit of a cluster; where the last epoch is saved it does not wait."""
-    from importlib import import_module
-
-    module = import_module("ttfs.training.fit")
-    monkeypatch.setattr(module, "SAVE_EVERY", 0.0 if saved else 1000.0)
-    monkeypatch.setattr(module, "SAVING_SHARE", 0.0)
+    monkeypatch.setattr(FIT, "SAVE_EVERY", 0.0 if saved else 1000.0)
+    monkeypatch.setattr(FIT, "SAVING_SHARE", 0.0)
     checkpoint, asked_at = tmp_path / "training.ckpt", 3
     child = os.fork()
     if child == 0:

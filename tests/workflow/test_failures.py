@@ -3,6 +3,7 @@ it is put right.
 """
 
 import fcntl
+import re
 
 import pytest
 from kit.sandbox import Sandbox
@@ -78,21 +79,76 @@ def test_an_option_that_would_do_nothing_is_refused_by_name(sandbox: Sandbox, op
     assert not (sandbox.folder / "results/tiny/tables").exists()
 
 
+RULES = "workflow/rules/hardware.smk"
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "line"),
     [
-        ("Snakefile", "rule all:", "1 / 0\n\nrule all:", 'error: ZeroDivisionError in file "'),
-        ("workflow/common.smk", "import fcntl", "import nowhere", "error: ModuleNotFoundError in"),
-        ("Snakefile", "rules.tables.output,", '"nowhere.txt",', "error: MissingInputException in"),
+        ("Snakefile", "rule all:", "1 / 0\n\nrule all:",
+         'ZeroDivisionError in file "{}", line 19: '),
+        ("Snakefile", "rules.tables.o", '"nowhere.txt",\n        rules.tables.o',
+         'MissingInputException in rule all in file "{}", line 19: '),
+        ("Snakefile", "studies.smk", "study.smk", 'FileNotFoundError in file "{}", line 15: '),
+        ("workflow/common.smk", "import fcntl", "import nowhere",
+         'ModuleNotFoundError in file "{}", line 9: '),
+        ("workflow/common.smk", "import fcntl", "x = = 1", 'SyntaxError in file "{}", line 9: '),
+        (RULES, "rule deploy:", "rule deploy", 'SyntaxError in file "{}", line 4: Expected'),
+        (RULES, "rule deploy:", 'x = """\nrule deploy:', 'SyntaxError in file "{}", line 4: EOF'),
+        (RULES, "    output:", "   output:", 'SyntaxError in file "{}", line 8: unindent does'),
+        (RULES, "    log:", "    logs:", 'SyntaxError in file "{}", line 13: Unexpected keyword'),
+        (RULES, "threads: threads_of", "threads: nowhere", 'NameError in file "{}", line 10: name'),
     ],
-)
+)  # fmt: skip
 def test_an_error_of_the_workflow_itself_is_one_line(
     sandbox: Sandbox, file: str, old: str, new: str, line: str
 ):
+    """It names the file and its line, wherever Snakemake and Python look for the fault."""
     sandbox.edit(file, old, new)
     status, said = sandbox.run()
-    assert status != 0
-    assert one_line(said).startswith(line)
+    assert status == 1
+    assert one_line(said).startswith("error: " + line.format(sandbox.folder / file))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("rule all:", "rule all", "line 19: Expected name or colon"),
+        ("rule all:", "x = = 1\n\nrule all:", "line 19: invalid syntax"),
+        ("default_target", "target", "line 20: Unexpected keyword"),
+        ("rules.publish.output,", "(rules.publish.output", "line 20: EOF in"),
+        ('another grid\n"""', "another grid", "line 1: EOF in"),
+        ("    input:", "   input:", "line 21: unindent does"),
+        ("rules/cells.smk", "rules/cell.smk", "line 13: [Errno 2] No such file or directory:"),
+    ],
+)
+def test_an_error_of_the_snakefile_names_it_and_the_line(
+    sandbox: Sandbox, old: str, new: str, place: str
+):
+    sandbox.edit("Snakefile", old, new)
+    status, said = sandbox.ttfs("run", "configs/tiny.yaml")
+    assert status == 1
+    _, line = said.splitlines()  # the first names the profile
+    assert re.match(f'error: [a-zA-Z]+ in file "{sandbox.folder}/[a-z./]*Snakefile", ', line)
+    assert f'Snakefile", {place}' in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("rule all:", "x = = 1\n\nrule all:", "line 19"),
+        ("workflow/errors.smk", "workflow/nowhere.smk", "line 11"),
+        ('report: "', '1 / 0\n\nreport: "', "line 8"),
+    ],
+)
+def test_an_error_before_all_else_is_told_by_snakemake(
+    sandbox: Sandbox, old: str, new: str, place: str
+):
+    sandbox.edit("Snakefile", old, new)
+    status, said = sandbox.run()
+    assert status == 1
+    assert "Traceback" not in said
+    assert f'rror in file "{sandbox.folder}/Snakefile", {place}:' in said
 
 
 def test_a_view_that_fails_names_its_log(copy: Sandbox):

@@ -21,20 +21,9 @@ def run(grid: Path, rest: Sequence[str]) -> int:
             "run needs the workflow's packages; install them with: pip install 'ttfs[bench]'"
         )
     load_grid(grid)  # a fault is said before Snakemake starts
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "all",
-        "--snakefile",
-        str(SHIPPED / "Snakefile"),
-    ]
-    command += [
-        "--workflow-profile",
-        str(SHIPPED / "profiles" / "default"),
-        "--config",
-        f"grid={grid}",
-        *rest,
-    ]
+    command = [sys.executable, "-m", "snakemake", "all"]
+    command += ["--snakefile", str(SHIPPED / "workflow" / "checked.smk")]
+    command += ["--workflow-profile", str(SHIPPED / "profiles" / "default")]
+    command += ["--config", f"grid={grid}", *rest]
     sys.stdout.flush()
     os.execv(sys.executable, command)

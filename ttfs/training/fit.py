@@ -72,7 +72,7 @@ def fit(
     train = data.train.batches(config["batch_size"], generator=order, augment=True, **part)
     validation = data.validation.batches(1000, **part)
     _check_parts(train, validation)
-    epochs = _Epochs(config["select"], config["patience"], on_epoch, train, checkpoint)
+    epochs = _Epochs(config["select"], config["patience"], on_epoch, train, checkpoint, device)
     narrow = config["precision"] == "bfloat16"
     if narrow:
         network.to(
@@ -127,6 +127,7 @@ class _Epochs(pl.Callback):
         on_epoch: Callable[[dict[str, float]], None],
         batches: Batches,
         checkpoint: Path | None,
+        device: str,
     ):
         self.select, self.patience, self.on_epoch = select, patience, on_epoch
         self.rows: list[dict[str, float]] = []
@@ -134,6 +135,7 @@ class _Epochs(pl.Callback):
         self._best, self._best_epoch = (-math.inf, -math.inf), 0
         assert batches.generator is not None
         self._batches, self._order, self._checkpoint = batches, batches.generator, checkpoint
+        self._on_gpu = device == "cuda"
         self._due = time.monotonic() + SAVE_EVERY
         self._saved, self._ending = 0, False
 
@@ -169,13 +171,16 @@ class _Epochs(pl.Callback):
         """Return the state, besides weights and optimizer, from which a training goes on
         unchanged.
         """
-        return {
+        state = {
             "rows": self.rows,
             "chosen": self.chosen,
             "best": (self._best, self._best_epoch),
             "order": self._order.get_state(),
             "dropout": ranks.gathered(torch.get_rng_state()),
         }
+        if self._on_gpu:  # each rank has made its own GPU the current one
+            state["dropout_on_gpu"] = ranks.gathered(torch.cuda.get_rng_state())
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of an interrupted training."""
@@ -184,6 +189,8 @@ class _Epochs(pl.Callback):
         self._order.set_state(state["order"])
         self._batches.epoch = self._saved = len(self.rows)
         torch.set_rng_state(state["dropout"][ranks.rank()])
+        if self._on_gpu:
+            torch.cuda.set_rng_state(state["dropout_on_gpu"][ranks.rank()])
 
     def _asked_to_end(self, number: int, frame: object) -> None:
         self._ending = True
