@@ -67,12 +67,14 @@ def render(
 
 
 def _breakable(text: str) -> Markup:
-    """Text in which a line may end before each `+`: ids are longer than a column is wide.
+    """Text in which a line may end before each `+` and `~` and after each `=`: ids are longer than
+    a column is wide.
 
     >>> str(_breakable("b1-scratch+epochs=60"))
-    'b1-scratch<wbr>+epochs=60'
+    'b1-scratch<wbr>+epochs=<wbr>60'
     """
-    return escape(text).replace("+", Markup("<wbr>+"))
+    end = Markup("<wbr>")
+    return escape(text).replace("+", end + "+").replace("~", end + "~").replace("=", "=" + end)
 
 
 def _library() -> dict[str, Markup]:
