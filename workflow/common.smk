@@ -223,11 +223,15 @@ def tell_results():
     if Path(f"{GRID.folder}/tables/summary.csv").exists():  # not yet, where --until asked for less
         shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
     print(f"\npage: {GRID.folder}/index.html; tables and figures beside it", file=sys.stderr)
+    told = {}
     for cell in GRID.every:
         failure = cell.folder / "failure.json"
         if failure.exists():
-            said = json.loads(failure.read_text())["error"][:200]
-            print(f"failed: {cell.name}: {said}", file=sys.stderr)
+            said = json.loads(failure.read_text())["error"].split("\n")[0]
+            told.setdefault(said[:300], []).append(cell.name)
+    for said, names in told.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"failed: {names[0]}{more}: {said}", file=sys.stderr)
 
 
 def refuse_force():

@@ -165,7 +165,10 @@ def test_show_prints_the_summary(little: Path, fails, capsys):
     [best] = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert best["method"].startswith("b1-")
     assert main(["show", GRID, "--under", "spikes_per_neuron=0.99"]) == 0
-    assert "alpha1" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    heads = [head.strip() for head in said.partition("\n")[0].strip("|").split("|")]
+    assert heads[:5] == ["Data set", "Model", "Method", "n", "Accuracy [%] ↑"]
+    assert "alpha1" not in said
     assert main(["show", GRID, "--format", "latex"]) == 0
     assert capsys.readouterr().out.startswith(r"\begin{tabular}{lll")
     assert "no metric 'acuracy'; did you mean 'accuracy'?" in fails(

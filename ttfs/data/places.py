@@ -23,8 +23,9 @@ def places() -> list[Path]:
 
 
 def listed() -> str:
-    """Return the places as messages name them."""
-    return " or ".join(str(place.absolute()) for place in places())
+    """Return the places as messages name them, and how to name another one."""
+    found = " or ".join(str(place.absolute()) for place in places())
+    return f"{found}, or set TTFS_DATA to the folder that holds it"
 
 
 def find(name: str) -> Path | None:

@@ -49,9 +49,9 @@ def open_sets(source: Mapping[str, Any], where: str) -> Opened:
             return _open_in(DATA, parts)
         except Exception as error:
             raise UserError(
-                f"{where}: {name} is not at hand ({tried}) and cannot be downloaded "
-                f"({reason(error)}); put its files, laid out as torchvision.datasets.{name} reads "
-                f"them, into {listed()}"
+                f"{where}: {name} is not at hand and cannot be downloaded; put the data, laid out "
+                f"as torchvision.datasets.{name} reads it, into {listed()} ({tried}; download: "
+                f"{reason(error)})"
             ) from None
 
 

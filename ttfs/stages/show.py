@@ -9,7 +9,7 @@ from ttfs.config import Grid, suggest
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
 
-IDS = ("dataset", "model", "method", "n")
+IDS = {"dataset": "Data set", "model": "Model", "method": "Method", "n": "n"}
 METRICS_SHOWN = ("accuracy", "spikes_per_neuron", "latency")
 
 Row = dict[str, str]
@@ -101,7 +101,7 @@ def _shown(row: Row, names: Sequence[str]) -> list[str]:
 
 
 def _titles(names: Sequence[str]) -> list[str]:
-    return [METRICS[name].title if name in METRICS else name for name in names]
+    return [METRICS[name].title if name in METRICS else IDS[name] for name in names]
 
 
 def _markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

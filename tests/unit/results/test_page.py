@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from kit.records import grid, made_up, records, results, write_curve
+from kit.records import grid, made_up, records, results, with_values, write_curve
 
-from ttfs.config import STORE
+from ttfs.config import STORE, Variant
 from ttfs.results import figures, page
 from ttfs.results.page.sections import verdict
 
@@ -69,7 +69,7 @@ def test_the_page_is_whole_without_a_script_and_without_a_network(file: Path):
     rows = [[" ".join(cell.split()) for cell in row] for row in content.rows]
     heads = rows[0]
     assert heads[:5] == ["Data set", "Network", "Method", "n", "Accuracy [%] ↑"]
-    assert rows[1][:5] == ["digits", "fc2", "ann", "3 of 3 0 1 2", "97.00 ± 1.00"]
+    assert rows[1][:5] == ["digits", "fc2", "ann", "3 0 1 2", "97.00 ± 1.00"]
     assert rows[2][:5] == ["digits", "fc2", "b1-converted", "2 of 3 0 1", "97.50 ± 0.71"]
     place = heads.index("Training time [s]")
     assert [rows[1][place], rows[2][place]] == ["1,010", "1,005"]
@@ -191,6 +191,56 @@ def test_filters_and_slider_leave_the_rows_that_fit(opened):
     assert methods(opened) == ["b1-converted"]
     opened.locator("#comparison input[type=search]").fill("nothing like this")
     assert "No matching" in opened.locator("#table-comparison tbody").inner_text()
+
+
+LONG = "b1-converted+source=ann~activity_l1=1e-3"
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory) -> Path:
+    """A page with long ids, six digits, all metrics of the quick grid, and a key that varies."""
+    ids = {"dataset": "fashion-mnist", "model": "lenet5"}
+    made = [
+        with_values(
+            made_up(method, seed, **ids), ann_energy=1598.0 + seed, energy=609.2 + 15 * seed,
+            time_steps=128.0, latency=73.4 + 12 * seed, synaptic_operations=6e5 + 1e4 * seed,
+        )
+        for seed in range(3) for method in ("ann", LONG)
+    ]  # fmt: skip
+    points = {name: {place: Variant(place, {"id": place})} for name, place in ids.items()}
+    methods = {
+        name: Variant(name, {"id": name, "kind": "b1", "threads": 1}, ("threads",))
+        for name in ("ann", LONG)
+    }
+    of = replace(
+        grid(reference="ann"), datasets=points["dataset"], models=points["model"], methods=methods
+    )
+    folder = tmp_path_factory.mktemp("wide")
+    stale = {f"fashion-mnist/lenet5/{LONG}/seed0/hardware/clocked+time_bits=4+tuning": "its code"}
+    page.write(replace(results(made, of), stale=stale), folder)
+    return folder / "index.html"
+
+
+def test_the_comparison_fits_a_screen_and_has_other_columns_on_demand(browser, wide: Path):
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.goto(wide.as_uri())
+    tab.wait_for_selector("html[data-ready=yes]")
+    needed, given = tab.locator("#comparison .scroll").evaluate(
+        "box => [box.querySelector('table').offsetWidth, box.clientWidth]"
+    )
+    assert needed <= given
+    heads = tab.locator("#table-comparison thead th")
+    shown = heads.all_inner_texts()
+    assert "Time steps ↓" in shown
+    assert shown[-1] == "Training time [s]"
+    tab.get_by_role("button", name="More columns").press("Enter")
+    extra = ["Energy of the ANN [nJ] ↓", "threads"]
+    for name in extra:
+        tab.locator(".dt-button-collection").get_by_text(name, exact=True).click()
+    assert heads.all_inner_texts() == [*shown, *extra]
+    tab.set_viewport_size({"width": 390, "height": 900})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.close()
 
 
 @pytest.mark.parametrize("width", [1440, 390])

@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kit.records import grid, made_up, records, results, with_values, write_curve
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ttfs.config import STORE, Variant, find, known, read_named
+from ttfs.config import NO_MODEL, STORE, Variant, find, known, read_named
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
 from ttfs.results import figures, frame, record, tables
-from ttfs.results.figures.style import models
+from ttfs.results.figures.style import models, save
 from ttfs.results.frame import Results, cells, collect
 
 PAPER = {
@@ -326,6 +327,33 @@ def test_accuracy_figure_draws_each_seed_mean_and_reference():
     assert [pytest.approx((0.45, 97.5))] in data
     heights = [{y for _, y in line} for line in data]
     assert {97.0} in heights  # mean of the ANN
+
+
+def test_accuracy_figure_has_points_of_a_spiking_classifier_without_a_network():
+    ids = {"dataset": "digits", "status": "ok"}
+    rows = [
+        {**ids, "model": "fc2", "method": "b1", "accuracy": 98.0, "spikes_per_neuron": 0.5},
+        {**ids, "model": NO_MODEL, "method": "stdp", "accuracy": 90.0, "spikes_per_neuron": 0.4},
+    ]
+    figure = figures.accuracy_by_spikes(pd.DataFrame(rows), {})
+    (axes,) = figure.axes
+    assert [0.4] in [list(line.get_xdata()) for line in axes.lines]
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["fc2", "b1", "stdp"]
+
+
+def test_the_layout_of_a_figure_is_found_once_for_all_formats(tmp_path: Path, monkeypatch):
+    execute, found = ConstrainedLayoutEngine.execute, []
+
+    def count(self, figure):
+        found.append(figure)
+        execute(self, figure)
+
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", count)
+    figure = figures.accuracy_by_spikes(frame.cells(results()), {"digits": "ann"})
+    save(figure, tmp_path, "drawn", "A caption")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".pdf", ".png", ".rst"}
+    assert found == [figure]
 
 
 def test_labels_are_drawn_by_their_number_and_all_come_last():

@@ -28,6 +28,7 @@ from ttfs.results.figures.style import (
 )
 from ttfs.results.sparsity import PENALTIES
 
+NO_MODEL_LOOK: dict[str, Any] = {"color": "0.3", "fillstyle": "full"}
 NO_MODEL_DASHES: list[Any] = [":", "-.", (0, (1, 3)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 MOST_NAMES = 12
 """Labels at an axis of layers, at most."""
@@ -38,26 +39,27 @@ TIED = ("labels", "epochs", "batch_size")
 def accuracy_by_spikes(cell_table: pd.DataFrame, references: Mapping[str, str]) -> Figure:
     """Accuracy by spikes per neuron, a panel per data set: each seed, mean ± std.
 
-    The references, and classifiers that use no model, are lines at their mean accuracy.
+    The references, and classifiers without spikes that use no model, are lines at their mean
+    accuracy.
     """
     wanted = cell_table.columns.union(["accuracy", "spikes_per_neuron"], sort=False)
     cell_table = cell_table.reindex(columns=wanted)
     uses_model = cell_table["model"] != NO_MODEL
-    look = models(cell_table.loc[uses_model, "model"])
-    dashes = assign(NO_MODEL_DASHES, cell_table.loc[~uses_model, "method"])
-    dashes |= dict.fromkeys(references.values(), "--")
     spiking = cell_table["spikes_per_neuron"].notna()
+    look = models(cell_table.loc[uses_model, "model"])
+    dashes = assign(NO_MODEL_DASHES, cell_table.loc[~uses_model & ~spiking, "method"])
+    dashes |= dict.fromkeys(references.values(), "--")
     marker = assign(MARKERS, cell_table.loc[spiking, "method"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for (model, method), group in panel.groupby(["model", "method"]):
+            own = look.get(model, NO_MODEL_LOOK)
             if method in marker:
-                own = {name: look[model][name] for name in ("color", "fillstyle")}
-                _draw_seeds(axes, group, own | {"marker": marker[method]})
+                seen = {name: own[name] for name in ("color", "fillstyle")}
+                _draw_seeds(axes, group, seen | {"marker": marker[method]})
             elif method in dashes:
-                color = look[model]["color"] if model in look else "0.3"
                 height = group["accuracy"].mean()
-                axes.axhline(height, linewidth=1, color=color, linestyle=dashes[method])
+                axes.axhline(height, linewidth=1, color=own["color"], linestyle=dashes[method])
         axes.set_xlabel(METRICS["spikes_per_neuron"].label)
         axes.margins(0.15)
         accuracies(axes)

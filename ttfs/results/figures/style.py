@@ -179,6 +179,9 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> None:
     """
     if not figure.axes:
         return
+    with matplotlib.rc_context(STYLE):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is found once, not twice for each format
     for format in FORMATS:
         atomic_write(folder / f"{name}.{format}", _rendered(figure, format))
     atomic_write(folder / f"{name}.rst", caption)

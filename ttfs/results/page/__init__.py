@@ -5,6 +5,7 @@ which the package itables ships; without a script the tables are still there.
 """
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import itables
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ttfs.files import atomic_write
 from ttfs.results.frame import Results
@@ -67,12 +68,16 @@ def render(
 
 
 def _breakable(text: str) -> Markup:
-    """Text in which a line may end before each `+`: ids are longer than a column is wide.
+    """Text in which a line may end before each `+` and `~`, for ids are longer than a column is
+    wide; in an id alone, nowhere else, not at its hyphens either.
 
     >>> str(_breakable("b1-scratch+epochs=60"))
-    'b1-scratch<wbr>+epochs=60'
+    '<span class="whole">b1-scratch</span><wbr><span class="whole">+epochs=60</span>'
+    >>> str(_breakable("best is b1+epochs=60"))
+    'best is b1<wbr>+epochs=60'
     """
-    return escape(text).replace("+", Markup("<wbr>+"))
+    whole = Markup("{}" if " " in text else '<span class="whole">{}</span>')
+    return Markup("<wbr>").join(whole.format(piece) for piece in re.split(r"(?=[+~])", text))
 
 
 def _library() -> dict[str, Markup]:

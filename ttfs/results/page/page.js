@@ -2,7 +2,12 @@ import DataTable from "datatables";
 
 // Tables are whole without this script; it sorts, searches and filters them.
 for (const table of document.querySelectorAll("table.data")) {
-  new DataTable(table, { paging: false, info: false, order: [], autoWidth: false });
+  const choose = { buttons: [{ extend: "colvis", columns: ".extra", text: "More columns" }] };
+  new DataTable(table, {
+    paging: false, info: false, order: [], autoWidth: false,
+    columnDefs: [{ targets: "extra", visible: false }],
+    layout: { topStart: table.querySelector("th.extra") ? choose : null },
+  });
 }
 
 for (const form of document.querySelectorAll("form.filters")) {

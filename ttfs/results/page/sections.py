@@ -17,6 +17,10 @@ BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1
 """Stops of the slider, in spikes per neuron."""
 FIRST = ("accuracy", GAIN, "spikes_per_neuron", "latency")
 """The first metrics of the comparison."""
+EXTRA = ("ann_energy",)
+"""Metrics of the comparison that are shown on demand, as the keys that vary are: the ids have
+those, and a table of all columns is wider than a screen.
+"""
 ANSWERS = 4
 """How many pairs of data set and network the top of the page has a line for."""
 HARDWARE = (
@@ -110,25 +114,34 @@ class Sections:
         if "accuracy" in names and reference:
             names.append(GAIN)
         names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+        more = [name for name in names if name in EXTRA]
+        names = [name for name in names if name not in EXTRA]
         first, last = list(table.columns).index("method"), list(table.columns).index("n")
         varied = list(table.columns[first + 1 : last])
-        heads = ["Data set", "Network", "Method", "n", *names, *varied]
+        heads = ["Data set", "Network", "Method"]
         rows = []
         for row in table.to_dict("records"):
             ids = [Cell(str(row[name])) for name in ROW]
             seeds = self._seeds(row)
             links = [(str(record.ids["seed"]), self._link(record)) for record in seeds]
-            n = Cell(f"{row['n']} of {row['seeds']}", row["n"], links)
-            numbers = [_number(row, name) for name in names]
+            n = Cell(_n(row), row["n"], links)
+            shown, hidden = ([_number(row, name) for name in part] for part in (names, more))
             settings = [Cell(row[name] or tables.ABSENT) for name in varied]
-            rows.append([*ids, n, *numbers, _time(seeds), *settings])
-        titles = [_head(metric(name).title.format(reference=reference), True) for name in names]
-        titles.append(_head("Training time [s]", True))
+            rows.append([*ids, n, *shown, _time(seeds), *hidden, *settings])
+        titles = {name: metric(name).title.format(reference=reference) for name in (*names, *more)}
         found = {
             "id": "comparison", "title": "Comparison", "budget": None,
-            "table": {"heads": [*map(_head, heads[:3]), _head("n", True), *titles,
-                                *map(_head, varied)], "rows": rows},
-            "filters": [_filter(title, place, rows) for place, title in enumerate(heads[:3])],
+            "table": {
+                "heads": [
+                    *map(_head, heads), _head("n", True),
+                    *(_head(titles[name], True) for name in names),
+                    _head("Training time [s]", True),
+                    *(_head(titles[name], True, extra=True) for name in more),
+                    *(_head(name, extra=True) for name in varied),
+                ],
+                "rows": rows,
+            },
+            "filters": [_filter(title, place, rows) for place, title in enumerate(heads)],
             "note": "Mean ± sample standard deviation over the n seeds; each seed links to its "
             "record. Logit and spike-time differences are the largest. Training time is the mean "
             "wall time of training or mapping, beside whatever else the machine did.",
@@ -235,7 +248,7 @@ def gathered(grids: Mapping[str, Sections]) -> Section:
     for name, own in grids.items():
         for row in own.summary.to_dict("records"):
             ids = [Cell(str(row[key])) for key in ROW]
-            n = Cell(f"{row['n']} of {row['seeds']}", row["n"])
+            n = Cell(_n(row), row["n"])
             numbers = [_number(row, metric) for metric in GATHERED]
             rows.append([*ids, Cell(name), n, *numbers])
     titles = [_head(METRICS[name].title, True) for name in GATHERED]
@@ -273,8 +286,18 @@ def _count(name: str, n: int) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}{on}{place}"
 
 
-def _head(title: str, number: bool = False) -> dict[str, Any]:
-    return {"title": title, "number": number}
+def _n(row: Mapping[str, Any]) -> str:
+    """Return how many seeds are in a row, and of how many where some are missing.
+
+    >>> _n({"n": 3, "seeds": 3}), _n({"n": 2, "seeds": 3})
+    ('3', '2 of 3')
+    """
+    return f"{row['n']}" if row["n"] == row["seeds"] else f"{row['n']} of {row['seeds']}"
+
+
+def _head(title: str, number: bool = False, extra: bool = False) -> dict[str, Any]:
+    names = {"number": number, "extra": extra}
+    return {"title": title, "names": " ".join(name for name in names if names[name])}
 
 
 def _filter(title: str, place: int, rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
