@@ -2,6 +2,7 @@
 
 import os
 import signal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
 
 @pytest.fixture(autouse=True)
 def save_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib import import_module
-
-    monkeypatch.setattr(import_module("ttfs.training.fit"), "SAVE_EVERY", 0.0)
+    module = import_module("ttfs.training.fit")
+    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(module, "SAVING_SHARE", 0.0)
 
 
 def relu() -> nn.Module:
@@ -102,6 +103,28 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     assert not checkpoint.exists()
 
 
+@pytest.mark.parametrize("case", ["patience", "last, sgd, cosine"])
+def test_a_training_killed_after_its_last_checkpoint_is_at_its_end(
+    data: DataSet, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+):
+    module = import_module("ttfs.training.fit")
+    make, config = CASES[case]
+    whole, parts = make(), make()
+    rows = train(whole, data, config)
+    checkpoint, save = tmp_path / "training.ckpt", module._Epochs._save
+
+    def last(epochs: Any, *arguments: Any) -> None:
+        save(epochs, *arguments)
+        if len(epochs.rows) == len(rows):
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(module._Epochs, "_save", last)
+        train(make(), data, config, checkpoint)
+    assert train(parts, data, config, checkpoint) == rows
+    assert equal(parts, whole)
+
+
 def test_windows_grew_in_the_training_that_was_interrupted(data: DataSet):
     snn = spiking()
     before = [layer.width for layer in snn.layers.values()]
@@ -144,11 +167,8 @@ def test_a_training_asked_to_end_saves_its_last_epoch_first(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
 ):
     """As at the time limit of a cluster; where the last epoch is saved it does not wait."""
-    from importlib import import_module
-
     module = import_module("ttfs.training.fit")
     monkeypatch.setattr(module, "SAVE_EVERY", 0.0 if saved else 1000.0)
-    monkeypatch.setattr(module, "SAVING_SHARE", 0.0)
     checkpoint, asked_at = tmp_path / "training.ckpt", 3
     child = os.fork()
     if child == 0:
