@@ -118,9 +118,10 @@ def test_a_training_killed_after_its_last_checkpoint_is_at_its_end(
         if len(epochs.rows) == len(rows):
             raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(module._Epochs, "_save", last)
-        train(make(), data, config, checkpoint)
+        with pytest.raises(Killed):
+            train(make(), data, config, checkpoint)
     assert train(parts, data, config, checkpoint) == rows
     assert equal(parts, whole)
 
