@@ -105,10 +105,11 @@ def check_memory(
         return
     needed, there = size.needed(items, trained, narrow), memory()
     if needed > there:
+        values = f"{size.values(trained):,} values of each of {items} inputs"
         raise UserError(
             f"{where}: needs at least {_gib(needed)} of memory, for {size.weights:,} weights and "
-            f"{size.values(trained):,} values of each of {items} inputs, and there are {_gib(there)}; "
-            "take a smaller network, smaller inputs or a smaller batch_size"
+            f"{values}, and there are {_gib(there)}; take a smaller network, smaller inputs or a "
+            "smaller batch_size"
         )
 
 

@@ -128,6 +128,17 @@ def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
     assert errors[1] < errors[0] or errors[0] < 1e-9
 
 
+@torch.no_grad()
+def test_the_error_of_neurons_that_clip_is_that_to_what_they_clip_to():
+    ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU6(), nn.Linear(3, 2)).eval()
+    ann[0].bias.copy_(torch.tensor([9.0, 5.0, 0.0]))
+    inputs = torch.rand(4, 2)
+    snn, rate = ttfs.convert(ann, inputs), convert_to_rate(ann, inputs)
+    [terms] = error_split(rate, snn, inputs, 8).values()
+    rates = rate.observe(inputs, 8).spikes["_1"].sum(0) * rate.layers["_1"].threshold / 8
+    assert torch.allclose(sum(terms.values()), F.relu6(ann[0](inputs)) - rates, atol=1e-5)
+
+
 def test_sums_and_concatenation_are_mapped():
     network = Net(
         lambda n, x: n.out(
