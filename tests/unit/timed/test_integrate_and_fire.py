@@ -175,6 +175,19 @@ def test_thresholds_are_of_the_activations():
         assert (positive < neurons.threshold - slack).double().mean() < 0.9
 
 
+@torch.no_grad()
+def test_the_threshold_of_neurons_that_clip_is_their_largest_activation_too():
+    ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU6(), nn.Linear(3, 3), nn.ReLU6(), nn.Linear(3, 2))
+    ann[0].bias.copy_(torch.tensor([9.0, 5.0, 0.0]))
+    ann[2].bias.fill_(1.0)
+    ann[2].weight.mul_(0.01)
+    inputs = torch.rand(8, 2)
+    rate = convert_to_rate(ann.eval(), [inputs[:5], inputs[5:]])
+    first, second = (neurons.threshold for neurons in rate.layers.values())
+    assert first == 6.0
+    assert second == pytest.approx(ann[:4](inputs).max().item())
+
+
 @pytest.mark.parametrize("threshold", ["mmse", "tuned"])
 def test_a_searched_threshold_errs_least_of_all_candidates_near_it(threshold):
     network, images = a_network(), draw(IMAGE).double()
