@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from kit.stages import CELL, EVERYTHING, GRID, cell, due, edit
 
 import ttfs
 from ttfs.__main__ import main
 from ttfs.config import load_grid
 from ttfs.errors import UserError
+from ttfs.models import build
 from ttfs.results.frame import Results
 from ttfs.results.record import Record, read
 from ttfs.stages import archive, memory
@@ -242,7 +244,7 @@ def test_trial_reads_tables_of_records(fresh: Path, capsys):
 @pytest.mark.parametrize(
     ("layers", "said"),
     [
-        ("1000000000000", "needs at least 312,924.4 GiB"),
+        ("1000000000000", "needs at least 305,473.8 GiB"),
         ("4C3-P2-6-9000000000000000000", "is larger than any memory"),
         ("1" + "0" * 30, "is larger than any memory"),
     ],
@@ -259,8 +261,9 @@ def test_a_network_beyond_memory_is_refused_before_it_is_built(
 
 def test_a_batch_beyond_memory_is_refused_before_the_training(fresh: Path, capfd, monkeypatch):
     size = memory.size_of(load_grid(GRID).models["little"].config, (1, 6, 6), 3)
+    pixels, maps, pooled, hidden = 36, 4 * 16, 4 * 4, 6  # inputs of maps, and results of ReLUs
     assert size == memory.Size(weights=(9 + 1) * 4 + (16 + 1) * 6 + (6 + 1) * 3,
-                               activations=36 + 2 * 4 * 16 + 16 + 16 + 2 * 6 + 3)  # fmt: skip
+                               kept=pixels + maps + pooled + hidden, largest=maps)  # fmt: skip
     monkeypatch.setattr(memory, "memory", lambda: size.needed(8, True) - 1)
     assert main(["trial", GRID]) == 0
     assert main(["make", GRID, ANN]) == 2
@@ -270,6 +273,40 @@ def test_a_batch_beyond_memory_is_refused_before_the_training(fresh: Path, capfd
     assert "Traceback" not in said
     monkeypatch.setattr(memory, "memory", lambda: size.needed(8, True))
     assert main(["make", GRID, ANN]) == 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"layers": "4C3-P2-6"},
+        {"layers": "4C3-A2-4C2-G-6", "batch_norm": "before", "dropout": 0.5},
+        {"layers": "4C3-P2-6", "batch_norm": "after"},
+        {"residual": {"width": 2, "block": "pre", "depth": 8}},
+        {"residual": {"width": 2, "block": "post", "depth": 8}},
+    ],
+)
+@pytest.mark.parametrize("narrow", [False, True], ids=["float32", "bfloat16"])
+def test_a_training_keeps_no_less_than_is_counted(config: dict, narrow: bool):
+    """No network is refused that would run: each tensor that a real training keeps is measured."""
+    layers = {"padding": "valid", "batch_norm": "none", "dropout": 0.0}
+    config = {"id": "made", "initialization": "he-uniform", **layers, **config}
+    size = memory.size_of(config, (1, 12, 12), 3)
+    assert size is not None
+    network, kept = build(config, (1, 12, 12), 3).train(), {}
+    there = {value.data_ptr() for value in network.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in there:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        network(torch.rand(40, 1, 12, 12))
+    measured = sum(storage.nbytes() for storage in kept.values())
+    counted = size.needed(40, trained=True, narrow=narrow) - 2 * 4 * size.weights
+    assert 0.5 * measured <= counted <= measured
 
 
 def test_a_limit_on_memory_counts():

@@ -140,6 +140,22 @@ def test_fan_out_of_a_padded_convolution_at_corner_edge_and_centre():
     assert counted[hidden].unique().tolist() == [4]
 
 
+def test_fan_out_of_a_concatenation_is_that_of_its_parts_in_order():
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.out = nn.Linear(2, 3), nn.Linear(2, 2), nn.Linear(5, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.cat([self.a(x).relu(), self.b(x).relu()], 1))
+
+    net = Joined()
+    for column, count in enumerate((4, 3, 2, 1, 0)):
+        net.out.weight.data[count:, column] = 0.0
+    counted = fan_out(ttfs.convert(net, torch.rand(3, 2)))
+    assert [count.tolist() for count in counted.values()] == [[5, 5], [4, 3, 2], [1, 0]]
+
+
 def test_synaptic_operations_are_spikes_times_synapses(
     snn: SpikingNetwork, images: Tensor, synapses
 ):
@@ -201,12 +217,22 @@ def test_counting_in_batches_is_counting_at_once(snn: SpikingNetwork, images: Te
     assert measured(snn, images, 2, fan_out=fan_out(snn)) == pytest.approx(once)
     operations = synaptic_operations(fired(snn, images, pooled=True), fan_out(snn))
     assert once["synaptic_operations", None] == pytest.approx(operations.mean().item())
+    assert once["energy", None] == pytest.approx(0.9e-3 * operations.mean().item())
     assert once["spikes_per_neuron", None] == spikes_per_neuron(snn, images)
     charges = snn.charges(images)[1]
     for name in snn.layers:
         assert once["neurons", name] == charges[name][0].numel()
         assert once["spikes_per_neuron", name] == (charges[name] > 0).double().mean().item()
     assert {metric for metric, _ in once} <= set(METRICS)
+
+
+def test_the_logit_difference_is_the_largest_of_all_batches_over_the_largest_logit():
+    label = torch.tensor([0])
+    pairs = [([1.0, 0.0], [1.0, 2.0]), ([0.0, 5.0], [0.0, 4.0])]
+    batches = [Seen(label, torch.tensor([one]), torch.tensor([other])) for one, other in pairs]
+    values = {row["metric"]: row["value"] for row in measure(Subject(2), batches)}
+    assert values["logit_difference"] == 2.0 / 4.0
+    assert values["agreement"] == 50.0
 
 
 def test_meters_without_what_they_need_say_nothing(snn: SpikingNetwork, images: Tensor):

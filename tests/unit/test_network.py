@@ -72,6 +72,7 @@ def test_a_layer_waits_for_its_slowest_input() -> None:
     assert windows["relu_1"][0] == windows["relu"][1]
     assert windows["relu_2"][0] == windows["relu_1"][1] > windows["relu"][1]
     assert snn.latency == windows["relu_2"][1]
+    assert snn.depth == 4  # windows of the input and of three layers follow one another
 
 
 @torch.no_grad()

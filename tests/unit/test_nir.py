@@ -156,25 +156,59 @@ def residual() -> nn.Module:
     return Residual()
 
 
+def image_network(*layers: nn.Module) -> Any:
+    """Layers between the pixels [2, 6, 6] and a linear map of four channels."""
+    return lambda: nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+
+
 REFUSED = {
-    "residual": (residual, "no chain"),
-    "relu6": (lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU6(), nn.Linear(6, 3)), "that clip"),
+    "residual": (residual, (6,), "no chain"),
+    "relu6": (
+        lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU6(), nn.Linear(6, 3)), (6,), "that clip",
+    ),
+    "reshape": (
+        image_network(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 2, 3)), (6,),
+        "layer _0: NIR has no form for a reshape",
+    ),
     "pool": (
         lambda: nn.Sequential(
-            nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 2, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(),
-            nn.Linear(4, 2),
+            nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)
         ),
-        "layer _0: NIR has no form for a reshape",
+        (2, 6, 6), "layer _2: NIR has no form for EarliestSpike",
+    ),
+    "kernel": (image_network(nn.Conv2d(2, 4, (1, 3))), (2, 6, 6), "square kernels"),
+    "groups": (image_network(nn.Conv2d(2, 4, 3, groups=2)), (2, 6, 6), "one group"),
+    "padding": (
+        image_network(nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular")), (2, 6, 6),
+        "padding_mode 'circular'",
+    ),
+    "border": (
+        image_network(nn.Conv2d(2, 4, 3), nn.AvgPool2d(2, 1, 1, count_include_pad=False)),
+        (2, 6, 6), "a mean over fields that the border cuts",
+    ),
+    "ceiling": (
+        image_network(nn.Conv2d(2, 4, 2), nn.AvgPool2d(2, ceil_mode=True)), (2, 6, 6),
+        "a mean over fields that the border cuts",
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("network", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused_by_name(network: Any, reason: str, tmp_path: Path) -> None:
-    snn = ttfs.convert(network().eval(), torch.rand(4, 6))
+@pytest.mark.parametrize(("network", "shape", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_by_name(network: Any, shape: Any, reason: str, tmp_path: Path) -> None:
+    ann, images = network(), torch.rand(4, *shape)
+    ann.eval()(images)
+    snn = ttfs.convert(ann, images)
     with pytest.raises(UserError, match=reason):
         ttfs.to_nir(snn, tmp_path / "net.nir")
     assert not (tmp_path / "net.nir").exists()
+
+
+def test_a_network_in_bfloat16_is_written_in_float32(tmp_path: Path) -> None:
+    snn = ttfs.convert(dense().eval(), torch.rand(8, 6)).bfloat16()
+    ttfs.to_nir(snn, tmp_path / "net.nir")
+    written = nir.read(tmp_path / "net.nir").nodes["_0"].weight
+    assert written.dtype == np.float32
+    assert (written == snn.body.get_submodule("_0").weights.weight.float().detach().numpy()).all()
 
 
 def test_other_neurons_and_chips_are_refused(tmp_path: Path) -> None:

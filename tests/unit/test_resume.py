@@ -31,6 +31,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
 @pytest.fixture(autouse=True)
 def save_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FIT, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(FIT, "SAVING_SHARE", 0.0)
 
 
 def relu() -> nn.Module:
@@ -147,6 +148,28 @@ def test_a_checkpoint_without_a_gpu_holds_no_stream_of_one(data: DataSet, tmp_pa
     assert set(state) == {"rows", "chosen", "best", "order", "dropout"}
 
 
+@pytest.mark.parametrize("case", ["patience", "last, sgd, cosine"])
+def test_a_training_killed_after_its_last_checkpoint_is_at_its_end(
+    data: DataSet, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+):
+    make, config = CASES[case]
+    whole, parts = make(), make()
+    rows = train(whole, data, config)
+    checkpoint, save = tmp_path / "training.ckpt", FIT._Epochs._save
+
+    def last(epochs: Any, *arguments: Any) -> None:
+        save(epochs, *arguments)
+        if len(epochs.rows) == len(rows):
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FIT._Epochs, "_save", last)
+        with pytest.raises(Killed):
+            train(make(), data, config, checkpoint)
+    assert train(parts, data, config, checkpoint) == rows
+    assert equal(parts, whole)
+
+
 def test_windows_grew_in_the_training_that_was_interrupted(data: DataSet):
     snn = spiking()
     before = [layer.width for layer in snn.layers.values()]
@@ -190,7 +213,6 @@ def test_a_training_asked_to_end_saves_its_last_epoch_first(
 ):
     """As at the time limit of a cluster; where the last epoch is saved it does not wait."""
     monkeypatch.setattr(FIT, "SAVE_EVERY", 0.0 if saved else 1000.0)
-    monkeypatch.setattr(FIT, "SAVING_SHARE", 0.0)
     checkpoint, asked_at = tmp_path / "training.ckpt", 3
     child = os.fork()
     if child == 0:

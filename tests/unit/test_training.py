@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ttfs.data import DataSet
 from ttfs.errors import UserError
+from ttfs.seeds import seed
 from ttfs.training import fit
 from ttfs.training.activity import smooth_count
 from ttfs.training.classifier import Classifier
@@ -116,6 +117,28 @@ def test_schedules(data, schedule: str, factors: list[float]):
     assert [row["learning_rate"] for row in rows] == pytest.approx(
         [0.01 * factor for factor in factors]
     )
+
+
+def test_the_exponential_schedule_falls_as_an_epoch_begins():
+    rate = factors({"schedule": "exponential", "warmup": None, "decay": 0.5}, steps=100, epochs=10)
+    assert [rate(step) for step in (0, 9, 10, 19, 20, 99)] == [1, 1, 0.5, 0.5, 0.25, 0.5**9]
+
+
+def test_validation_leaves_no_trace_in_the_penalty_on_activity(data):
+    trained, reference = network(), network()
+    plain = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.1, "batch_size": 4}
+    train(data, trained, **plain, activity_l1=0.1)
+    order = torch.Generator().manual_seed(seed(*AXES, "order"))
+    batches = data.train.batches(4, generator=order, augment=True)  # eight are validated at once
+    for images, labels in (batch for _ in range(2) for batch in batches):
+        hidden = reference[:3](images)
+        loss = nn.functional.cross_entropy(reference(images), labels)
+        loss = loss + 0.1 * hidden.sum() / len(images)
+        gradients = torch.autograd.grad(loss, list(reference.parameters()))
+        with torch.no_grad():
+            for p, g in zip(reference.parameters(), gradients, strict=True):
+                p -= 0.1 * g
+    close(trained, reference)
 
 
 def test_best_keeps_the_epoch_that_validation_chooses_and_last_the_last(data, monkeypatch):

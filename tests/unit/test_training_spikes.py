@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ttfs.data import DataSet
 from ttfs.hardware import Hardware, deploy, quantized_relu
-from ttfs.snn import Alpha1Synapses, SpikingNetwork, convert, reference_network
+from ttfs.snn import Alpha1Synapses, SpikingNetwork, WindowGrowth, convert, reference_network
 from ttfs.training import GrowingWindows
 from ttfs.training.activity import neurons
 
@@ -111,6 +111,22 @@ def test_the_control_of_a_chip_learns_to_be_sparse(data, bits: int | None, penal
     train(data, free, epochs=4)
     train(data, sparse, epochs=4, **{penalty: 0.3})
     assert activity(sparse) < 0.7 * activity(free)
+
+
+def test_windows_of_neurons_that_clip_do_not_grow():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU6(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    snn = convert(net.eval(), torch.rand(8, 3)).train()
+    clips, grows = snn.layers.values()
+    growth, before = WindowGrowth(snn, 1e3), grows.width
+    with torch.no_grad():
+        for synapses in (snn.body.get_submodule("_0"), snn.body.get_submodule("_2")):
+            synapses.weights.bias.fill_(1.0)
+    growth.start()
+    snn(torch.rand(8, 3))
+    growth.grow()
+    growth.stop()
+    assert clips.width == 6.0
+    assert grows.width > before
 
 
 def test_neurons_are_what_a_network_says_or_its_relus(data):

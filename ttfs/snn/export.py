@@ -202,9 +202,10 @@ def _convolution(synapses: Any, shape: tuple[int, ...]) -> Any:
         raise ValueError(f"NIR has no form for padding_mode {conv.padding_mode!r}")
     if len(set(conv.kernel_size)) > 1:
         raise ValueError("NIR reads square kernels alone")
+    if conv.groups > 1:
+        raise ValueError("NIR reads convolutions of one group alone")
     bias = np.zeros(len(weight), weight.dtype)
-    options = (conv.stride, conv.padding, conv.dilation, conv.groups)
-    return nir.Conv2d(shape[1:], weight, *options, bias)
+    return nir.Conv2d(shape[1:], weight, conv.stride, conv.padding, conv.dilation, 1, bias)
 
 
 def _flatten(reshape: Reshape, shape: tuple[int, ...]) -> Any:
@@ -229,7 +230,8 @@ def _pair(size: int | tuple[int, int]) -> np.ndarray:
 
 
 def _array(values: Tensor) -> np.ndarray:
-    return values.detach().cpu().numpy()
+    wide = torch.promote_types(values.dtype, torch.float32)  # NumPy has no bfloat16
+    return values.detach().cpu().to(wide).numpy()
 
 
 _FORMS = {

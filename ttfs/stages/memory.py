@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from ttfs.errors import UserError
 from ttfs.methods import Job
@@ -22,20 +23,35 @@ GROUP_LIMITS = (
 """Files that hold the limit of the control group, of version 2 and 1."""
 BYTES = 4
 """Of a float32."""
-COPIES = {True: 4, False: 2}
-"""Copies of the weights: where trained, gradients and two moments too; else the TTFS network's."""
+COPIES = 2
+"""Of the weights while inputs are computed: gradients where they are trained, else those of the
+TTFS network.
+"""
+COPIES_AT_END = 4
+"""Of trained weights: gradients, and the file before it is written, twice."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers that a network holds: its weights, and for each input the values of all modules."""
+    """Numbers that a network holds: its weights, and for each input the values that are kept for
+    the backward pass, and the most that one module gives.
+    """
 
     weights: int
-    activations: int
+    kept: int
+    largest: int
 
-    def needed(self, items: int, trained: bool) -> int:
-        """Return the bytes of the weights, copies included, and of one batch of `items` inputs."""
-        return BYTES * (COPIES[trained] * self.weights + items * self.activations)
+    def values(self, trained: bool) -> int:
+        """Return the values of an input that are there at the same time."""
+        return self.kept if trained else self.largest
+
+    def needed(self, items: int, trained: bool, narrow: bool = False) -> int:
+        """Return the bytes of weights and of one batch of `items` inputs, whose values are bfloat16
+        where `narrow`, or those at the end of a training, if these are more.
+        """
+        width = BYTES // 2 if narrow else BYTES
+        batch = BYTES * COPIES * self.weights + width * items * self.values(trained)
+        return max(batch, BYTES * COPIES_AT_END * self.weights) if trained else batch
 
 
 def size_of(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> Size | None:
@@ -47,12 +63,13 @@ def size_of(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> 
     if "module" in config:
         return None
     try:
-        with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
             network = build(config, shape, classes).eval()
-            activations = [torch.Size(shape).numel()]
+            one, two = (_kept(network, torch.empty(number, *shape)) for number in (1, 2))
+            outputs = [0]
             for module in network.modules():
                 if not list(module.children()):
-                    module.register_forward_hook(_counting(activations))
+                    module.register_forward_hook(_counting(outputs))
             network(torch.empty(1, *shape))
     except (RuntimeError, OverflowError, TypeError) as error:
         reason = " ".join(str(error).split())[:100]
@@ -60,19 +77,39 @@ def size_of(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> 
             f"model '{config['id']}' is larger than any memory ({reason}); lower its sizes, or "
             "those of the inputs"
         ) from None
-    return Size(sum(value.numel() for value in network.parameters()), sum(activations))
+    weights = sum(value.numel() for value in network.parameters())
+    return Size(weights, two - one, max(outputs))  # weights and statistics are kept once
 
 
-def check_memory(size: Size | None, items: int, trained: bool, where: str) -> None:
+def _kept(network: nn.Module, inputs: Tensor) -> int:
+    """Return the values that autograd keeps for the backward pass; masks and places are none."""
+    counts: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if tensor.is_floating_point():
+            counts[storage._cdata] = storage.nbytes() // tensor.element_size()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        answers = network(inputs)  # what is kept lives as long, so that no storage comes twice
+    del answers
+    return sum(counts.values())
+
+
+def check_memory(
+    size: Size | None, items: int, trained: bool, where: str, narrow: bool = False
+) -> None:
     """Raise UserError, which begins with `where`, if a network needs more memory than there is."""
     if size is None:
         return
-    needed, there = size.needed(items, trained), memory()
+    needed, there = size.needed(items, trained, narrow), memory()
     if needed > there:
+        values = f"{size.values(trained):,} values of each of {items} inputs"
         raise UserError(
             f"{where}: needs at least {_gib(needed)} of memory, for {size.weights:,} weights and "
-            f"{size.activations:,} values of each of {items} inputs, and there are {_gib(there)}; "
-            "take a smaller network, smaller inputs or a smaller batch_size"
+            f"{values}, and there are {_gib(there)}; take a smaller network, smaller inputs or a "
+            "smaller batch_size"
         )
 
 
@@ -85,7 +122,8 @@ def check_job(job: Job) -> None:
     size = size_of(job.grid.models[job.cell.model].config, job.data.shape, job.data.classes)
     train = job.options.get("train")
     items = min(train["batch_size"], len(job.data.train)) if train else 1
-    check_memory(size, items, bool(train), job.cell.name)
+    narrow = train is not None and train["precision"] == "bfloat16"
+    check_memory(size, items, bool(train), job.cell.name, narrow)
 
 
 def memory() -> int:

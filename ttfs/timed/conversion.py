@@ -1,5 +1,6 @@
 """From a ReLU network to a rate-coded one: the graph of `ttfs.convert`, and thresholds."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -77,11 +78,32 @@ def convert_to_rate(
     for name, neurons in rate.layers.items():
         assert isinstance(neurons, IntegrateAndFire)
         neurons.thresholds.fill_(windows.layers[name].width)
+    if threshold != "quantile":
+        _lower(rate, snn, batches)
     if threshold in ("mmse", "tuned") or bias_correction != "none":
         inputs = torch.cat(batches)
         for number in settings:
             _settle(rate, snn, inputs, number, threshold, bias_correction)
     return rate
+
+
+@torch.no_grad()
+def _lower(rate: RateNetwork, snn: SpikingNetwork, batches: Sequence[Tensor]) -> None:
+    """Give neurons that clip (ReLU6) the largest activation as threshold, where they never clip;
+    their windows keep the width at which they would.
+    """
+    clipping = [name for name, layer in snn.layers.items() if layer.ceiling < math.inf]
+    if not clipping:
+        return
+    largest = dict.fromkeys(clipping, 0.0)
+    for inputs in batches:
+        charges = snn.charges(inputs)[1]
+        for name in clipping:
+            largest[name] = max(largest[name], charges[name].max().item())
+    for name, activation in largest.items():
+        if activation > 0:
+            neurons: Any = rate.layers[name]
+            neurons.thresholds.fill_(activation)
 
 
 def settings_of(steps: int | Sequence[int], threshold: str, correction: str) -> tuple[int, ...]:

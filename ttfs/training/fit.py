@@ -140,9 +140,10 @@ class _Epochs(pl.Callback):
         self._saved, self._ending = 0, False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Report the finished epochs of an interrupted training, and restore its random streams."""
+        """Report the finished epochs of an interrupted training; it may have been at its end."""
         for row in self.rows:
             self.on_epoch(row)
+        trainer.should_stop = self._waited_enough()
         if self._checkpoint is not None:  # instead of Lightning, which ends after the batch
             asked = self._asked_to_end if trainer.is_global_zero else signal.SIG_IGN
             signal.signal(signal.SIGTERM, asked)
@@ -158,7 +159,7 @@ class _Epochs(pl.Callback):
             self.chosen = copy.deepcopy(module.kept.state_dict())
         self.rows.append(row)
         self.on_epoch(row)
-        if self.patience is not None and trainer.current_epoch - self._best_epoch >= self.patience:
+        if self._waited_enough():
             trainer.should_stop = True
         if self._checkpoint is not None:
             due = self._ending or time.monotonic() >= self._due
@@ -191,6 +192,11 @@ class _Epochs(pl.Callback):
         torch.set_rng_state(state["dropout"][ranks.rank()])
         if self._on_gpu:
             torch.cuda.set_rng_state(state["dropout_on_gpu"][ranks.rank()])
+
+    def _waited_enough(self) -> bool:
+        """Whether as many epochs as `patience` says have passed since the best one."""
+        waited = len(self.rows) - 1 - self._best_epoch
+        return self.patience is not None and waited >= self.patience
 
     def _asked_to_end(self, number: int, frame: object) -> None:
         self._ending = True

@@ -136,7 +136,7 @@ def test_a_window_ends_at_its_quantile_and_clips_the_rest(snn, images):
     charges, width = snn.charges(images)[1]["_1"], chip.layers["_1"].width
     emitted = charges[charges > 0].double()
     fit = (emitted <= width).double().mean().item()
-    assert fit == pytest.approx(0.9, abs=2 / len(emitted) + 1e-4)
+    assert 0.9 <= fit <= 0.9 + 2 / len(emitted) + 1e-4
     assert torch.equal(chip.charges(images)[1]["_1"], charges.clamp(max=width))
 
 

@@ -67,6 +67,8 @@ def test_programming_noise_is_a_share_of_the_largest_conductance(wide):
     count = len(error)
     assert error.std().item() == pytest.approx(0.03, abs=4 * 0.03 / (2 * count) ** 0.5)
     assert abs(error.mean().item()) < 4 * 0.03 / count**0.5
+    assert (positive[target == 1] > 1).any(), "noise may exceed the largest that is asked for"
+    assert torch.allclose(weights.weight, full * (positive - negative))
     off = negative[target > 0]
     assert off.min() == 0, "no conductance is negative"
     assert (off > 0).double().mean().item() == pytest.approx(0.5, abs=4 * 0.5 / len(off) ** 0.5)
@@ -132,6 +134,17 @@ def test_conductances_drift_by_their_exponents(wide):
     assert nu.std().item() == pytest.approx(0.01, abs=4 * 0.01 / (2 * len(nu)) ** 0.5)
 
 
+def test_the_two_devices_of_a_pair_drift_apart(wide):
+    def pairs(**drift):
+        noisy = Hardware(programming_noise=0.2, **drift, seed=5)
+        return pair_of(layers(deploy(wide, noisy))[0]).flatten(1)
+
+    both = (pairs() > 0).all(0)
+    ratio = pairs(drift_spread=0.01, drift_time=1e3)[:, both] / pairs()[:, both]
+    correlation = torch.corrcoef(ratio.log())[0, 1]
+    assert abs(correlation) < 4 / int(both.sum()) ** 0.5
+
+
 def test_stuck_devices_do_not_drift(wide):
     hardware = Hardware(stuck_devices=1.0, drift_exponent=0.1, drift_time=1e6)
     assert set(pair_of(layers(deploy(wide, hardware))[0]).unique().tolist()) == {0.0, 1.0}
@@ -140,8 +153,9 @@ def test_stuck_devices_do_not_drift(wide):
 def test_read_noise_has_the_law_of_a_draw_for_each_device(wide, images):
     """The same image many times, and the same currents with a draw a device, by hand."""
     share, often = 0.1, 4000
-    chip = deploy(wide, Hardware(conductance_bits=4, read_noise=share)).eval()
-    quiet = deploy(wide, Hardware(conductance_bits=4)).eval()
+    noisy = {"conductance_bits": 4, "programming_noise": 0.2}  # both devices of a pair conduct
+    chip = deploy(wide, Hardware(**noisy, read_noise=share)).eval()
+    quiet = deploy(wide, Hardware(**noisy)).eval()
     image = images[:1]
     name = next(iter(chip.potentials(image)))
     read = chip.potentials(image.expand(often, -1, -1, -1))[name]
@@ -235,6 +249,21 @@ def test_the_scale_weighs_rounding_against_noise(wide):
         for noise in (1e-6, 0.1, 0.3)
     ]
     assert scales[0] > scales[1] > scales[2]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.3])
+def test_the_scale_has_the_least_error_of_the_formula(wide, noise):
+    hardware = Hardware(programming_noise=noise, conductance_bits=2)
+    [first, _] = layers(deploy(wide, hardware))
+    weights = first.parametrizations.weight.original.detach().double()
+    candidates = [weights.abs().max() * part / 64 for part in range(1, 65)]
+
+    def error(full):
+        held = full * ((weights / full).clamp(-1, 1) * 3).round() / 3
+        return (weights - held).square().mean() + 2 * (noise * full) ** 2
+
+    full = first.parametrizations.weight[0].full
+    assert full.item() == pytest.approx(min(candidates, key=error).item(), rel=1e-6)
 
 
 def test_the_control_has_the_levels_of_the_conductances(snn, images):

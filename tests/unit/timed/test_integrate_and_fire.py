@@ -135,6 +135,17 @@ def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
     assert errors[1] < errors[0] or errors[0] < 1e-9
 
 
+@torch.no_grad()
+def test_the_error_of_neurons_that_clip_is_that_to_what_they_clip_to():
+    ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU6(), nn.Linear(3, 2)).eval()
+    ann[0].bias.copy_(torch.tensor([9.0, 5.0, 0.0]))
+    inputs = torch.rand(4, 2)
+    snn, rate = ttfs.convert(ann, inputs), convert_to_rate(ann, inputs)
+    [terms] = error_split(rate, snn, inputs, 8).values()
+    rates = rate.observe(inputs, 8).spikes["_1"].sum(0) * rate.layers["_1"].threshold / 8
+    assert torch.allclose(sum(terms.values()), F.relu6(ann[0](inputs)) - rates, atol=1e-5)
+
+
 def test_sums_and_concatenation_are_mapped():
     network = Net(
         lambda n, x: n.out(
@@ -180,6 +191,19 @@ def test_thresholds_are_of_the_activations():
         positive, slack = charges[name][charges[name] > 0], largest[name] / 2**15
         assert (positive <= neurons.threshold + slack).double().mean() >= 0.9
         assert (positive < neurons.threshold - slack).double().mean() < 0.9
+
+
+@torch.no_grad()
+def test_the_threshold_of_neurons_that_clip_is_their_largest_activation_too():
+    ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU6(), nn.Linear(3, 3), nn.ReLU6(), nn.Linear(3, 2))
+    ann[0].bias.copy_(torch.tensor([9.0, 5.0, 0.0]))
+    ann[2].bias.fill_(1.0)
+    ann[2].weight.mul_(0.01)
+    inputs = torch.rand(8, 2)
+    rate = convert_to_rate(ann.eval(), [inputs[:5], inputs[5:]])
+    first, second = (neurons.threshold for neurons in rate.layers.values())
+    assert first == 6.0
+    assert second == pytest.approx(ann[:4](inputs).max().item())
 
 
 @pytest.mark.parametrize("threshold", ["mmse", "tuned"])

@@ -1,16 +1,20 @@
 """Leaky neurons: their equation, the surrogate gradient, batch norm over time, and the networks."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
+from kit.learning import make_data
 from torch import nn
 
 import ttfs
 from ttfs.errors import UserError
+from ttfs.methods.lif import LIF
 from ttfs.metrics import fan_out, synaptic_operations
+from ttfs.models import build
 from ttfs.timed import leaky, to_leaky
 from ttfs.training.optimizers import schedule
 
@@ -149,6 +153,33 @@ def test_networks_learn_and_their_spikes_meet_their_synapses(which):
     again = copy.deepcopy(network)
     assert torch.equal(again(images, 3), network(images, 3))
     assert torch.equal(again.observe(images, 2).logits, network.observe(images, 2).logits)
+
+
+def test_synapses_are_counted_as_trained_not_as_drawn(tmp_path, monkeypatch):
+    """The last convolution of a `pre` block is drawn as 0, which is no synapse."""
+    config = {"id": "pre", "residual": {"width": 2, "block": "pre", "depth": 8}}
+    data = make_data(tmp_path, monkeypatch)
+    job = SimpleNamespace(
+        build=lambda: build(config, data.shape, data.classes), data=data, device="cpu",
+        options={"steps": 3, "beta": 0.9, "alpha": 2.0, "train": {"select": "last"}},
+        curve=lambda: [{"epoch": 1.0, "validation_accuracy": 50.0}],
+    )  # fmt: skip
+    ann = job.build()
+    for name, weight in ann.named_parameters():
+        if name.endswith("conv2.weight"):
+            nn.init.normal_(weight)
+    network = to_leaky(ann, draw((1, 4, 4))[:1], steps=3).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.bias)  # enough to spike
+    monkeypatch.setattr(LIF, "load", lambda kind, job: network)
+    rows = LIF("lif").evaluate(job)
+    [found] = [r["value"] for r in rows if r["metric"] == "synaptic_operations" and len(r) == 2]
+    items, _ = next(iter(data.test.batches(100)))
+    fired = network.observe(items, 3).fired(3)
+    wanted = synaptic_operations(fired, fan_out(ttfs.convert(ann, items)))
+    assert fired["block1_1_relu2"].sum() > 0
+    assert found == pytest.approx(wanted.mean().item())
 
 
 def test_each_call_of_a_shared_relu_is_a_layer():

@@ -75,6 +75,19 @@ def test_only_the_winner_learns():
     assert one.thresholds.mean() == pytest.approx(1.0)
 
 
+def test_thresholds_start_at_half_the_mean_highest_potential():
+    rng = np.random.default_rng(0)
+    patterns = rng.random((20, 9))
+    one = Winners.drawn(patterns, 4, Constants(membrane=0.5), rng)
+    assert ((one.weights >= 0) & (one.weights <= 0.6)).all()
+    highest = [
+        [(np.exp(-(t - times[times <= t]) / 0.5) @ one.weights[times <= t]) for t in times]
+        for times in patterns
+    ]
+    wanted = np.max(highest, axis=1).mean() / 2
+    assert one.thresholds == pytest.approx(4 * [wanted], rel=1e-5)
+
+
 def test_silence_lowers_all_thresholds():
     one = layer([[0.1, 0.1]], [1.0, 2.0], rise=0.1)
     assert one.learn(np.array([0.5])) == SILENT

@@ -28,6 +28,25 @@ def test_two_spikes_have_the_closed_distance(apart):
     assert van_rossum(train(3), train(3 + apart), tau).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_distance_of_several_neurons_is_their_mean():
+    first, second = torch.zeros(30, 3), torch.zeros(30, 3)
+    first[2], second[[2, 5], [0, 1]] = 1.0, 1.0
+    alone = [van_rossum(first[:, i : i + 1], second[:, i : i + 1], 4.0) for i in range(3)]
+    assert alone[0] == 0 < min(alone[1:])
+    assert van_rossum(first, second, 4.0) == pytest.approx(sum(alone).item() / 3)
+
+
+def test_an_input_spikes_once_in_the_step_that_the_docstring_says():
+    targets = target_patterns(2, 20, 8, 4.0, torch.Generator().manual_seed(0))
+    network = SpikePatterns(6, 6, targets, 4.0, 0.9, 2.0)
+    with torch.no_grad():
+        network.hidden.weight.copy_(2 * torch.eye(6))  # a spike for a spike
+        network.hidden.bias.zero_()
+    hidden, _ = network.spikes(torch.tensor([[1.0, 0.8, 0.7, 0.4, 0.01, 0.0]]))
+    steps = [column.nonzero().flatten().tolist() for column in hidden[:, 0].T]
+    assert steps == [[0], [0], [1], [2], [3], []]  # floor((1 - x) 4)
+
+
 def test_targets_spike_once_and_lie_apart():
     targets = target_patterns(10, 50, 16, 4.0, torch.Generator().manual_seed(0))
     assert targets.shape == (16, 10, 50)
