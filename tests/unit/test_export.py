@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import ttfs
 from ttfs.errors import UserError
-from ttfs.snn import SpikingNetwork
+from ttfs.snn import Fire, SpikingNetwork
 
 RANGE = (-1.0, 2.0)
 
@@ -65,6 +65,16 @@ def test_a_compiled_network_learns_the_same(neuron: str):
         gradients.append([value.grad.clone() for value in snn.parameters()])
     assert len(gradients[0]) >= 4
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+def test_compiled_neurons_have_the_same_gradient_at_both_ends_of_a_window():
+    fire, gradients = Fire(width=2.0), []
+    for neurons in (fire, torch.compile(fire, backend="eager", fullgraph=True)):
+        potential = torch.tensor([-1.0, 0.0, 1.0, 2.0, 3.0], requires_grad=True)
+        charges = neurons(potential)
+        gradients.append(torch.autograd.grad(charges.sum(), potential)[0].tolist())
+        assert charges.tolist() == [0.0, 0.0, 1.0, 2.0, 2.0]
+    assert gradients == [[0.0, 0.0, 1.0, 0.0, 0.0]] * 2
 
 
 @pytest.mark.filterwarnings("ignore")  # of the exporter, about itself

@@ -21,6 +21,7 @@ from ttfs.metrics import (
     spiking_energy,
     synaptic_operations,
 )
+from ttfs.metrics.balanced import balanced_accuracy, macro_f1
 from ttfs.metrics.selection import kept_epoch
 from ttfs.snn import INPUT, OUTPUT, EarliestSpike, Fire, SpikingNetwork
 
@@ -284,6 +285,13 @@ def test_shares_lie_in_their_range_and_reach_its_ends():
         == agreement(torch.eye(4), -torch.eye(4))
         == 0.0
     )
+
+
+def test_classes_without_items_do_not_count():
+    """A class that is neither asked for nor answered, and one that is answered alone."""
+    confusion = torch.tensor([[3, 1, 0, 0], [0, 2, 0, 2], [0, 0, 0, 0], [0, 0, 0, 0]])
+    assert balanced_accuracy(confusion) == pytest.approx(100 * (3 / 4 + 2 / 4) / 2)
+    assert macro_f1(confusion) == pytest.approx(100 * (6 / 7 + 4 / 7 + 0) / 3)
 
 
 def test_agreement_is_not_accuracy():

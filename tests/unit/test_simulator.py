@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 
+from ttfs.methods._measuring import simulation_errors
 from ttfs.snn import (
     EarliestSpike,
     Encode,
@@ -207,6 +208,24 @@ def test_a_dense_time_grid_sees_the_same() -> None:
 
 
 @pytest.mark.usefixtures("seed")
+@torch.no_grad()
+def test_a_difference_from_the_simulator_is_found_in_its_layer() -> None:
+    """A late spike counts by its delay, a missing one by its charge."""
+    ann = headed(IMAGE, conv(), nn.ReLU(), conv(4, 3), nn.ReLU()).double()
+    images = draw(IMAGE, n=2).double()
+    snn = convert(ann, images)
+    found = simulate(snn, images)
+    assert max(simulation_errors(snn, found, images).values()) < 1e-9
+    charges = snn.charges(images)[1]
+    first, second = snn.layers
+    place = charges[first].flatten().argmax()
+    found.spike_times[first].view(-1)[place] += 0.01
+    assert simulation_errors(snn, found, images)[first] == pytest.approx(0.01)
+    found.spike_times[second].view(-1)[charges[second].argmax()] = math.inf
+    errors = simulation_errors(snn, found, images)
+    assert errors[second] == pytest.approx(charges[second].max().item())
+
+
 def test_the_closed_form_is_never_called(monkeypatch) -> None:
     layers = [
         conv(),

@@ -49,8 +49,9 @@ class Hardware:
     dead_neurons: share of hidden neurons, drawn once for the chip, that never spike.
     conductance_bits: each weight is a pair of memristive devices, w = w_max (G+ - G-), and each
         conductance has 2^conductance_bits levels from 0 to G_max. Their scale w_max is the one of
-        least expected squared error for the weights that come onto the chip, and stays; biases stay
-        as they are. None is conductances without levels. Any of the keys below makes pairs, too.
+        least squared error, of levels and noise, for the weights that come onto the chip, and
+        stays; biases stay as they are. None is conductances without levels. Any of the keys below
+        makes pairs, too.
     programming_noise: standard deviation of the error of each conductance that is written, as a
         share of G_max; none falls below 0. Each writing draws anew: each chip, and each step of a
         fine-tuning.

@@ -49,11 +49,13 @@ class Pairs(nn.Module):
     stuck:     a stuck device is 0 or 1, each with probability 1/2, whatever is written to it
     drift:     G <- G drift_time^-nu, nu ~ N(drift_exponent, drift_spread); stuck devices stay
 
-    `full`, the weight of a device at G_max, is the one of least expected squared error for the
-    weights at hand, among 64 up to max |w|, of a layer or of each output channel. It is part of the
-    chip and stays. Stuck devices and nu are drawn once for the chip. Programming noise is drawn
-    once for each programming (`program_`), and anew for each pass in training, where weights are
-    written at each step. The gradient passes straight through to the float weights.
+    `full`, the weight of a device at G_max, is the one of the least mean squared error of the
+    levels plus 2 (programming_noise full)², of two devices, for the weights at hand, among 64 up to
+    max |w|, of a layer or of each output channel. It is part of the chip and stays. Stuck devices
+    and nu are drawn once for the chip. Programming noise is drawn once for each programming
+    (`program_`), and anew whenever weights are asked for in training, where they are written at
+    each step; the read noise of that pass asks once more. The gradient passes straight through to
+    the float weights.
     """
 
     full: Tensor

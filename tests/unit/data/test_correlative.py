@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttfs import encode_metadata
-from ttfs.data.correlative import neurons_by_information
+from ttfs.data.correlative import neurons_by_information, rank
 from ttfs.errors import UserError
 
 PINNED = [0.41549307107925415, 0.1579606533050537, 0.8672771453857422]
@@ -99,6 +99,32 @@ def test_neurons_follow_information():
     found = neurons_by_information(table, dict.fromkeys(table, "categorical"), labels, 100)
     assert found["told"] > 95
     assert 1 <= found["noise"] < 5
+
+
+def test_information_is_that_of_the_formula():
+    """I = H(V) + H(C) - H(V, C), with Miller's (values - 1) / 2N; worked by hand for N = 4."""
+    table, labels = {"told": list("xxyy"), "half": list("xyyy")}, np.array([0, 0, 1, 1])
+    found = neurons_by_information(table, dict.fromkeys(table, "categorical"), labels, 10_000)
+    one = np.log(2) + 1 / 8  # of two equal shares
+    quarter = np.log(4) - 0.75 * np.log(3) + 1 / 8  # of 1/4 and 3/4
+    three = 1.5 * np.log(2) + 2 / 8  # of 1/4, 1/4 and 1/2
+    told, half = one + one - one, quarter + one - three
+    assert found["told"] == round(10_000 * told / (told + half))
+    assert found["half"] == round(10_000 * half / (told + half))
+
+
+def test_numbers_tell_by_tenths_of_their_ranks():
+    values = list(range(1000))
+    labels = np.array([value // 100 % 2 for value in values])  # tenths take turns
+    table = {"tenths": values, "told": labels.astype(str)}
+    found = neurons_by_information(table, {"tenths": "numeric", "told": "set"}, labels, 100)
+    assert found == {"tenths": 50, "told": 50}
+
+
+def test_equal_values_share_the_middle_of_their_ranks():
+    values = np.array([1.0, 1.0, 2.0, np.nan, 0.0, 3.0])
+    ranks = rank(values, np.array([1.0, np.nan, 1.0, 2.0]))
+    assert ranks.tolist() == pytest.approx([2 / 6, 2 / 6, 5 / 6, np.nan, 0.0, 1.0], nan_ok=True)
 
 
 def test_it_is_quick():

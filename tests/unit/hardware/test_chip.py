@@ -1,15 +1,18 @@
 """Whole chips: imperfections together, defects, the same chip in the simulator, faults."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from kit.learning import make_data
 from torch import nn
 
 import ttfs
 from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy
+from ttfs.methods._deploying import _measure
 
 
 def test_the_ideal_chip_is_the_ideal_network_bit_for_bit(snn, images):
@@ -207,3 +210,20 @@ def test_windows_are_measured_on_batches_with_labels_too(snn, images):
     wanted = deploy(snn, hardware, images).windows
     batches = [(images[:3], labels[:3]), (images[:0], labels[:0]), (images[3:], labels[3:])]
     assert deploy(snn, hardware, batches).windows == wanted
+
+
+@pytest.mark.parametrize("count", [True, False], ids=["all costs", "accuracy alone"])
+@pytest.mark.parametrize("read_out", [1.0, 0.5])
+def test_latency_and_time_steps_are_those_until_the_read_out(
+    tmp_path, monkeypatch, read_out, count
+):
+    """Three windows follow one another, the input's included, of 16 steps each."""
+    data = make_data(tmp_path, monkeypatch)
+    ann = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU())
+    ann.append(nn.Linear(8, 3))
+    items, _ = next(iter(data.train.batches(8)))
+    chip = deploy(ttfs.convert(ann.eval(), items), Hardware(time_bits=4))
+    job = SimpleNamespace(data=data, device="cpu", config={"hardware": {"time_bits": 4}})
+    rows = {r["metric"]: r["value"] for r in _measure(chip, read_out, count, job) if len(r) == 2}
+    assert rows["time_steps"] == read_out * 3 * 16
+    assert rows["latency"] == read_out * chip.latency

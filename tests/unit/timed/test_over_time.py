@@ -21,7 +21,11 @@ def test_powers_of_two_end_in_the_number(largest, steps):
 
 @pytest.mark.usefixtures("seed")
 @pytest.mark.parametrize("threshold", ["max", "tuned"])
-def test_each_row_is_counted_from_the_spikes_of_that_many_steps(tmp_path, monkeypatch, threshold):
+@pytest.mark.parametrize("at_once", [4096, 8], ids=["at once", "in parts"])
+def test_each_row_is_counted_from_the_spikes_of_that_many_steps(
+    tmp_path, monkeypatch, threshold, at_once
+):
+    monkeypatch.setattr("ttfs.methods._over_time.AT_ONCE", at_once)
     data = make_data(tmp_path, monkeypatch)
     ann = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)).eval()
     items, labels = next(iter(data.test.batches(100)))
@@ -42,6 +46,7 @@ def test_each_row_is_counted_from_the_spikes_of_that_many_steps(tmp_path, monkey
         wanted = {
             "accuracy": 100 * (logits.argmax(1) == labels).double().mean().item(),
             "agreement": 100 * (logits.argmax(1) == ann(items).argmax(1)).double().mean().item(),
+            "logit_difference": ((logits - ann(items)).abs().max() / ann(items).abs().max()).item(),
             "spikes_per_neuron": spikes.sum().item() / (12 * len(items)),
             # three synapses a spike; of the input twelve for each pixel that is not zero, once
             "synaptic_operations": (3 * spikes.sum() + 12 * (items > 0).sum()).item() / len(items),
