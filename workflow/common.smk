@@ -8,7 +8,6 @@ the job ran, and Snakemake never touches a result.
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from ttfs.config import POINT, SHIPPED, STORE, Study, kind_of, load_grid
 from ttfs.digest import code_digest, digest_of, files_digest
 from ttfs.errors import UserError
 from ttfs.files import locked
+from ttfs.results.record import FAILURE, read, told
 from ttfs.results.state import State
 from ttfs.stages.process import RUN, this_run
 from ttfs.stages.server import SERVER
@@ -223,15 +223,9 @@ def tell_results():
     if Path(f"{GRID.folder}/tables/summary.csv").exists():  # not yet, where --until asked for less
         shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
     print(f"\npage: {GRID.folder}/index.html; tables and figures beside it", file=sys.stderr)
-    told = {}
-    for cell in GRID.every:
-        failure = cell.folder / "failure.json"
-        if failure.exists():
-            said = json.loads(failure.read_text())["error"].split("\n")[0]
-            told.setdefault(said[:300], []).append(cell.name)
-    for said, names in told.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        print(f"failed: {names[0]}{more}: {said}", file=sys.stderr)
+    places = [cell.folder / FAILURE for cell in GRID.every]
+    for line in told(read(path) for path in places if path.exists()):
+        print(f"failed: {line}", file=sys.stderr)
 
 
 def refuse_force():

@@ -15,7 +15,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -196,6 +196,17 @@ def read(path: Path, name: str | None = None) -> Record:
             f"{path}: is the record of {own}; run the workflow again, which makes its own"
         )
     return record
+
+
+def told(failures: Iterable[Record]) -> Iterator[str]:
+    """Yield a line for each error of the failures, its first; cells that fail alike are counted."""
+    names: dict[str, list[str]] = {}
+    for record in failures:
+        error = (record.error or "").partition("\n")[0]
+        names.setdefault(error, []).append(record.name)
+    for error, of in names.items():
+        more = f" and {len(of) - 1} more" if len(of) > 1 else ""
+        yield f"{of[0]}{more}: {error[:300]}"
 
 
 def read_made(folder: Path) -> Made:

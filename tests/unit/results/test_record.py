@@ -34,6 +34,14 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, one: Record):
     assert record.read(path, one.name) == one
 
 
+def test_cells_that_fail_alike_are_told_in_one_line():
+    causes = ("no memory\nat all", "no disk", "no memory\nleft")
+    failed = [made_up(seed=seed, error=error) for seed, error in enumerate(causes)]
+    assert list(record.told(failed)) == [
+        "digits/fc2/ann/seed0 and 1 more: no memory", "digits/fc2/ann/seed1: no disk",
+    ]  # fmt: skip
+
+
 def test_the_file_is_stable_and_a_row_is_a_line(tmp_path: Path):
     one = made_up("b1-converted")
     text = record.write(one, tmp_path).read_text()
