@@ -155,8 +155,11 @@ def test_a_view_that_fails_names_its_log(copy: Sandbox):
     copy.write("ttfs/stages/page.py", "raise ValueError('no page')")
     (copy.folder / "results/tiny/index.html").unlink()
     status, said = copy.run()
-    assert status != 0
+    assert status == 1
     [told] = [line for line in said.splitlines() if line.startswith("error: RuleException")]
+    file = copy.folder / "workflow/rules/report.smk"
+    [line] = re.findall(f'in file "{file}", line ([0-9]+): ', told)
+    assert " page {GRID_FILE:q}" in file.read_text().splitlines()[int(line) - 1]
     assert "results/tiny/logs/page.log" in told
 
 
