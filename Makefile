@@ -44,7 +44,6 @@ site: $(READY)  ## one page that gathers the published grids, results/site/index
 	$(BIN)/python -m ttfs site
 
 docs: $(READY)  ## the docs as a site, in build/docs
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev,docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/docs
 
 help:  ## this list
