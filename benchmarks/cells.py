@@ -113,8 +113,8 @@ def served(sandbox: Sandbox, cells: int, requests: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "socket")
         grid = f"configs/tiny{cells}.yaml"
-        words = [sys.executable, "-m", "ttfs", "serve", str(path), str(run.pid), "1", grid]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        words = [sys.executable, "-m", "ttfs", "serve", str(path), str(run.pid), grid]
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         server = subprocess.Popen(words, cwd=sandbox.folder, env=sandbox.environment, **quiet)
         while not path.exists():
             time.sleep(0.05)

@@ -62,11 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument("rest", nargs=argparse.REMAINDER, help="further options of snakemake")
     added = verb(
-        "serve", "keep torch imported for the stages of a run; the workflow starts one", _serve
+        "serve",
+        "keep torch imported for the stages of a run, listed on standard input",
+        _serve,
     )
     added.add_argument("socket", help="path of the socket")
     added.add_argument("process", type=int, help="process of the run, with which it ends")
-    added.add_argument("jobs", type=int, help="stages that are due, for the progress")
     added.add_argument("grid", type=Path, help="the grid file of the run")
     added = verb("init", "copy a grid and a data set's file to configs/, to start from", _init)
     added.add_argument("name", nargs="?", default="my-grid", help="name of the grid (%(default)s)")
@@ -148,9 +149,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from ttfs.stages.progress import Task
     from ttfs.stages.server import serve
 
-    serve(options.socket, options.process, options.jobs, options.grid)
+    due = [Task(*line.split()) for line in sys.stdin]
+    serve(options.socket, options.process, due, options.grid)
     return 0
 
 

@@ -208,11 +208,13 @@ def start_server():
     """Start the process that imports torch once for all jobs here; jobs of a cluster do without."""
     path = Path(tempfile.mkdtemp(prefix="ttfs-"), "socket")
     os.environ[SERVER] = str(path)
-    words = ["serve", str(path), str(os.getpid()), str(len(DUE)), GRID_FILE]
-    subprocess.Popen(
+    words = ["serve", str(path), str(os.getpid()), GRID_FILE]
+    server = subprocess.Popen(
         [sys.executable, "-m", "ttfs", *words],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True,
     )
+    with server.stdin as due:
+        due.writelines(f"{stage} {cell.name}\n" for stage, cell in DUE)
 
 
 def tell_results():

@@ -1,6 +1,7 @@
 """Pages are right: examples run and print what they say, links lead to files, keys exist."""
 
 import doctest
+import importlib.util
 import json
 import re
 import subprocess

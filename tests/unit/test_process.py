@@ -11,24 +11,9 @@ import time
 import pytest
 
 from ttfs.stages.process import RUN, this_run, watch
-from ttfs.stages.progress import LINES, Progress
 from ttfs.stages.server import SERVER
 
 DEAD = 2**22 + 1  # above the largest process number of Linux
-
-
-def test_a_long_run_tells_its_progress_in_few_lines(monkeypatch, capsys):
-    """Nothing is said while nothing ends, however long a stage or the views take."""
-    clock = iter(range(0, 10**9, 20))
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    progress = Progress(5000)
-    for _ in range(5000):
-        progress.ended([0])
-        for _ in range(3):
-            progress.tell()
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == LINES
-    assert lines[-1].startswith("5000 of 5000 stages done")
 
 
 @pytest.mark.parametrize(

@@ -1,53 +1,133 @@
-"""The progress of a run: stages done, running, failed, and the time left."""
+"""The progress of a run in a line: stages done and running, time left, the best accuracy yet."""
 
+import contextlib
+import shutil
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ttfs.errors import UserError
 
 LINES = 40
 """Lines of progress of a run, at most, where they stay: in a file, in the log of a cluster."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Task:
+    """A stage of a cell of a name, such as `digits/fc2/ann/seed0`."""
+
+    stage: str
+    cell: str
+
+    def kin(self) -> Iterator[tuple[str, ...]]:
+        """Yield the groups of tasks like this one, the most alike first: seeds and chips of one
+        network, then of one network on all data sets, of one model, of one stage, and all.
+        """
+        dataset, model, method, *_ = *self.cell.split("/"), "", ""
+        yield self.stage, dataset, model, method
+        yield self.stage, model, method
+        yield self.stage, model
+        yield (self.stage,)
+        yield ()
+
+
 class Progress:
     """The progress of a run: one line, rewritten on a terminal, and printed now and then
     elsewhere.
+
+    due: the tasks of the run.
     """
 
-    jobs: int
-    done: int = 0
-    failed: int = 0
-    running: int = 0
-    began: float = field(default_factory=time.monotonic)
-    told: float = 0.0
-    share: int = 0
+    def __init__(self, due: Iterable[Task]):
+        self.waiting = Counter(next(task.kin()) for task in due)
+        self.example = {next(task.kin()): task for task in due}
+        self.jobs, self.done, self.failed = self.waiting.total(), 0, 0
+        self.running: dict[Task, float] = {}
+        self.seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        self.best: dict[str, tuple[float, str]] = {}
+        self.said = ""
+        self.began: float | None = None
+        self.told = 0.0
+        self.share = 0
 
-    def ended(self, statuses: Sequence[int]) -> None:
-        """Count stages that ended."""
-        self.failed += sum(status != 0 for status in statuses)
-        self.done += sum(status == 0 for status in statuses)
+    def start(self, task: Task) -> None:
+        """Note that a task begins."""
+        self.running[task] = time.monotonic()
+        if self.began is None:
+            self.began = self.running[task]
+
+    def end(self, task: Task, status: int) -> None:
+        """Note that a task ended, with an exit status, and how long it took, if it ran here."""
+        began = self.running.pop(task, None)
+        group = next(task.kin())
+        self.waiting[group] = max(0, self.waiting[group] - 1)
+        if status != 0:
+            self.failed += 1
+            return
+        self.done += 1
+        if began is None:
+            return
+        for kin in task.kin():
+            self.seconds[kin].append(time.monotonic() - began)
+        if task.stage == "evaluate":
+            self._compare(task.cell)
+
+    def left(self) -> float | None:
+        """Return the seconds until the run ends: what waits takes as long as its like took, as many
+        at once as so far. None before anything ended.
+        """
+        if self.began is None or not self.seconds[()]:
+            return None
+        now = time.monotonic()
+        begun = {task: now - since for task, since in self.running.items()}
+        work = sum(count * self._usual(self.example[group]) for group, count in self.waiting.items()
+                   if group in self.example)  # fmt: skip
+        work -= sum(min(taken, self._usual(task)) for task, taken in begun.items())
+        at_once = (sum(self.seconds[()]) + sum(begun.values())) / max(now - self.began, 1e-9)
+        return max(work, 0.0) / max(at_once, 1e-9)
 
     def tell(self) -> None:
         """Write the line, if the last one is old enough; where lines stay, if a share of LINES of
         the stages has ended since.
         """
         terminal = sys.stderr.isatty()
-        now, ended = time.monotonic(), self.done + self.failed
+        now, ended, left = time.monotonic(), self.done + self.failed, self.left()
         if now - self.told < (0.5 if terminal else 15.0) or not ended:
             return
-        share = LINES * ended // self.jobs
+        share = LINES * ended // max(self.jobs, ended)
         if not terminal and share == self.share:
             return
         self.told, self.share = now, share
-        left = (now - self.began) / ended * (self.jobs - ended)
-        line = (
-            f"{self.done} of {self.jobs} stages done, {self.running} running, {self.failed} "
-            f"failed, about {int(left // 60)}:{int(left % 60):02d} left"
-        )
+        line = f"{self.done} of {self.jobs} stages done, {len(self.running)} running, "
+        line += f"{self.failed} failed"
+        if left is not None:
+            line += f", about {int(left // 60)}:{int(left % 60):02d} left"
+        line += self.said
         print(
-            f"\r{line}\033[K" if terminal else line,
+            f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K" if terminal else line,
             end="" if terminal else "\n",
             file=sys.stderr,
             flush=True,
         )
+
+    def _usual(self, task: Task) -> float:
+        """The mean time of the tasks most like one, of those that ended."""
+        times = next(self.seconds[kin] for kin in task.kin() if self.seconds[kin])
+        return sum(times) / len(times)
+
+    def _compare(self, cell: str) -> None:
+        """Say the best accuracy yet on the data set of a cell that was evaluated."""
+        from ttfs.config import STORE  # here: stages import this module before they ask the server
+        from ttfs.results.record import RECORD, read
+
+        dataset, _, network = cell.partition("/")
+        with contextlib.suppress(UserError, OSError):
+            rows = read(STORE / cell / RECORD).rows
+            found = [row["value"] for row in rows if row["metric"] == "accuracy" and len(row) == 2]
+            for accuracy in found:
+                self.best[dataset] = max(self.best.get(dataset, (0.0, "")), (accuracy, network))
+        if dataset in self.best:
+            accuracy, network = self.best[dataset]
+            self.said = f"; best on {dataset}: {accuracy:.2f} % ({network})"

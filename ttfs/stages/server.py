@@ -13,12 +13,14 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfs.errors import UserError
 from ttfs.stages.process import POLL, alive, connect, exit_with, handed_on, run_stage, watch
-from ttfs.stages.progress import Progress
+from ttfs.stages.progress import Progress, Task
 
 if TYPE_CHECKING:
     from ttfs.config import Stage
@@ -98,12 +100,20 @@ def _answer(connection: socket.socket) -> str | None:
     return received.decode().split()[-1]
 
 
-def serve(path: str, run: int, jobs: int, grid_file: Path) -> None:
-    """Listen on a socket until the run of a grid ends, and print the progress of its jobs on
-    standard error.
+@dataclass
+class Client:
+    """A client whose stage runs here."""
+
+    connection: socket.socket
+    task: Task
+
+
+def serve(path: str, run: int, due: Sequence[Task], grid_file: Path) -> None:
+    """Listen on a socket until the run of a grid ends, and print the progress of the tasks that are
+    due on standard error.
     """
-    progress = Progress(jobs)
-    clients: dict[int, socket.socket] = {}  # by the process of their stage
+    progress = Progress(due)
+    clients: dict[int, Client] = {}  # by the process of their stage
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)  # first: stages that come while it imports wait
         listener.listen(128)
@@ -111,15 +121,14 @@ def serve(path: str, run: int, jobs: int, grid_file: Path) -> None:
         _preload(grid_file)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the run decides
         while alive(run):
-            ready, _, _ = select.select([listener, *clients.values()], [], [], POLL)
+            connections = [client.connection for client in clients.values()]
+            ready, _, _ = select.select([listener, *connections], [], [], POLL)
             for process, client in clients.items():
-                if client in ready:
-                    _pass_on(client, process)
-            statuses = _reaped(clients)
+                if client.connection in ready:
+                    _pass_on(client.connection, process)
+            _reap(clients, progress)
             if listener in ready:
-                statuses += _admit(listener, clients, code)
-            progress.running = len(clients)
-            progress.ended(statuses)
+                _admit(listener, clients, progress, code)
             progress.tell()
     Path(path).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
@@ -146,28 +155,31 @@ def _preload(grid_file: Path) -> None:
         load_grid(grid_file)
 
 
-def _admit(listener: socket.socket, clients: dict[int, socket.socket], code: str) -> list[int]:
-    """Accept a client, and fork a child for its stage. Return the exit statuses, 0 or 1, of stages
-    that end here: a client of newer code runs its stage by itself, and one may be gone.
+def _admit(
+    listener: socket.socket, clients: dict[int, Client], progress: Progress, code: str
+) -> None:
+    """Accept a client, and fork a child for its stage; one of newer code runs its stage by itself,
+    and one may be gone.
     """
     connection, _ = listener.accept()
     connection.settimeout(PATIENCE)
     channels: list[int] = []
     try:
         job = _receive(connection, channels)
-        stale = job["code"] != code
+        task, stale = Task(job["stage"], job["cell"]), job["code"] != code
         connection.sendall(b"stale\n" if stale else b"started ")
         if stale:
             connection.close()
-            return [0]
+            progress.end(task, 0)
+            return
         process = os.fork()
         if process == 0:
-            exit_with(lambda: _become(job, channels, [listener, connection, *clients.values()]))
-        clients[process] = connection
-        return []
+            held = [listener, connection, *(client.connection for client in clients.values())]
+            exit_with(lambda: _become(job, channels, held))
+        clients[process] = Client(connection, task)
+        progress.start(task)
     except (OSError, ValueError):
         connection.close()
-        return [1]
     finally:
         for channel in channels:
             os.close(channel)
@@ -183,16 +195,15 @@ def _pass_on(client: socket.socket, process: int) -> None:
         os.kill(process, number)
 
 
-def _reaped(clients: dict[int, socket.socket]) -> list[int]:
-    """Tell the clients whose stages ended, and forget them; return the wait statuses."""
-    statuses = []
+def _reap(clients: dict[int, Client], progress: Progress) -> None:
+    """Tell the clients whose stages ended how, and forget them."""
     with contextlib.suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
             process, status = found
-            statuses.append(status)
-            with clients.pop(process) as client, contextlib.suppress(OSError):
-                client.sendall(f"{status}\n".encode())
-    return statuses
+            client = clients.pop(process)
+            with client.connection, contextlib.suppress(OSError):
+                client.connection.sendall(f"{status}\n".encode())
+            progress.end(client.task, status)
 
 
 def _become(job: dict[str, Any], channels: list[int], inherited: list[socket.socket]) -> int:

@@ -26,7 +26,7 @@ def stage(verb, grid_file, name):
 
 server._preload = lambda grid_file: None
 server.run_stage = stage
-server.serve(sys.argv[1], int(sys.argv[2]), 10, Path("grid.yaml"))
+server.serve(sys.argv[1], int(sys.argv[2]), [], Path("grid.yaml"))
 """
 ASK = """
 import sys
