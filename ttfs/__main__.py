@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)"
     )
     added.add_argument("rest", nargs=argparse.REMAINDER, help="further options of snakemake")
+    added.add_argument("-v", "--verbose", action="store_true", help="all that Snakemake says, too")
     added = verb(
         "serve",
         "keep torch imported for the stages of a run, listed on standard input",
@@ -145,7 +146,7 @@ def _on_grid(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from ttfs.stages.run import run
 
-    return run(options.grid, options.rest)
+    return run(options.grid, options.rest, options.verbose)
 
 
 def _serve(options: argparse.Namespace) -> int:

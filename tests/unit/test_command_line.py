@@ -440,3 +440,22 @@ def test_a_pipe_that_closes_is_no_traceback(little: Path):
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     assert done.stdout.startswith("mnist/")
+
+
+@pytest.mark.parametrize(
+    ("words", "verbose"),
+    [
+        (["-v", "configs/quick.yaml", "--cores", "1"], True),
+        (["configs/quick.yaml", "--cores", "1", "--verbose"], True),
+        (["configs/quick.yaml", "--cores", "1"], False),
+    ],
+)
+def test_run_lets_snakemake_speak_on_demand(words, verbose, monkeypatch):
+    """Snakemake alone takes -v for its version, and --verbose for debugging."""
+    commands = []
+    monkeypatch.setattr("os.execv", lambda program, command: commands.append(command))
+    main(["run", *words])
+    (command,) = commands
+    assert (command[-2:] == ["--quiet", "host"]) == verbose
+    assert "--cores" in command
+    assert not {"-v", "--verbose"} & set(command)

@@ -9,12 +9,15 @@ from pathlib import Path
 from ttfs.config import SHIPPED, load_grid
 from ttfs.errors import UserError
 
+VERBOSE = ("-v", "--verbose")
+"""Ask for all that Snakemake says; alone it would take the first for its version."""
 
-def run(grid: Path, rest: Sequence[str]) -> int:
+
+def run(grid: Path, rest: Sequence[str], verbose: bool = False) -> int:
     """Run all of a grid that is not up to date; results land in the working directory.
 
     This process becomes Snakemake, with the shipped workflow and profile; `rest` are further
-    options of it.
+    options of it, but for those of `VERBOSE`.
     """
     if find_spec("snakemake") is None:
         raise UserError(
@@ -24,6 +27,8 @@ def run(grid: Path, rest: Sequence[str]) -> int:
     command = [sys.executable, "-m", "snakemake", "all"]
     command += ["--snakefile", str(SHIPPED / "workflow" / "checked.smk")]
     command += ["--workflow-profile", str(SHIPPED / "profiles" / "default")]
-    command += ["--config", f"grid={grid}", *rest]
+    command += ["--config", f"grid={grid}", *(word for word in rest if word not in VERBOSE)]
+    if verbose or set(VERBOSE) & set(rest):
+        command += ["--quiet", "host"]
     sys.stdout.flush()
     os.execv(sys.executable, command)
