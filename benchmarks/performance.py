@@ -38,7 +38,8 @@ of a batch of a sweep (`benchmarks/speed.py`).
 
 {times}
 
-Memory is the peak of three train steps above that of the process before them.
+Memory is the peak of three train steps above that of the process before them, free memory handed
+back.
 
 {memory}
 
