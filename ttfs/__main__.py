@@ -150,10 +150,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from ttfs.stages.progress import Task
+    from ttfs.stages.progress import Due
     from ttfs.stages.server import serve
 
-    due = [Task(*line.split()) for line in sys.stdin]
+    due = [Due(*line.split()) for line in sys.stdin]
     serve(options.socket, options.process, due, options.grid)
     return 0
 

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -213,7 +214,7 @@ def start_server():
         [sys.executable, "-m", "ttfs", *words],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True,
     )
-    with server.stdin as due:
+    with suppress(BrokenPipeError), server.stdin as due:  # without a server, stages run alone
         due.writelines(f"{stage} {cell.name}\n" for stage, cell in DUE)
 
 

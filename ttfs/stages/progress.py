@@ -4,8 +4,8 @@ import contextlib
 import shutil
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ttfs.errors import UserError
@@ -15,15 +15,15 @@ LINES = 40
 
 
 @dataclass(frozen=True)
-class Task:
-    """A stage of a cell of a name, such as `digits/fc2/ann/seed0`."""
+class Due:
+    """A stage that is due, of the cell of a name, such as `digits/fc2/ann/seed0`."""
 
     stage: str
     cell: str
 
     def kin(self) -> Iterator[tuple[str, ...]]:
-        """Yield the groups of tasks like this one, the most alike first: seeds and chips of one
-        network, then of one network on all data sets, of one model, of one stage, and all.
+        """Yield the groups of stages like this one, the most alike first: of seeds and chips of one
+        network, then of one network on all data sets, of one model, of one kind, and all.
         """
         dataset, model, method, *_ = *self.cell.split("/"), "", ""
         yield self.stage, dataset, model, method
@@ -37,14 +37,13 @@ class Progress:
     """The progress of a run: one line, rewritten on a terminal, and printed now and then
     elsewhere.
 
-    due: the tasks of the run.
+    due: the stages of the run.
     """
 
-    def __init__(self, due: Iterable[Task]):
-        self.waiting = Counter(next(task.kin()) for task in due)
-        self.example = {next(task.kin()): task for task in due}
-        self.jobs, self.done, self.failed = self.waiting.total(), 0, 0
-        self.running: dict[Task, float] = {}
+    def __init__(self, due: Sequence[Due]):
+        self.waiting = set(due)
+        self.jobs, self.done, self.failed = len(due), 0, 0
+        self.running: dict[Due, float] = {}
         self.seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
         self.best: dict[str, tuple[float, str]] = {}
         self.said = ""
@@ -52,27 +51,26 @@ class Progress:
         self.told = 0.0
         self.share = 0
 
-    def start(self, task: Task) -> None:
-        """Note that a task begins."""
-        self.running[task] = time.monotonic()
+    def start(self, stage: Due) -> None:
+        """Note that a stage begins."""
+        self.running[stage] = time.monotonic()
         if self.began is None:
-            self.began = self.running[task]
+            self.began = self.running[stage]
 
-    def end(self, task: Task, status: int) -> None:
-        """Note that a task ended, with an exit status, and how long it took, if it ran here."""
-        began = self.running.pop(task, None)
-        group = next(task.kin())
-        self.waiting[group] = max(0, self.waiting[group] - 1)
+    def end(self, stage: Due, status: int) -> None:
+        """Note that a stage ended, with an exit status, and how long it took, if it ran here."""
+        began = self.running.pop(stage, None)
+        self.waiting.discard(stage)
         if status != 0:
             self.failed += 1
             return
         self.done += 1
         if began is None:
             return
-        for kin in task.kin():
+        for kin in stage.kin():
             self.seconds[kin].append(time.monotonic() - began)
-        if task.stage == "evaluate":
-            self._compare(task.cell)
+        if stage.stage == "evaluate":
+            self._compare(stage.cell)
 
     def left(self) -> float | None:
         """Return the seconds until the run ends: what waits takes as long as its like took, as many
@@ -81,10 +79,14 @@ class Progress:
         if self.began is None or not self.seconds[()]:
             return None
         now = time.monotonic()
-        begun = {task: now - since for task, since in self.running.items()}
-        work = sum(count * self._usual(self.example[group]) for group, count in self.waiting.items()
-                   if group in self.example)  # fmt: skip
-        work -= sum(min(taken, self._usual(task)) for task, taken in begun.items())
+        begun = {stage: now - since for stage, since in self.running.items()}
+        usual = {kin: sum(times) / len(times) for kin, times in self.seconds.items() if times}
+
+        def like(stage: Due) -> float:
+            return next(usual[kin] for kin in stage.kin() if kin in usual)
+
+        work = sum(like(stage) for stage in self.waiting)
+        work -= sum(min(taken, like(stage)) for stage, taken in begun.items())
         at_once = (sum(self.seconds[()]) + sum(begun.values())) / max(now - self.began, 1e-9)
         return max(work, 0.0) / max(at_once, 1e-9)
 
@@ -93,7 +95,7 @@ class Progress:
         the stages has ended since.
         """
         terminal = sys.stderr.isatty()
-        now, ended, left = time.monotonic(), self.done + self.failed, self.left()
+        now, ended = time.monotonic(), self.done + self.failed
         if now - self.told < (0.5 if terminal else 15.0) or not ended:
             return
         share = LINES * ended // max(self.jobs, ended)
@@ -102,7 +104,7 @@ class Progress:
         self.told, self.share = now, share
         line = f"{self.done} of {self.jobs} stages done, {len(self.running)} running, "
         line += f"{self.failed} failed"
-        if left is not None:
+        if (left := self.left()) is not None:
             line += f", about {int(left // 60)}:{int(left % 60):02d} left"
         line += self.said
         print(
@@ -111,11 +113,6 @@ class Progress:
             file=sys.stderr,
             flush=True,
         )
-
-    def _usual(self, task: Task) -> float:
-        """The mean time of the tasks most like one, of those that ended."""
-        times = next(self.seconds[kin] for kin in task.kin() if self.seconds[kin])
-        return sum(times) / len(times)
 
     def _compare(self, cell: str) -> None:
         """Say the best accuracy yet on the data set of a cell that was evaluated."""

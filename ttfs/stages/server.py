@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttfs.errors import UserError
 from ttfs.stages.process import POLL, alive, connect, exit_with, handed_on, run_stage, watch
-from ttfs.stages.progress import Progress, Task
+from ttfs.stages.progress import Due, Progress
 
 if TYPE_CHECKING:
     from ttfs.config import Stage
@@ -105,12 +105,12 @@ class Client:
     """A client whose stage runs here."""
 
     connection: socket.socket
-    task: Task
+    stage: Due
 
 
-def serve(path: str, run: int, due: Sequence[Task], grid_file: Path) -> None:
-    """Listen on a socket until the run of a grid ends, and print the progress of the tasks that are
-    due on standard error.
+def serve(path: str, run: int, due: Sequence[Due], grid_file: Path) -> None:
+    """Listen on a socket until the run of a grid ends, and print the progress of the stages that
+    are due on standard error.
     """
     progress = Progress(due)
     clients: dict[int, Client] = {}  # by the process of their stage
@@ -166,18 +166,18 @@ def _admit(
     channels: list[int] = []
     try:
         job = _receive(connection, channels)
-        task, stale = Task(job["stage"], job["cell"]), job["code"] != code
+        stage, stale = Due(job["stage"], job["cell"]), job["code"] != code
         connection.sendall(b"stale\n" if stale else b"started ")
         if stale:
             connection.close()
-            progress.end(task, 0)
+            progress.end(stage, 0)
             return
         process = os.fork()
         if process == 0:
             held = [listener, connection, *(client.connection for client in clients.values())]
             exit_with(lambda: _become(job, channels, held))
-        clients[process] = Client(connection, task)
-        progress.start(task)
+        clients[process] = Client(connection, stage)
+        progress.start(stage)
     except (OSError, ValueError):
         connection.close()
     finally:
@@ -203,7 +203,7 @@ def _reap(clients: dict[int, Client], progress: Progress) -> None:
             client = clients.pop(process)
             with client.connection, contextlib.suppress(OSError):
                 client.connection.sendall(f"{status}\n".encode())
-            progress.end(client.task, status)
+            progress.end(client.stage, status)
 
 
 def _become(job: dict[str, Any], channels: list[int], inherited: list[socket.socket]) -> int:

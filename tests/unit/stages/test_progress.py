@@ -1,10 +1,10 @@
-"""The line of progress: its counts, the time left by the times of like tasks, the best yet."""
+"""The line of progress: its counts, the time left by the times of like stages, the best yet."""
 
 import pytest
 from kit.records import made_up
 
 from ttfs.results.record import write
-from ttfs.stages.progress import LINES, Progress, Task
+from ttfs.stages.progress import LINES, Due, Progress
 
 
 @pytest.fixture
@@ -15,18 +15,18 @@ def clock(monkeypatch):
     return now
 
 
-def tasks(stage: str, group: str, count: int) -> list[Task]:
-    return [Task(stage, f"{group}/seed{seed}") for seed in range(count)]
+def stages(stage: str, group: str, count: int) -> list[Due]:
+    return [Due(stage, f"{group}/seed{seed}") for seed in range(count)]
 
 
 def test_a_long_run_tells_its_progress_in_few_lines(clock, capsys):
     """Nothing is said while nothing ends, however long a stage or the views take."""
-    due = tasks("make", "digits/fc2/ann", 5000)
+    due = stages("make", "digits/fc2/ann", 5000)
     progress = Progress(due)
-    for task in due:
-        progress.start(task)
+    for stage in due:
+        progress.start(stage)
         clock[0] += 20.0
-        progress.end(task, 0)
+        progress.end(stage, 0)
         for _ in range(3):
             progress.tell()
             clock[0] += 20.0
@@ -35,29 +35,29 @@ def test_a_long_run_tells_its_progress_in_few_lines(clock, capsys):
     assert lines[-1].startswith("5000 of 5000 stages done, 0 running, 0 failed, about 0:00 left")
 
 
-def test_the_time_left_is_that_of_like_tasks(clock):
+def test_the_time_left_is_that_of_like_stages(clock):
     """Trainings of the one method take 100 s, of the other 2 s; three of the first are to come."""
-    slow, quick = tasks("make", "digits/fc2/lif", 4), tasks("make", "digits/fc2/ann", 4)
+    slow, quick = stages("make", "digits/fc2/lif", 4), stages("make", "digits/fc2/ann", 4)
     progress = Progress([*slow, *quick])
     assert progress.left() is None
-    for task, seconds in [(slow[0], 100.0), *((task, 2.0) for task in quick)]:
-        progress.start(task)
+    for stage, seconds in [(slow[0], 100.0), *((stage, 2.0) for stage in quick)]:
+        progress.start(stage)
         clock[0] += seconds
-        progress.end(task, 0)
+        progress.end(stage, 0)
     assert progress.left() == pytest.approx(300.0)
     progress.start(slow[1])
     clock[0] += 60.0
     assert progress.left() == pytest.approx(240.0)
 
 
-def test_tasks_at_the_same_time_halve_the_time_left(clock):
-    due = tasks("make", "digits/fc2/ann", 6)
+def test_stages_at_the_same_time_halve_the_time_left(clock):
+    due = stages("make", "digits/fc2/ann", 6)
     progress = Progress(due)
-    for task in due[:2]:
-        progress.start(task)
+    for stage in due[:2]:
+        progress.start(stage)
     clock[0] += 10.0
-    for task in due[:2]:
-        progress.end(task, 0)
+    for stage in due[:2]:
+        progress.end(stage, 0)
     assert progress.left() == pytest.approx(20.0)
 
 
@@ -70,23 +70,23 @@ def test_tasks_at_the_same_time_halve_the_time_left(clock):
         ("digits/cnn/lif/seed0", 40.0),  # the stage: mean of 10, 20 and 90
     ],
 )
-def test_a_task_without_its_like_takes_as_long_as_the_most_alike(clock, cell, seconds):
+def test_a_stage_without_its_like_takes_as_long_as_the_most_alike(clock, cell, seconds):
     ended = {"digits/fc2/ann/seed0": 10.0, "digits/fc2/b1/seed0": 20.0, "digits/vgg/b1/seed0": 90.0}
-    progress = Progress([Task("make", name) for name in [*ended, cell]])
+    progress = Progress([Due("make", name) for name in [*ended, cell]])
     for name, taken in ended.items():
-        progress.start(Task("make", name))
+        progress.start(Due("make", name))
         clock[0] += taken
-        progress.end(Task("make", name), 0)
+        progress.end(Due("make", name), 0)
     assert progress.left() == pytest.approx(seconds)
 
 
 def test_failures_are_counted_and_their_times_are_not_the_time_of_others(clock, capsys):
-    first, second, third = tasks("evaluate", "digits/fc2/ann", 3)
+    first, second, third = stages("evaluate", "digits/fc2/ann", 3)
     progress = Progress([first, second, third])
-    for task, taken, status in ((first, 30.0, 0), (second, 1.0, 256)):
-        progress.start(task)
+    for stage, taken, status in ((first, 30.0, 0), (second, 1.0, 256)):
+        progress.start(stage)
         clock[0] += taken
-        progress.end(task, status)
+        progress.end(stage, status)
     progress.tell()
     said = "1 of 3 stages done, 0 running, 1 failed, about 0:31 left"
     assert capsys.readouterr().err.startswith(said)
@@ -95,13 +95,13 @@ def test_failures_are_counted_and_their_times_are_not_the_time_of_others(clock, 
 def test_the_best_accuracy_yet_is_said(clock, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cells = [made_up(seed=seed) for seed in (2, 0, 1)]  # 96, 98 and 97 %
-    due = [Task("evaluate", record.name) for record in cells]
+    due = [Due("evaluate", record.name) for record in cells]
     progress = Progress(due)
-    for task, record in zip(due, cells, strict=True):
+    for stage, record in zip(due, cells, strict=True):
         write(record, tmp_path / "results" / "cells" / record.name)
-        progress.start(task)
+        progress.start(stage)
         clock[0] += 20.0
-        progress.end(task, 0)
+        progress.end(stage, 0)
     progress.tell()
     said = capsys.readouterr().err.rstrip()
     assert said.endswith("; best on digits: 98.00 % (fc2/ann/seed0)")
