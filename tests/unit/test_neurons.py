@@ -61,6 +61,18 @@ def test_the_earliest_spike_passes_or_where_the_sign_is_negative_the_latest(sign
     assert EarliestSpike(nn.MaxPool2d(2), sign)(charges).flatten(1).tolist() == passed
 
 
+@pytest.mark.parametrize("kernel", [2, 3, (1, 2), [3, 2], 7])
+def test_max_pooling_outside_training_is_torchs(kernel) -> None:
+    charges = torch.randn(3, 2, 15, 14).relu()
+    charges[0, 0, 4, 5], charges[0, 1, 0, 0] = torch.nan, -torch.inf
+    pool = nn.MaxPool2d(kernel)
+    found, expected = EarliestSpike(pool)(charges), pool(charges)
+    assert torch.equal(found.nan_to_num(-9.0), expected.nan_to_num(-9.0))
+    learning = charges.nan_to_num(0.0, neginf=0.0).requires_grad_()
+    EarliestSpike(pool)(learning).sum().backward()
+    assert learning.grad.sum() == pool(charges).numel()  # ties too: each spike from one neuron
+
+
 def test_padding_never_wins_a_race() -> None:
     pool = EarliestSpike(nn.MaxPool2d(2, 2, 1), -torch.ones(1, 1, 1))
     assert pool(torch.full((1, 1, 2, 2), 5.0)).tolist() == [[[[5.0, 5.0], [5.0, 5.0]]]]
