@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ttfs import encode_metadata
@@ -147,3 +148,75 @@ def test_it_is_quick():
 def test_faults(table, kinds, said):
     with pytest.raises(UserError, match=said):
         encode_metadata(table, kinds)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"neurons_per_key": {"a": 3}}, "key 'n' has None neurons; give a number"),
+        ({"neurons_per_key": -1}, "key 'a' has -1 neurons; give a number, 0 or more"),
+        ({"neurons_per_member": -1}, "key 's' has -1 neurons"),
+        ({"breakpoints": 0}, "breakpoints is 0; give 1 or more"),
+        ({"reference": {"n": [1]}, "neurons_per_member": 1}, "no column 's'; the table has: n"),
+    ],
+)
+def test_faults_of_options(options, said):
+    table = {"a": ["x"], "n": [1], "s": ["y"]}
+    with pytest.raises(UserError, match=said):
+        encode_metadata(table, {"a": "categorical", "n": "numeric", "s": "set"}, **options)
+
+
+def test_records_are_whole():
+    with pytest.raises(UserError, match="key 'b' has 1 values, key 'a' has 2; give one for each"):
+        encode_metadata({"a": ["x", "y"], "b": ["z"]}, dict.fromkeys("ab", "categorical"))
+    with pytest.raises(UserError, match="no key is given"):
+        encode_metadata({"a": ["x"]}, {})
+
+
+def alone_and_among_others(values: list, kind: str) -> None:
+    """Times are those of a record alone, whatever other records the table has."""
+    reference = {"k": [1, 2, 3]} if kind == "numeric" else None
+    options = {"neurons_per_key": 9, "reference": reference}
+    together = encode_metadata({"k": values}, {"k": kind}, **options)
+    for value, row in zip(values, together, strict=True):
+        [alone] = encode_metadata({"k": [value]}, {"k": kind}, **options)
+        assert (alone == row).all(), value
+
+
+def test_a_value_is_its_text():
+    alone_and_among_others([True, 1, 1.0, "1", "1.0", "True", np.int64(1), None], "categorical")
+    alone_and_among_others(["", None, np.nan, pd.NA, pd.NaT, float("nan")], "categorical")
+    alone_and_among_others([(1, 2), (1.0, 2.0), [True, 2], "1 2", np.array(["1", "2"]), 5], "set")
+    alone_and_among_others([True, 1, "1", " 1 ", None, pd.NA, np.inf], "numeric")
+    column = [(1, 2), "2 1", np.array(["1", "2"]), {"1", "2"}]
+    times = encode_metadata({"k": column}, {"k": "set"})
+    assert (times == times[0]).all()
+
+
+def test_a_frame_of_pandas_gives_the_times_of_its_texts(tmp_path):
+    """Lists come back from Parquet as arrays, missing numbers as NA."""
+    texts = {"a": ["x", "", "y"], "n": ["3", "1", ""], "s": ["p q", "", "q"]}
+    frame = pd.DataFrame(texts).mask(lambda cells: cells == "", None)
+    frame["n"] = pd.to_numeric(frame["n"]).astype("Int64")
+    frame["s"] = [words.split() if isinstance(words, str) else None for words in frame["s"]]
+    frame.to_parquet(tmp_path / "frame.parquet")
+    kinds = {"a": "categorical", "n": "numeric", "s": "set"}
+    for typed in (frame, pd.read_parquet(tmp_path / "frame.parquet")):
+        times = encode_metadata(typed, kinds, neurons_per_key=4, neurons_per_member=1)
+        expected = encode_metadata(texts, kinds, neurons_per_key=4, neurons_per_member=1)
+        assert np.array_equal(times, expected)
+
+
+def test_the_order_of_words_tells_nothing_of_the_class():
+    labels = np.arange(400) % 2
+    table = {
+        "set": ["a b" if label else "b a" for label in labels],
+        "told": labels.astype(str),
+    }
+    found = neurons_by_information(table, {"set": "set", "told": "categorical"}, labels, 100)
+    assert found == {"set": 1, "told": 100}
+
+
+def test_an_integer_beyond_floats_is_a_fault_in_words():
+    with pytest.raises(UserError, match="key 'n' is numeric, but a value is no number"):
+        encode_metadata({"n": [10**400]}, {"n": "numeric"})
