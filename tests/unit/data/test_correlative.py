@@ -1,6 +1,7 @@
 """Coincident spikes are weighted matches of records."""
 
 import time
+from hashlib import blake2b
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,57 @@ def test_times_are_pinned():
     times = encode_metadata({"type": ["pdf"]}, {"type": "categorical"}, neurons_per_key=3)
     assert times.dtype == np.float32
     assert times.tolist() == [PINNED]
+
+
+WORD = 2**64
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def hashed(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def mix(bits: int) -> int:
+    """SplitMix64's output function, in Python's integers."""
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % WORD
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % WORD
+    return bits ^ bits >> 31
+
+
+def uniform(bits: int) -> float:
+    return (bits >> 40) / 2**24
+
+
+def neuron(seed: int, key: str, place: int) -> int:
+    return mix((hashed(f"{seed}\n{key}") + GOLDEN * (place + 1)) % WORD)
+
+
+def number_time(bits: int, rank: float, breakpoints: int) -> float:
+    points = [uniform(mix((bits + k * GOLDEN) % WORD)) for k in range(1, breakpoints + 1)]
+    return uniform(mix(bits ^ mix((sum(p <= rank for p in points) + GOLDEN) % WORD)))
+
+
+def test_times_are_those_of_an_implementation_neuron_by_neuron():
+    rng = np.random.default_rng(5)
+    words = [" ".join(rng.choice(list("vwxyz"), rng.integers(4), replace=False)) for _ in range(20)]
+    table = {"c": list(map(str, rng.integers(0, 4, 20))), "n": list(range(20)), "s": words}
+    kinds = {"c": "categorical", "n": "numeric", "s": "set"}
+    times = encode_metadata(
+        table, kinds, neurons_per_key=6, neurons_per_member=2, breakpoints=3, seed=7
+    )
+    own = {key: [neuron(7, key, place) for place in range(6)] for key in kinds}
+    names = sorted({name for value in words for name in value.split()})
+    member = [neuron(7, "s\nmembers", place) for place in range(2 * len(names))]
+    for row, (category, number, value) in enumerate(zip(*table.values(), strict=True)):
+        held = value.split()
+        expected = [uniform(mix(hashed(category) ^ bits)) for bits in own["c"]]
+        expected += [number_time(bits, (2 * number + 1) / 40, 3) for bits in own["n"]]
+        for bits in own["s"]:
+            first = min((mix(hashed(name) ^ bits) for name in held), default=None)
+            expected.append(np.inf if first is None else uniform(mix(first)))
+        for place, bits in enumerate(member):
+            expected.append(uniform(mix(bits)) if names[place // 2] in held else np.inf)
+        assert times[row].tolist() == expected
 
 
 def test_coincidences_are_the_weighted_match():
@@ -120,6 +172,37 @@ def test_numbers_tell_by_tenths_of_their_ranks():
     table = {"tenths": values, "told": labels.astype(str)}
     found = neurons_by_information(table, {"tenths": "numeric", "told": "set"}, labels, 100)
     assert found == {"tenths": 50, "told": 50}
+
+
+def test_tenths_are_not_finer():
+    values = list(range(1000))
+    labels = np.array([value // 50 % 2 for value in values])  # twentieths take turns
+    table = {"halves": values, "told": labels.astype(str)}
+    found = neurons_by_information(table, {"halves": "numeric", "told": "categorical"}, labels, 99)
+    assert found == {"halves": 1, "told": 99}
+
+
+def test_information_below_zero_is_none():
+    """Of independent values, Miller's correction takes 1 / 2N too much."""
+    labels = np.arange(400) % 2
+    table = {"told": labels.astype(str), "other": (np.arange(400) // 2 % 2).astype(str)}
+    found = neurons_by_information(table, dict.fromkeys(table, "categorical"), labels, 10_000)
+    assert found == {"told": 10_000, "other": 1}
+
+
+def test_a_missing_number_is_a_value_too():
+    labels = np.arange(200) % 2
+    table = {
+        "gone": [None if label else place for place, label in enumerate(labels)],
+        "told": labels.astype(str),
+    }
+    found = neurons_by_information(table, {"gone": "numeric", "told": "categorical"}, labels, 100)
+    assert found == {"gone": 50, "told": 50}
+
+
+def test_ranks_among_nothing_are_in_the_middle():
+    ranks = rank(np.array([3.0, np.nan, -np.inf]), np.array([np.nan]))
+    assert ranks.tolist() == pytest.approx([0.5, np.nan, 0.5], nan_ok=True)
 
 
 def test_equal_values_share_the_middle_of_their_ranks():

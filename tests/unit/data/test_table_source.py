@@ -10,13 +10,16 @@ import torch
 import yaml
 from kit.data import everything, shipped
 
+from ttfs import encode_metadata
 from ttfs.config.read import find, load_yaml, read_yaml
 from ttfs.data import load
 from ttfs.data.generated_files import files
+from ttfs.data.one_hot import one_hot
 from ttfs.data.places import DATA
 from ttfs.data.stamp import data_stamp
-from ttfs.data.tables import split_by_group
+from ttfs.data.tables import _labeled, split_by_group
 from ttfs.errors import UserError
+from ttfs.seeds import seed
 
 
 def write(table: dict, path: Path) -> None:
@@ -103,13 +106,11 @@ def test_ranks_and_vocabularies_are_of_the_training_split():
         assert not torch.equal(everything(after.test)[0], everything(before[name].test)[0])
 
 
+INFORMED = shipped("files")["encoding"]["correlative"] | {"weights": "mutual-information"}
 ENCODINGS = {
     "one-hot": "one-hot",
     "equal": shipped("files")["encoding"],
-    "informed": {
-        "correlative": shipped("files")["encoding"]["correlative"]
-        | {"weights": "mutual-information", "neurons_per_member": 1}
-    },
+    "informed": {"correlative": INFORMED | {"neurons_per_member": 1}},
 }
 
 
@@ -117,6 +118,87 @@ def test_one_hot_holds_one_value_a_key():
     items = everything(load(shipped("files", encoding="one-hot")).train)[0]
     assert set(items.unique().tolist()) == {0.0, 1.0}
     assert items.sum(1).max() <= 4 + 3  # four keys of one value, and tags
+
+
+def test_one_hot_has_tenths_of_numbers_and_what_occurs_twice():
+    reference = {"n": [str(value) for value in range(100)], "c": ["x", "y", "y", "z"] + [""] * 96}
+    items = one_hot(reference, {"n": "numeric", "c": "categorical"}, reference)
+    assert items.shape == (100, 10 + 1)
+    assert (items[:, :10].argmax(1) == np.arange(100) // 10).all()
+    assert items[:, 10].nonzero()[0].tolist() == [1, 2]
+    ends = one_hot({"n": ["-5", "1e9", ""]}, {"n": "numeric"}, reference)
+    assert ends.nonzero()[1].tolist() == [0, 9]
+
+
+def test_among_classes_of_equal_size_the_name_decides():
+    table = files()
+    names = ["c", "a", "b"]
+    groups = sorted(set(table["folder"]))[:30]
+    rows = {"class": [], "folder": [], "type": []}
+    for place, group in enumerate(groups):
+        for column, value in zip(rows, (names[place % 3], group, f"t{place % 4}"), strict=True):
+            rows[column].append(value)
+    write(rows, DATA / "made.csv")
+    keys = {"type": "categorical"}
+    two, named = (load(made(keys=keys, classes=classes, test=0.4)) for classes in (2, ["a", "b"]))
+    assert two.digest == named.digest
+
+
+@pytest.mark.parametrize(("groups", "fit"), [(2, 5), (3, 6), (4, 6)])
+def test_a_class_needs_three_groups(groups, fit):
+    table = files()
+    for column in table.values():
+        column += column[:groups]
+    table["class"][-groups:] = ["film"] * groups
+    table["folder"][-groups:] = [f"film{place}" for place in range(groups)]
+    write(table, DATA / "made.csv")
+    assert f"have {fit} of the classes" in fault(classes=7)
+
+
+def test_parts_are_shares_of_the_rest_in_the_order_of_hashes():
+    groups = files()["folder"]
+    parts = {}
+    for name in ("x", "y"):
+        split = split_by_group(groups, {"id": name, "test": 0.5, "validation": 0.5}, "")
+        parts[name] = dict(zip(groups, split.tolist(), strict=True))
+        rest = (split != "test").sum()
+        assert 0.5 * rest <= (split == "validation").sum() < 0.5 * rest + 9
+        left = set(groups)
+        for part in ("test", "validation"):
+            order = sorted(left, key=lambda group: seed(name, part, group))
+            taken = {group for group in left if parts[name][group] == part}
+            assert set(order[: len(taken)]) == taken
+            left -= taken
+    assert parts["x"] != parts["y"]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(4, [4, 0]), (7, [6, 1]), (100, [90, 10])])
+def test_labels_are_shared_out_by_the_nearest_whole_numbers(count, expected):
+    """Of 90 and 10 records: 3.6 and 0.4 of 4, 6.3 and 0.7 of 7."""
+    labels = np.repeat([0, 1], [90, 10])
+    everyone = np.ones(100, dtype=bool)
+    chosen = _labeled(labels, everyone, {"id": "x", "labels": count}, "")
+    assert np.bincount(labels[chosen], minlength=2).tolist() == expected
+
+
+def test_a_network_gets_the_time_left_of_each_spike():
+    data, table = load(shipped("files", keys={"type": "categorical"})), files()
+    times = encode_metadata(table, {"type": "categorical"}, neurons_per_key=32)
+    charges = np.where(np.isfinite(times), 1 - times, 0)
+    parts = split_by_group(table["folder"], shipped("files"), "")
+    assert torch.equal(everything(data.test)[0], torch.from_numpy(charges[parts == "test"]))
+
+
+@pytest.mark.parametrize("options", [{"seed": 1}, {"breakpoints": 1}, {"neurons_per_key": 31}])
+def test_options_of_the_encoding_are_passed_on(options):
+    correlative = ENCODINGS["equal"]["correlative"]
+    changed = load(shipped("files", encoding={"correlative": correlative | options}))
+    assert changed.digest != load(shipped("files")).digest
+
+
+def test_information_shares_out_the_neurons_of_all_keys():
+    data = load(shipped("files", encoding={"correlative": INFORMED}))
+    assert data.shape[0] == pytest.approx(32 * 5, abs=3)
 
 
 def test_classes_are_the_largest_or_the_named():
@@ -178,6 +260,14 @@ def test_an_ending_in_capitals_is_the_same_ending():
     write(files(), DATA / "made.csv.xz")
     (DATA / "made.csv.xz").rename(DATA / "MADE.CSV.XZ")
     assert load(made("MADE.CSV.XZ")).digest == load(shipped("files")).digest
+
+
+def test_blank_lines_are_no_records():
+    write(files(), DATA / "made.csv")
+    plain = load(made()).digest
+    text = (DATA / "made.csv").read_text()
+    (DATA / "made.csv").write_text("\n" + text.replace("\n", "\n\n"))
+    assert load(made()).digest == plain
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name():
