@@ -104,7 +104,7 @@ def neurons_by_information(
             ranks = rank(numbers(column, key), numbers(column, key))
             column = np.where(np.isnan(ranks), -1.0, np.floor(ranks * 10)).tolist()
         elif kind == "set":
-            column = [members(value) for value in column]
+            column = ["\n".join(members(value)) for value in column]
         _, index = distinct(column)
         joint = _entropy(index) + _entropy(labels) - _entropy(index * (labels.max() + 1) + labels)
         information[key] = max(joint, 0.0)
