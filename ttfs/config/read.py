@@ -271,6 +271,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "required":
         missing = sorted(set(error.validator_value) - set(error.instance))[0]
         return f"missing key '{prefix}{missing}'"
+    if error.validator == "not" and error.validator_value == {}:
+        return f"key '{where}' does not go with the other keys; delete it"
     if error.validator in ("enum", "const"):
         value = error.validator_value
         choices = [str(one) for one in (value if error.validator == "enum" else [value])]

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from ttfs.errors import UserError
+from ttfs.memory import check_vectors
 
 Column = Sequence[Any]
-"""The values [N] of one key. None, "" and NaN are missing; a set is a text of words, or texts."""
+"""The values [N] of one key. None, "", NaN and pandas' NA are missing. A value is its text, so 1
+and 1.0 differ; a set is a text of words, or texts.
+"""
 KINDS = ("categorical", "numeric", "set")
 
 
@@ -54,28 +57,33 @@ def encode_metadata(
         breakpoints: of each neuron of a numeric key.
         seed: other seeds give other times; the same seed gives the same on every machine.
 
-    Raises UserError for an unknown kind, a missing column, or text in a numeric key.
+    Raises UserError for an unknown kind, a missing column, columns that differ in length, text in a
+    numeric key, numbers below those that make sense, or more vectors than the memory holds.
 
     >>> table = {"type": ["pdf", "mp3", "pdf", None]}
     >>> times = encode_metadata(table, {"type": "categorical"}, neurons_per_key=2)
     >>> bool((times[0] == times[2]).all()), bool((times[0] == times[1]).any()), times[3].tolist()
     (True, False, [inf, inf])
     """
-    blocks = []
+    _check(table, keys, breakpoints)
+    ranked = table if reference is None else reference
+    records, columns, blocks = len(table[next(iter(keys))]), 0, []
     for key, kind in keys.items():
-        _check(key, kind, table)
-        count = neurons_per_key if isinstance(neurons_per_key, int) else neurons_per_key[key]
-        ranked = table if reference is None else reference
+        columns += (count := _count(neurons_per_key, key))
+        check_vectors(records, columns)
         if kind == "numeric":
-            ranks = rank(numbers(table[key], key), numbers(ranked[key], key))
+            ranks = rank(numbers(table[key], key), numbers(_column(ranked, key), key))
             blocks.append(_numeric(ranks, _neurons(seed, key, count), breakpoints))
         else:
             encode = _categorical if kind == "categorical" else _set
             values, index = distinct(table[key])
             blocks.append(encode(values, _neurons(seed, key, count))[index])
         if kind == "set" and neurons_per_member:
-            names = sorted({name for value in distinct(ranked[key])[0] for name in members(value)})
-            own = _neurons(seed, f"{key}\nmembers", len(names) * neurons_per_member)
+            known = distinct(_column(ranked, key))[0]
+            names = sorted({name for value in known for name in members(value)})
+            columns += (count := len(names) * _count(neurons_per_member, key))
+            check_vectors(records, columns)
+            own = _neurons(seed, f"{key}\nmembers", count)
             blocks.append(_members(values, names, own)[index])
     return np.concatenate(blocks, axis=1)
 
@@ -95,6 +103,8 @@ def neurons_by_information(
         if kind == "numeric":
             ranks = rank(numbers(column, key), numbers(column, key))
             column = np.where(np.isnan(ranks), -1.0, np.floor(ranks * 10)).tolist()
+        elif kind == "set":
+            column = ["\n".join(members(value)) for value in column]
         _, index = distinct(column)
         joint = _entropy(index) + _entropy(labels) - _entropy(index * (labels.max() + 1) + labels)
         information[key] = max(joint, 0.0)
@@ -106,7 +116,7 @@ def numbers(column: Column, key: str) -> np.ndarray:
     """Return the values of a numeric key as float64 [N], NaN where missing."""
     try:
         return np.array([np.nan if missing(value) else float(value) for value in column])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"key {key!r} is numeric, but a value is no number ({error}); "
             "correct the value, or call the key categorical"
@@ -114,15 +124,24 @@ def numbers(column: Column, key: str) -> np.ndarray:
 
 
 def missing(value: Any) -> bool:
-    """Return whether a value is missing: None, NaN or an empty text."""
-    return value is None or value == "" or value != value
+    """Return whether a value is missing: None, NaN, pandas' NA or an empty text."""
+    if isinstance(value, str) or value is None:
+        return not value
+    if isinstance(value, Iterable):
+        return False
+    try:
+        return bool(value != value)
+    except TypeError:  # NA neither equals itself nor differs
+        return True
 
 
 def members(value: Any) -> list[str]:
-    """Return the members of a set: the words of a text, or the texts of a sequence."""
+    """Return the members of a set: the words of a text, the texts of a sequence, or one number."""
     if missing(value):
         return []
-    return sorted(set(value.split() if isinstance(value, str) else map(str, value)))
+    if isinstance(value, str):
+        return sorted(set(value.split()))
+    return sorted(set(map(str, value if isinstance(value, Iterable) else [value])))
 
 
 def rank(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -138,31 +157,59 @@ def rank(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def distinct(column: Column) -> tuple[list[Any], np.ndarray]:
-    """Return the different values of a column, and for each record the place [N] of its value."""
+    """Return the different values of a column, as texts, tuples of texts, or None where missing,
+    and for each record the place [N] of its value.
+    """
     places: dict[Any, int] = {}
-    hashable = (value if isinstance(value, str) else _key(value) for value in column)
-    index = np.array([places.setdefault(value, len(places)) for value in hashable], dtype=np.int64)
+    texts = ((value or None) if isinstance(value, str) else _text(value) for value in column)
+    index = np.array([places.setdefault(value, len(places)) for value in texts], dtype=np.int64)
     return list(places), index
 
 
-def _key(value: Any) -> Any:
+def _text(value: Any) -> Any:
     if missing(value):
         return None
-    return tuple(value) if isinstance(value, Iterable) else value
+    return tuple(map(str, value)) if isinstance(value, Iterable) else str(value)
 
 
-def _check(key: str, kind: str, table: Mapping[str, Column]) -> None:
-    if kind not in KINDS:
-        raise UserError(f"key {key!r} is {kind!r}; choose from: {', '.join(KINDS)}")
+def _check(table: Mapping[str, Column], keys: Mapping[str, str], breakpoints: int) -> None:
+    if not keys:
+        raise UserError("no key is given; name one column, or more, and its kind")
+    for key, kind in keys.items():
+        if kind not in KINDS:
+            raise UserError(f"key {key!r} is {kind!r}; choose from: {', '.join(KINDS)}")
+        _column(table, key)
+    lengths = {key: len(table[key]) for key in keys}
+    [first, *_] = keys
+    for key, length in lengths.items():
+        if length != lengths[first]:
+            raise UserError(
+                f"key {key!r} has {length} values, key {first!r} has {lengths[first]}; give one "
+                "for each record, None where it is missing"
+            )
+    if breakpoints < 1:
+        raise UserError(f"breakpoints is {breakpoints}; give 1 or more")
+
+
+def _column(table: Mapping[str, Column], key: str) -> Column:
     if key not in table:
         raise UserError(f"no column {key!r}; the table has: {', '.join(map(str, table))}")
+    return table[key]
+
+
+def _count(neurons: int | Mapping[str, int], key: str) -> int:
+    """Return how many neurons a key has, or one of its members."""
+    count = neurons.get(key) if isinstance(neurons, Mapping) else neurons
+    if count is None or count < 0:
+        raise UserError(f"key {key!r} has {count} neurons; give a number, 0 or more")
+    return int(count)
 
 
 def _categorical(values: list[Any], neurons: np.ndarray) -> np.ndarray:
     """Return the times [values, neurons]."""
-    hashes = _hashes(["" if missing(value) else str(value) for value in values])
+    hashes = _hashes(["" if value is None else str(value) for value in values])
     times = _uniform(_mix(hashes[:, None] ^ neurons))
-    times[[missing(value) for value in values]] = np.inf
+    times[[value is None for value in values]] = np.inf
     return times
 
 
@@ -204,7 +251,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 def _members(values: list[Any], names: Sequence[str], neurons: np.ndarray) -> np.ndarray:
     """Return the times [values, neurons]; the neurons of a name lie side by side."""
-    times = _uniform(_mix(neurons)).reshape(len(names), -1)
+    per_member = len(neurons) // max(len(names), 1)  # no name is known of a key always missing
+    times = _uniform(_mix(neurons)).reshape(len(names), per_member)
     places = {name: place for place, name in enumerate(names)}
     spikes = np.full((len(values), *times.shape), np.inf, dtype=np.float32)
     for row, value in enumerate(values):

@@ -21,6 +21,8 @@ from ttfs.seeds import seed
 Table = dict[str, list[str]]
 """{column: values [N]}; an empty text is a missing value."""
 
+FORMS = (".csv", ".csv.xz", ".parquet")
+
 Rows = tuple[list[str], Sequence[Sequence[str]]]
 """The names of the columns, and the values of each record."""
 
@@ -39,9 +41,6 @@ def table_parts(config: Mapping[str, Any], where: str) -> tuple[list[Labeled], i
     table that does not fit.
     """
     table, origin = _read(config["source"], where)
-    left_out = [key for key in ("label", "group", "keys", "encoding") if key not in config]
-    if left_out:
-        raise UserError(f"{where}: missing key '{left_out[0]}': a table of records needs it")
     for key in (config["label"], config["group"], *config["keys"]):
         if key not in table:
             raise UserError(f"{origin}: no column {key!r}; it has: {', '.join(table)}")
@@ -62,7 +61,8 @@ def table_parts(config: Mapping[str, Any], where: str) -> tuple[list[Labeled], i
     parts = split_by_group(table[config["group"]], config, where)
     train = parts == "train"
     labeled = train & _labeled(labels.numpy(), train, config, where)
-    _check_classes(labels[torch.from_numpy(labeled)], names, where)
+    for name, mask in (("training", labeled), ("test", parts == "test")):
+        _check_classes(labels[torch.from_numpy(mask)], names, name, where)
     values = torch.from_numpy(_encode(table, train, labeled, labels.numpy(), config, origin))
     everything = Labeled(InMemory(values), labels)
     masks = [labeled, parts == "validation", parts == "test"]
@@ -75,9 +75,13 @@ def table_parts(config: Mapping[str, Any], where: str) -> tuple[list[Labeled], i
 def read_table(path: Path) -> Table:
     """Read a table of records: .csv, .csv.xz or .parquet.
 
-    Raises UserError, one line, for a file that is damaged, holds no record or names a column twice.
+    Raises UserError, one line, for a file of another form, one that is damaged, holds no record or
+    names a column twice.
     """
-    head, records = (read_parquet if path.suffix == ".parquet" else read_csv)(path)
+    ending = path.name.lower()
+    if not ending.endswith(FORMS):
+        raise UserError(f"{path}: no table; write one of {', '.join(FORMS)}")
+    head, records = (read_parquet if ending.endswith(".parquet") else read_csv)(path)
     if not records:
         raise UserError(
             f"{path}: holds no record; give it names of columns, and one record or more"
@@ -96,11 +100,13 @@ def read_table(path: Path) -> Table:
 
 def read_csv(path: Path) -> Rows:
     """Read UTF-8, comma separated, the names of the columns first; .xz is unpacked."""
-    opened = lzma.open if path.suffix == ".xz" else open
+    opened = lzma.open if path.suffix.lower() == ".xz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
-    except (OSError, lzma.LZMAError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is no text in UTF-8 ({error.reason}); save it as UTF-8") from None
+    except (OSError, lzma.LZMAError, EOFError, csv.Error) as error:
         raise _unreadable(path, error) from None
     return (rows[0], rows[1:]) if rows else ([], [])
 
@@ -148,9 +154,10 @@ def split_by_group(groups: Sequence[str], config: Mapping[str, Any], where: str)
         total, wanted = sum(left.values()), config.get(part)
         count = 0 if wanted is None else round(wanted * total) if wanted < 1 else wanted
         if not 0 < count < total:
+            rest = "" if total == len(groups) else " that the test split leaves"
             raise UserError(
-                f"{where}: key '{part}': cannot take {wanted} out of {total} records; "
-                "give a share below 1, or a count"
+                f"{where}: key '{part}': cannot take {wanted} out of {total} records{rest}; "
+                "give another share below 1, or a count below theirs"
             )
         for group in sorted(left, key=lambda group: seed(config["id"], part, group)):
             if count <= 0:
@@ -212,9 +219,10 @@ def _classes(table: Table, config: Mapping[str, Any], where: str) -> list[str]:
         if wanted <= len(fit):
             return fit[:wanted]
         small = ", ".join(sorted(set(sizes) - set(fit))) or "none"
+        fix = f"lower it to {len(fit)}" if len(fit) > 1 else "correct 'label' or 'group'"
         raise UserError(
-            f"{where}: 'classes: {wanted}', but {len(fit)} classes have three groups or more, one "
-            f"for each part (fewer: {small}); lower it to {len(fit)}"
+            f"{where}: 'classes: {wanted}', but three groups or more, one for each part, have "
+            f"{len(fit)} of the classes in column {config['label']!r} (fewer: {small}); {fix}"
         )
     for name in wanted:
         if name not in sizes:
@@ -223,19 +231,19 @@ def _classes(table: Table, config: Mapping[str, Any], where: str) -> list[str]:
             )
         if name not in fit:
             raise UserError(
-                f"{where}: key 'classes': class {name!r} has {len(groups[name])} groups, too "
-                "few for three parts that no group crosses; leave it out"
+                f"{where}: key 'classes': class {name!r} has {len(groups[name])} of the three "
+                "groups that it needs, one for each part; leave it out"
             )
     return list(wanted)
 
 
-def _check_classes(labels: torch.Tensor, names: Sequence[str], where: str) -> None:
+def _check_classes(labels: torch.Tensor, names: Sequence[str], split: str, where: str) -> None:
     counts = labels.bincount(minlength=len(names)).tolist()
     for name, count in zip(names, counts, strict=True):
         if not count:
             raise UserError(
-                f"{where}: no record of class {name!r} is in the training split, or none with a "
-                "label; leave it out of 'classes', lower 'test' and 'validation', or raise 'labels'"
+                f"{where}: no record of class {name!r} is in the {split} split, or none with a "
+                "label; leave it out of 'classes', or change 'test', 'validation' or 'labels'"
             )
 
 

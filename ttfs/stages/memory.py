@@ -1,11 +1,7 @@
-"""The memory that a network needs at the least, and the memory that there is, before any work."""
+"""The memory that a network needs at the least, before any work."""
 
-import os
-import resource
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,14 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ttfs.errors import UserError
+from ttfs.memory import gib, memory
 from ttfs.methods import Job
 from ttfs.models import build
 
-GROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-"""Files that hold the limit of the control group, of version 2 and 1."""
 BYTES = 4
 """Of a float32."""
 COPIES = 2
@@ -107,8 +99,8 @@ def check_memory(
     if needed > there:
         values = f"{size.values(trained):,} values of each of {items} inputs"
         raise UserError(
-            f"{where}: needs at least {_gib(needed)} of memory, for {size.weights:,} weights and "
-            f"{values}, and there are {_gib(there)}; take a smaller network, smaller inputs or a "
+            f"{where}: needs at least {gib(needed)} of memory, for {size.weights:,} weights and "
+            f"{values}, and there are {gib(there)}; take a smaller network, smaller inputs or a "
             "smaller batch_size"
         )
 
@@ -126,25 +118,9 @@ def check_job(job: Job) -> None:
     check_memory(size, items, bool(train), job.cell.name, narrow)
 
 
-def memory() -> int:
-    """Return the bytes that a process may use: the machine's, or a lower limit on it."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        found.append(limit)
-    for path in GROUP_LIMITS:
-        with suppress(OSError, ValueError):  # "max" is no limit
-            found.append(int(path.read_text()))
-    return min(found)
-
-
 def _counting(counts: list[int]) -> Any:
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             counts.append(output.numel())
 
     return count
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:,.1f} GiB"

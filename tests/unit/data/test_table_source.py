@@ -7,14 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from kit.data import everything, shipped
 
+from ttfs import encode_metadata
+from ttfs.config.read import find, load_yaml, read_yaml
 from ttfs.data import load
 from ttfs.data.generated_files import files
+from ttfs.data.one_hot import one_hot
 from ttfs.data.places import DATA
 from ttfs.data.stamp import data_stamp
-from ttfs.data.tables import split_by_group
+from ttfs.data.tables import _labeled, split_by_group
 from ttfs.errors import UserError
+from ttfs.seeds import seed
 
 
 def write(table: dict, path: Path) -> None:
@@ -101,13 +106,11 @@ def test_ranks_and_vocabularies_are_of_the_training_split():
         assert not torch.equal(everything(after.test)[0], everything(before[name].test)[0])
 
 
+INFORMED = shipped("files")["encoding"]["correlative"] | {"weights": "mutual-information"}
 ENCODINGS = {
     "one-hot": "one-hot",
     "equal": shipped("files")["encoding"],
-    "informed": {
-        "correlative": shipped("files")["encoding"]["correlative"]
-        | {"weights": "mutual-information", "neurons_per_member": 1}
-    },
+    "informed": {"correlative": INFORMED | {"neurons_per_member": 1}},
 }
 
 
@@ -115,6 +118,87 @@ def test_one_hot_holds_one_value_a_key():
     items = everything(load(shipped("files", encoding="one-hot")).train)[0]
     assert set(items.unique().tolist()) == {0.0, 1.0}
     assert items.sum(1).max() <= 4 + 3  # four keys of one value, and tags
+
+
+def test_one_hot_has_tenths_of_numbers_and_what_occurs_twice():
+    reference = {"n": [str(value) for value in range(100)], "c": ["x", "y", "y", "z"] + [""] * 96}
+    items = one_hot(reference, {"n": "numeric", "c": "categorical"}, reference)
+    assert items.shape == (100, 10 + 1)
+    assert (items[:, :10].argmax(1) == np.arange(100) // 10).all()
+    assert items[:, 10].nonzero()[0].tolist() == [1, 2]
+    ends = one_hot({"n": ["-5", "1e9", ""]}, {"n": "numeric"}, reference)
+    assert ends.nonzero()[1].tolist() == [0, 9]
+
+
+def test_among_classes_of_equal_size_the_name_decides():
+    table = files()
+    names = ["c", "a", "b"]
+    groups = sorted(set(table["folder"]))[:30]
+    rows = {"class": [], "folder": [], "type": []}
+    for place, group in enumerate(groups):
+        for column, value in zip(rows, (names[place % 3], group, f"t{place % 4}"), strict=True):
+            rows[column].append(value)
+    write(rows, DATA / "made.csv")
+    keys = {"type": "categorical"}
+    two, named = (load(made(keys=keys, classes=classes, test=0.4)) for classes in (2, ["a", "b"]))
+    assert two.digest == named.digest
+
+
+@pytest.mark.parametrize(("groups", "fit"), [(2, 5), (3, 6), (4, 6)])
+def test_a_class_needs_three_groups(groups, fit):
+    table = files()
+    for column in table.values():
+        column += column[:groups]
+    table["class"][-groups:] = ["film"] * groups
+    table["folder"][-groups:] = [f"film{place}" for place in range(groups)]
+    write(table, DATA / "made.csv")
+    assert f"have {fit} of the classes" in fault(classes=7)
+
+
+def test_parts_are_shares_of_the_rest_in_the_order_of_hashes():
+    groups = files()["folder"]
+    parts = {}
+    for name in ("x", "y"):
+        split = split_by_group(groups, {"id": name, "test": 0.5, "validation": 0.5}, "")
+        parts[name] = dict(zip(groups, split.tolist(), strict=True))
+        rest = (split != "test").sum()
+        assert 0.5 * rest <= (split == "validation").sum() < 0.5 * rest + 9
+        left = set(groups)
+        for part in ("test", "validation"):
+            order = sorted(left, key=lambda group: seed(name, part, group))
+            taken = {group for group in left if parts[name][group] == part}
+            assert set(order[: len(taken)]) == taken
+            left -= taken
+    assert parts["x"] != parts["y"]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(4, [4, 0]), (7, [6, 1]), (100, [90, 10])])
+def test_labels_are_shared_out_by_the_nearest_whole_numbers(count, expected):
+    """Of 90 and 10 records: 3.6 and 0.4 of 4, 6.3 and 0.7 of 7."""
+    labels = np.repeat([0, 1], [90, 10])
+    everyone = np.ones(100, dtype=bool)
+    chosen = _labeled(labels, everyone, {"id": "x", "labels": count}, "")
+    assert np.bincount(labels[chosen], minlength=2).tolist() == expected
+
+
+def test_a_network_gets_the_time_left_of_each_spike():
+    data, table = load(shipped("files", keys={"type": "categorical"})), files()
+    times = encode_metadata(table, {"type": "categorical"}, neurons_per_key=32)
+    charges = np.where(np.isfinite(times), 1 - times, 0)
+    parts = split_by_group(table["folder"], shipped("files"), "")
+    assert torch.equal(everything(data.test)[0], torch.from_numpy(charges[parts == "test"]))
+
+
+@pytest.mark.parametrize("options", [{"seed": 1}, {"breakpoints": 1}, {"neurons_per_key": 31}])
+def test_options_of_the_encoding_are_passed_on(options):
+    correlative = ENCODINGS["equal"]["correlative"]
+    changed = load(shipped("files", encoding={"correlative": correlative | options}))
+    assert changed.digest != load(shipped("files")).digest
+
+
+def test_information_shares_out_the_neurons_of_all_keys():
+    data = load(shipped("files", encoding={"correlative": INFORMED}))
+    assert data.shape[0] == pytest.approx(32 * 5, abs=3)
 
 
 def test_classes_are_the_largest_or_the_named():
@@ -154,14 +238,36 @@ def test_bad_files():
     assert "column 'class' comes twice" in fault()
     path.write_text("class,folder\na,b,c\n")
     assert "record 1 has 3 values, the head has 2 names" in fault()
-    path.write_bytes(b"\xff\xfe")
-    assert "cannot be read as a table" in fault()
+    path.write_bytes("class,folder\nä,b\n".encode("latin-1"))
+    assert "made.csv: is no text in UTF-8 (invalid continuation byte); save it as UTF-8" in fault()
+    path.write_text("class,folder\n" + "x" * 200_000 + ",b\n")
+    assert "made.csv: cannot be read as a table: field larger than field limit" in fault()
     (DATA / "made.csv.xz").write_bytes(b"no xz")
     assert "made.csv.xz: cannot be read as a table" in fault(name="made.csv.xz")
     (DATA / "made.parquet").write_bytes(b"no parquet")
     assert "made.parquet: cannot be read as a table" in fault(name="made.parquet")
     pd.DataFrame({"class": [], "folder": []}).to_parquet(DATA / "made.parquet")
     assert "made.parquet: holds no record" in fault(name="made.parquet")
+
+
+@pytest.mark.parametrize("name", ["made.json", "made.csv.gz", "made.tsv", "made.xlsx", "made"])
+def test_a_file_of_another_form_is_refused_by_its_name(name):
+    (DATA / name).write_text("{}")
+    assert f"{name}: no table; write one of .csv, .csv.xz, .parquet" in fault(name=name)
+
+
+def test_an_ending_in_capitals_is_the_same_ending():
+    write(files(), DATA / "made.csv.xz")
+    (DATA / "made.csv.xz").rename(DATA / "MADE.CSV.XZ")
+    assert load(made("MADE.CSV.XZ")).digest == load(shipped("files")).digest
+
+
+def test_blank_lines_are_no_records():
+    write(files(), DATA / "made.csv")
+    plain = load(made()).digest
+    text = (DATA / "made.csv").read_text()
+    (DATA / "made.csv").write_text("\n" + text.replace("\n", "\n\n"))
+    assert load(made()).digest == plain
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name():
@@ -226,13 +332,94 @@ def test_bad_columns_and_classes():
     assert "no column 'color'" in fault(keys={"color": "set"})
     assert "made.csv: key 'owner' is numeric" in fault(keys={"owner": "numeric"})
     assert "no record of class 'film'" in fault(classes=["film", "code"])
-    assert "'classes: 6', but 5 classes have three groups or more" in fault(classes=6)
-    assert "cannot take 5000 out of 2000 records" in fault(test=5000)
+    assert "have 5 of the classes in column 'class' (fewer: none)" in fault(classes=6)
+    assert "key 'test': cannot take 5000 out of 2000 records; give" in fault(test=5000)
+    said = fault(test=1000, validation=1000)
+    assert "key 'validation': cannot take 1000 out of " in said
+    assert " records that the test split leaves; give another share" in said
     lonely = np.array(table["class"]) == "code"
     table["folder"] = ["one" if own else g for own, g in zip(lonely, table["folder"], strict=True)]
     write(table, DATA / "made.csv")
-    assert "class 'code' has 1 groups" in fault(classes=["code", "data"])
+    assert "class 'code' has 1 of the three groups" in fault(classes=["code", "data"])
     assert "(fewer: code); lower it to 4" in fault(classes=5)
+    table["folder"] = ["one"] * len(lonely)
+    write(table, DATA / "made.csv")
+    said = fault()
+    assert "have 0 of the classes in column 'class'" in said
+    assert said.endswith("correct 'label' or 'group'"), "no number of classes would do"
+
+
+def test_each_class_is_in_the_test_split():
+    """Its recall would be missing without a word."""
+    table = files()
+    write(table, DATA / "made.csv")
+    parts = split_by_group(table["folder"], made(), "")
+    film = [
+        place for part in ("train", "validation") for place in (parts == part).nonzero()[0][-20:]
+    ]
+    for place in film:
+        table["class"][place] = "film"
+    write(table, DATA / "made.csv")
+    assert "no record of class 'film' is in the test split" in fault(classes=6)
+
+
+@pytest.mark.parametrize("name", ["one-hot", "equal", "informed"])
+def test_keys_may_be_empty_in_training(name):
+    """And values may be new after it."""
+    table = files()
+    parts = split_by_group(table["folder"], made(), "")
+    for key in ("size", "owner", "tags"):
+        for place in (parts == "train").nonzero()[0]:
+            table[key][place] = ""
+    write(table, DATA / "made.csv")
+    data = load(made(encoding=ENCODINGS[name]))
+    assert everything(data.train)[0].any(1).double().mean() > 0.9  # of type and age
+    assert everything(data.test)[0].isfinite().all()
+
+
+def test_one_hot_without_a_feature_is_refused():
+    table = files()
+    table["owner"] = [f"user{place}" for place in range(2000)]
+    write(table, DATA / "made.csv")
+    said = fault(keys={"owner": "categorical"}, encoding="one-hot")
+    assert "made.csv: no value of owner is in 2 training records" in said
+
+
+@pytest.mark.parametrize(
+    "options", [{"neurons_per_key": 10**6}, {"neurons_per_key": 1, "neurons_per_member": 10**6}]
+)
+def test_more_neurons_than_the_memory_holds_are_refused(options, monkeypatch):
+    monkeypatch.setattr("ttfs.memory.memory", lambda: 2**31)
+    correlative = ENCODINGS["equal"]["correlative"] | options
+    said = fault(encoding={"correlative": correlative}, source={"generated": "files"})
+    assert "features or more of 2,000 records need at least" in said
+    assert "GiB of memory, and there are 2.0 GiB; take fewer keys" in said
+    monkeypatch.setattr("ttfs.memory.memory", lambda: 2**10)
+    assert "need at least" in fault(encoding="one-hot", source={"generated": "files"})
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("files", {"normalize": {"mean": [0.5], "std": [0.5]}}, "key 'normalize' does not go with"),
+        ("files", {"shape": [160]}, "key 'shape' does not go with"),
+        ("files", {"range": [0, 2]}, "key 'range' does not go with"),
+        ("files", {"keys": None}, "missing key 'keys'"),
+        ("files", {"encoding": "onehot"}, "key 'encoding' is 'onehot'; did you mean 'one-hot'?"),
+        ("files", {"classes": ["code", "code"]}, "key 'classes': ['code', 'code'] has non-unique"),
+        ("digits", {"labels": 100}, "key 'labels' does not go with the other keys; delete it"),
+        ("digits", {"encoding": "one-hot"}, "key 'encoding' does not go with"),
+        ("yin-yang", {"group": "x"}, "key 'group' does not go with"),
+    ],
+)
+def test_keys_that_a_source_would_not_read_are_refused(name, changes, said):
+    """Few labels of digits, for one, would be all labels under another name."""
+    config = load_yaml(find("dataset", name)) | changes
+    config = {key: value for key, value in config.items() if value is not None}
+    Path("wrong.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError) as caught:
+        read_yaml("wrong.yaml", "dataset")
+    assert str(caught.value).startswith(f"wrong.yaml: {said}")
 
 
 def test_records_are_not_moved():

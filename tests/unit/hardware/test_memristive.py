@@ -134,6 +134,36 @@ def test_conductances_drift_by_their_exponents(wide):
     assert nu.std().item() == pytest.approx(0.01, abs=4 * 0.01 / (2 * len(nu)) ** 0.5)
 
 
+def test_exponents_that_only_spread_let_half_of_the_devices_grow(wide):
+    spread = Hardware(conductance_bits=4, drift_spread=0.1, drift_time=100.0, seed=5)
+    fresh, late = (
+        pair_of(layers(deploy(wide, hardware))[0])
+        for hardware in (Hardware(conductance_bits=4, seed=5), spread)
+    )
+    grown = (late > fresh)[fresh > 0].double()
+    assert grown.mean().item() == pytest.approx(0.5, abs=4 * 0.5 / len(grown) ** 0.5)
+    alone = Hardware(drift_spread=0.1, drift_time=100.0, seed=5)
+    ideal, drifted = (layers(deploy(wide, hardware))[0] for hardware in (Hardware(), alone))
+    assert not torch.equal(ideal.weight, drifted.weight)
+
+
+def test_each_channel_has_its_scale_and_its_read_noise(wide):
+    """Channels of a thousandth of the weights have a thousandth of the noise."""
+    small = copy.deepcopy(wide)
+    with torch.no_grad():
+        layers(small)[0].weight[::2] /= 1000
+    hardware = Hardware(conductance_bits=4, read_noise=0.1, weight_scale="channel")
+    weights = layers(deploy(small, hardware))[0]
+    full = weights.parametrizations.weight[0].full.flatten()
+    assert full.shape == (300,)
+    large = weights.parametrizations.weight.original.detach().abs().amax(1)
+    assert (full <= large * 1.0001).all()
+    assert (full > large / 8).all()
+    reads = next(m.reads for m in deploy(small, hardware).modules() if isinstance(m, Synapses))
+    expected = (0.1 * full[:, None]) ** 2 * pair_of(weights).square().sum(0)
+    assert torch.allclose(reads.variances(), expected, rtol=1e-5, atol=0)
+
+
 def test_the_two_devices_of_a_pair_drift_apart(wide):
     def pairs(**drift):
         noisy = Hardware(programming_noise=0.2, **drift, seed=5)
@@ -251,7 +281,7 @@ def test_the_scale_weighs_rounding_against_noise(wide):
     assert scales[0] > scales[1] > scales[2]
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.3, 1.0])
 def test_the_scale_has_the_least_error_of_the_formula(wide, noise):
     hardware = Hardware(programming_noise=noise, conductance_bits=2)
     [first, _] = layers(deploy(wide, hardware))

@@ -89,7 +89,7 @@ def test_a_training_keeps_no_less_than_is_counted(config: dict, narrow: bool):
 
 def test_a_limit_on_memory_counts():
     program = (
-        "import resource; from ttfs.stages.memory import memory; limit = memory() - 1; "
+        "import resource; from ttfs.memory import memory; limit = memory() - 1; "
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit)); print(memory() - limit)"
     )
     done = subprocess.run(
@@ -101,8 +101,8 @@ def test_a_limit_on_memory_counts():
 
 @pytest.mark.parametrize(("said", "counts"), [("1000\n", True), ("max\n", False)])
 def test_a_limit_of_the_control_group_counts(tmp_path: Path, monkeypatch, said: str, counts: bool):
-    monkeypatch.setattr(memory, "GROUP_LIMITS", ())
+    monkeypatch.setattr("ttfs.memory.GROUP_LIMITS", ())
     without, limit = memory.memory(), tmp_path / "memory.max"
     limit.write_text(said)
-    monkeypatch.setattr(memory, "GROUP_LIMITS", (tmp_path / "nothing", limit))
+    monkeypatch.setattr("ttfs.memory.GROUP_LIMITS", (tmp_path / "nothing", limit))
     assert memory.memory() == (1000 if counts else without)

@@ -8,7 +8,7 @@ import torch
 from kit.data import shipped
 
 from ttfs.data import load
-from ttfs.methods.stdp import STDP
+from ttfs.methods.stdp import STDP, _times
 from ttfs.timed.stdp import SILENT, Constants, Winners, assign
 
 NONE = np.inf
@@ -30,6 +30,7 @@ def test_the_first_to_reach_its_threshold_wins():
     assert one.winner(np.array([0.1, 0.3])) == (1, 0.1)
     assert one.winner(np.array([0.7, 0.3])) == (1, 0.7)
     assert layer([[0.2], [0.1]], [1.0]).winner(np.array([0.1, 0.3])) == (SILENT, np.inf)
+    assert layer([[1.0]], [1.0]).winner(np.array([0.3])) == (0, 0.3), "reached is enough"
 
 
 def by_hand(one: Winners, times: np.ndarray) -> tuple[int, float]:
@@ -55,6 +56,42 @@ def test_the_winner_is_that_of_the_definition(steps):
         times = (rng.integers(0, steps, 12) / steps).astype(np.float32)
         times[rng.random(12) < 0.2] = NONE
         assert one.winner(times) == by_hand(one, times)
+
+
+def learned(one: Winners, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and thresholds after a pattern, input by input, in float64."""
+    weights, thresholds, own = one.weights.copy(), one.thresholds.copy(), one.constants
+    winner, spike = by_hand(one, times)
+    if winner == SILENT:
+        return weights, thresholds * (1 - own.rise)
+    for place, moment in enumerate(times):
+        change = -own.offset
+        if moment <= spike:
+            change += np.exp((moment - spike) / own.before)
+        elif moment < NONE:
+            change -= own.depression * np.exp((spike - moment) / own.after)
+        weight = weights[place, winner]
+        weights[place, winner] += own.rate * change * (1 - weight if change > 0 else weight)
+    before = thresholds.mean()
+    thresholds[winner] *= 1 + own.rise
+    return weights, thresholds * before / thresholds.mean()
+
+
+def test_learning_is_that_of_the_definition():
+    rng = np.random.default_rng(1)
+    silent = 0
+    for _ in range(20):
+        low, high = ([0.1, 0.1, 0.1, 0.01, 0, 0, 0], [3, 2, 1, 0.5, 2, 0.6, 0.1])
+        one = Winners(
+            rng.random((15, 4)), rng.uniform(0.3, 4, 4), Constants(*rng.uniform(low, high))
+        )
+        for _ in range(30):
+            times = np.where(rng.random(15) < 0.3, NONE, rng.integers(0, 20, 15) / 20)
+            weights, thresholds = learned(one, times)
+            silent += one.learn(times) == SILENT
+            assert one.weights == pytest.approx(weights, abs=1e-6)
+            assert one.thresholds == pytest.approx(thresholds, rel=1e-12)
+    assert 0 < silent < 300
 
 
 def test_only_the_winner_learns():
@@ -107,14 +144,26 @@ def test_it_tells_patterns_apart_without_labels():
     assert right.mean() > 0.7  # a third by chance
 
 
+def state(labels: int | None = None, **options) -> dict:
+    """What the kind saves for the made-up files."""
+    states: list = []
+    job = SimpleNamespace(axes=("files", "-", 0), save=states.append, say=print)
+    job.data = load(shipped("files", labels=labels))
+    job.options = STDP.Options(neurons=8, **options).model_dump()
+    STDP("stdp").make(job)
+    [saved] = states
+    return saved
+
+
+def test_a_second_pass_goes_on_learning():
+    assert not torch.equal(state()["weights"], state(passes=2)["weights"])
+
+
+def test_a_charge_is_the_time_left_and_no_charge_no_spike():
+    assert _times(np.array([[1.0, 0.25, 0.0]])).tolist() == [[0.0, 0.75, NONE]]
+
+
 def test_weights_are_learned_without_labels_and_labels_are_assigned_afterwards():
-    made = {}
-    for labels in (None, 40):
-        data = load(shipped("files", labels=labels))
-        states: list = []
-        job = SimpleNamespace(data=data, axes=("files", "-", 0), save=states.append, say=print)
-        job.options = STDP.Options(neurons=8).model_dump()
-        STDP("stdp").make(job)
-        [made[labels]] = states
+    made = {labels: state(labels) for labels in (None, 40)}
     assert torch.equal(made[None]["weights"], made[40]["weights"])
     assert not torch.equal(made[None]["says"], made[40]["says"])

@@ -38,13 +38,42 @@ def test_the_distance_of_several_neurons_is_their_mean():
 
 def test_an_input_spikes_once_in_the_step_that_the_docstring_says():
     targets = target_patterns(2, 20, 8, 4.0, torch.Generator().manual_seed(0))
-    network = SpikePatterns(6, 6, targets, 4.0, 0.9, 2.0)
+    network = SpikePatterns(7, 7, targets, 4.0, 0.9, 2.0)
     with torch.no_grad():
-        network.hidden.weight.copy_(2 * torch.eye(6))  # a spike for a spike
+        network.hidden.weight.copy_(2 * torch.eye(7))  # a spike for a spike
         network.hidden.bias.zero_()
-    hidden, _ = network.spikes(torch.tensor([[1.0, 0.8, 0.7, 0.4, 0.01, 0.0]]))
+    hidden, _ = network.spikes(torch.tensor([[1.0, 0.8, 0.7, 0.4, 0.01, 1e-12, 0.0]]))
     steps = [column.nonzero().flatten().tolist() for column in hidden[:, 0].T]
-    assert steps == [[0], [0], [1], [2], [3], []]  # floor((1 - x) 4)
+    assert steps == [[0], [0], [1], [2], [3], [3], []]  # floor((1 - x) 4)
+
+
+def test_a_network_is_its_equations_step_by_step():
+    """V <- beta V (1 - z) + W s + b, z = [V >= 1], and the distance as a sum over the steps."""
+    torch.manual_seed(3)
+    targets = target_patterns(3, 20, 10, 4.0, torch.Generator().manual_seed(0)).double()
+    network = SpikePatterns(12, 15, targets, 3.0, 0.8, 2.0).double()
+    items = torch.rand(6, 12, dtype=torch.float64) * (torch.rand(6, 12) > 0.2)
+    with torch.no_grad():
+        for layer in (network.hidden, network.output):
+            layer.weight.mul_(4)
+            layer.bias.uniform_(0.0, 0.4)
+        hidden, output = network.spikes(items)
+        logits = network(items)
+    layers = [(x.weight.detach(), x.bias.detach()) for x in (network.hidden, network.output)]
+    potentials = [torch.zeros(6, 15).double(), torch.zeros(6, 20).double()]
+    trace, distances = torch.zeros(6, 3, 20), torch.zeros(6, 3)
+    for t in range(10):
+        spikes = ((items > 0) & (((1 - items) * 5).floor() == t)).double()
+        for place, (weight, bias) in enumerate(layers):
+            potentials[place] = 0.8 * potentials[place] + spikes @ weight.T + bias
+            spikes = (potentials[place] >= 1).double()
+            assert torch.equal(spikes, (hidden, output)[place][t])
+            potentials[place] *= 1 - spikes
+        trace = trace * np.exp(-1 / 3) + spikes[:, None] - targets[t]
+        distances = distances + trace.square().mean(2) / 3
+    assert hidden[5:].any()
+    assert output.any()
+    assert torch.allclose(logits, -distances, atol=1e-6)
 
 
 def test_targets_spike_once_and_lie_apart():
@@ -55,6 +84,18 @@ def test_targets_spike_once_and_lie_apart():
     distances = van_rossum(targets[:, :, None], targets[:, None], 4.0)
     others = distances[~torch.eye(10, dtype=torch.bool)]
     assert others.min() > 0.7 * others.mean()
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_targets_are_drawn_until_they_lie_apart(seed):
+    """Ten patterns of eight neurons: 84 and 444 draws."""
+    first = torch.randint(8, 16, (10, 8), generator=torch.Generator().manual_seed(seed))
+    drawn = torch.nn.functional.one_hot(first, 16).permute(2, 0, 1).float()
+    targets = target_patterns(10, 8, 16, 4.0, torch.Generator().manual_seed(seed))
+    others = ~torch.eye(10, dtype=torch.bool)
+    found, mean = (van_rossum(p[:, :, None], p[:, None], 4.0)[others] for p in (targets, drawn))
+    assert found.min() >= 0.75 * mean.mean() - 1e-6
+    assert mean.min() < 0.75 * mean.mean()
 
 
 def test_too_few_neurons_are_refused():
