@@ -120,6 +120,16 @@ def test_a_gated_pool_passes_the_largest_rate_and_its_mirror_the_smallest():
         assert set(each.unique().tolist()) <= {0.0, 1.0}  # a spike or none
 
 
+def test_a_gated_pool_passes_spikes_of_any_height_side_by_side():
+    heights = torch.tensor([1.0, 1e-5, 1e4]).reshape(3, 1, 1)  # of three layers, concatenated
+    spikes = heights * (torch.rand(64, 2, 3, 4, 4) < 0.4)
+    gated = GatedPool(SettingsClock((64,)), EarliestSpike(nn.MaxPool2d(2)))
+    passed = gated(spikes.flatten(0, 1)).unflatten(0, (64, 2))
+    wanted = F.max_pool2d(spikes.sum(0), 2)
+    assert torch.allclose(passed.sum(0) / heights, wanted / heights, atol=1e-4)
+    assert torch.equal(gated(spikes[:, :1].flatten(0, 1)), passed[:, 0])  # whatever is beside it
+
+
 @pytest.mark.parametrize("number", range(12))
 def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
     low, high = random.choice([(0.0, 1.0), (-3.0, 3.0)])
