@@ -143,6 +143,7 @@ def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
     ]
     assert errors[1] < 0.02
     assert errors[1] < errors[0] or errors[0] < 1e-9
+    assert torch.allclose(rate.observe(images, 16).logits[-1], rate(images, 16), atol=1e-12)
 
 
 @torch.no_grad()
@@ -166,6 +167,15 @@ def test_sums_and_concatenation_are_mapped():
     images = draw(IMAGE).double()
     rate, wanted = convert_to_rate(network, images), network(images)
     assert (rate(images, 2048) - wanted).abs().max() < 0.02 * wanted.abs().max()
+
+
+def test_a_network_whose_first_neurons_come_in_pairs_is_observed():
+    network = headed(IMAGE, conv(), nn.LeakyReLU(0.2), nn.MaxPool2d(2)).double()
+    images = draw(IMAGE).double()
+    rate = convert_to_rate(network, images)
+    seen = rate.observe(images, 8)
+    assert torch.allclose(seen.logits[-1], rate(images, 8), atol=1e-12)
+    assert set(rate.layers) <= set(seen.spikes)
 
 
 def test_the_logits_after_each_step_come_in_one_pass():

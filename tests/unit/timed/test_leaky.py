@@ -1,6 +1,7 @@
 """Leaky neurons: their equation, the surrogate gradient, batch norm over time, and the networks."""
 
 import copy
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from kit.learning import make_data
+from kit.random_networks import RandomNetwork
 from torch import nn
 
 import ttfs
@@ -125,10 +127,14 @@ def networks() -> list[nn.Module]:
         ),
         a=conv(), b=conv(), out=nn.Linear(8 * 9 * 8, 5),
     )  # fmt: skip
-    return [chain, Twice(), joined]
+    preactivated = Net(  # the sum is not fired: the next sum reads it too
+        lambda n, x: n.out((n.a(x) + n.b(n.relu(n.a(x)))).flatten(1)),
+        a=conv(), relu=nn.ReLU(), b=conv(4, 4), out=nn.Linear(4 * 9 * 8, 5),
+    )  # fmt: skip
+    return [chain, Twice(), joined, preactivated]
 
 
-@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("which", range(4))
 def test_networks_learn_and_their_spikes_meet_their_synapses(which):
     network = to_leaky(randomise(networks()[which]), draw(IMAGE)[:1], steps=4)
     images, labels = draw(IMAGE, n=16), torch.randint(0, 5, (16,))
@@ -153,6 +159,15 @@ def test_networks_learn_and_their_spikes_meet_their_synapses(which):
     again = copy.deepcopy(network)
     assert torch.equal(again(images, 3), network(images, 3))
     assert torch.equal(again.observe(images, 2).logits, network.observe(images, 2).logits)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_network_is_observed_as_it_runs_whatever_its_graph(number):
+    ann = RandomNetwork(steps=random.randint(3, 12))
+    network, images = to_leaky(ann, draw(IMAGE, n=4), steps=3).eval(), draw(IMAGE, n=4)
+    seen = network.observe(images)
+    assert torch.allclose(seen.logits[-1], network(images), atol=1e-5)
+    assert set(network.layers) <= set(seen.fired(3))
 
 
 def test_synapses_are_counted_as_trained_not_as_drawn(tmp_path, monkeypatch):
