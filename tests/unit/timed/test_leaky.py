@@ -128,7 +128,7 @@ def networks() -> list[nn.Module]:
         a=conv(), b=conv(), out=nn.Linear(8 * 9 * 8, 5),
     )  # fmt: skip
     preactivated = Net(  # the sum is not fired: the next sum reads it too
-        lambda n, x: n.out((n.a(x) + n.b(n.relu(n.a(x)))).flatten(1)),
+        lambda n, x: n.out(((h := n.a(x)) + n.b(n.relu(h))).flatten(1)),
         a=conv(), relu=nn.ReLU(), b=conv(4, 4), out=nn.Linear(4 * 9 * 8, 5),
     )  # fmt: skip
     return [chain, Twice(), joined, preactivated]
