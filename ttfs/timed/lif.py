@@ -12,6 +12,7 @@ keeps its state in the module and takes one step a call, so it would be a slower
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -140,7 +141,7 @@ def to_leaky(
         example: inputs [N, ...], one at least.
         steps: T, the number of time steps.
         beta: the share of the potential that stays from step to step, on [0, 1].
-        alpha: > 0; the larger, the narrower the surrogate.
+        alpha: > 0, finite; the larger, the narrower the surrogate.
         input_range: (low, high), the range of the inputs.
 
     Raises:
@@ -150,7 +151,7 @@ def to_leaky(
     check_steps(steps)
     if not 0 <= beta <= 1:
         raise UserError(f"beta is {beta}; the share that stays from step to step is 0 to 1")
-    if not alpha > 0:
-        raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0")
+    if not 0 < alpha < math.inf:
+        raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0, and finite")
     snn = convert(ann, example, input_range=input_range)
     return LeakyNetwork(snn, Clock(steps), beta, alpha).train()

@@ -218,6 +218,8 @@ def test_the_relu_network_is_left_as_it_is():
         ({"steps": 0}, "steps is 0"),
         ({"alpha": 0.0}, "alpha is 0.0; the steepness of the surrogate is above 0"),
         ({"alpha": -2.0}, "alpha is -2.0"),
+        ({"alpha": float("inf")}, "alpha is inf"),
+        ({"beta": -0.1}, "beta is -0.1"),
         ({"beta": 1.5}, "beta is 1.5; the share that stays from step to step is 0 to 1"),
     ],
 )
