@@ -220,10 +220,40 @@ def test_the_threshold_of_neurons_that_clip_is_their_largest_activation_too():
     ann[2].bias.fill_(1.0)
     ann[2].weight.mul_(0.01)
     inputs = torch.rand(8, 2)
-    rate = convert_to_rate(ann.eval(), [inputs[:5], inputs[5:]])
-    first, second = (neurons.threshold for neurons in rate.layers.values())
-    assert first == 6.0
-    assert second == pytest.approx(ann[:4](inputs).max().item())
+    strongest = ann.eval()[:4](inputs).amax(1).argsort(descending=True)
+    inputs = inputs[strongest]  # in the first batch
+    largest = ann[:4](inputs).max().item()
+    for threshold in ("max", "mmse", "tuned"):
+        rate = convert_to_rate(ann, [inputs[:5], inputs[5:]], threshold, 4)
+        first, second = (neurons.threshold for neurons in rate.layers.values())
+        if threshold == "max":
+            assert (first, second) == (6.0, pytest.approx(largest))
+        hundredths = 100 * second / largest
+        assert hundredths == pytest.approx(round(hundredths), abs=1e-3)
+
+
+@torch.no_grad()
+def test_neurons_that_clip_and_are_silent_keep_their_ceiling_as_threshold():
+    ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU6(), nn.Linear(3, 2)).eval()
+    ann[0].bias.fill_(-9.0)
+    [neurons] = convert_to_rate(ann, torch.rand(4, 2)).layers.values()
+    assert neurons.threshold == 6.0
+
+
+@pytest.mark.parametrize(("steps", "inputs"), [(64, 32), (32, 64)])
+def test_as_many_inputs_are_measured_as_their_steps_leave(steps, inputs):
+    """2048 / T, and 32 at least; the largest activation is that of all inputs."""
+    ann = randomise(headed(IMAGE, conv(), nn.ReLU())).double()
+    images = draw(IMAGE, n=100).double()
+    images = images[ann[:2](images).flatten(1).amax(1).argsort(descending=True)]
+
+    def correction(images: torch.Tensor) -> torch.Tensor:
+        rate = convert_to_rate(ann, images, "max", steps, bias_correction="light")
+        return next(iter(rate.layers.values())).correction
+
+    whole = correction(images)
+    assert torch.equal(correction(torch.cat([images[:inputs], images[:1]])), whole)
+    assert not torch.equal(correction(torch.cat([images[: inputs - 1], images[:9]])), whole)
 
 
 @pytest.mark.parametrize("threshold", ["mmse", "tuned"])
