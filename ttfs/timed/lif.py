@@ -97,6 +97,20 @@ class Leaky(Neurons):
         return f"beta={self.beta:g}, alpha={self.alpha:g}"
 
 
+class OtherNorm(nn.BatchNorm1d):
+    """Batch norm of values [N, C, ...] of more dimensions than images have, such as the branches
+    of a maximum side by side.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map values [N, C, ...]."""
+        return super().forward(values.flatten(2)).reshape(values.shape)
+
+
+NORMS = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+"""By the dimensions of a channel."""
+
+
 class LeakyNetwork(TimedNetwork):
     """A network of leaky neurons on the graph of a TTFS network, batch norm before each layer.
 
@@ -111,7 +125,7 @@ class LeakyNetwork(TimedNetwork):
         for node in list(body.graph.nodes):
             if isinstance(module_of(body, node), Fire):
                 channels, *rest = shapes[node.name]
-                norm = nn.BatchNorm2d if len(rest) == 2 else nn.BatchNorm1d
+                norm = NORMS.get(len(rest), OtherNorm)
                 body.add_submodule(f"{node.name}_norm", norm(channels))
                 with body.graph.inserting_before(node):
                     normalized = body.graph.call_module(f"{node.name}_norm", node.args)

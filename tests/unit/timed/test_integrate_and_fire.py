@@ -14,6 +14,7 @@ import ttfs
 from ttfs.errors import UserError
 from ttfs.snn import EarliestSpike
 from ttfs.timed import TERMS, convert_to_rate, error_split, split
+from ttfs.timed.conversion import _least, _loss
 from ttfs.timed.integrate_and_fire import (
     GatedPool,
     SettingsClock,
@@ -130,6 +131,16 @@ def test_a_gated_pool_passes_spikes_of_any_height_side_by_side():
     assert torch.equal(gated(spikes[:, :1].flatten(0, 1)), passed[:, 0])  # whatever is beside it
 
 
+def test_two_sums_that_rounding_parts_are_one_spike():
+    once = torch.tensor(0.3).nextafter(torch.tensor(1.0))
+    spikes = torch.zeros(3, 1, 1, 1, 2)
+    spikes[0, ..., 0], spikes[1, ..., 1], spikes[2, ..., 1] = 0.3, once, 0.3
+    gated = GatedPool(SettingsClock((3,)), EarliestSpike(nn.MaxPool2d((1, 2))))
+    passed = gated(spikes.flatten(0, 1)).flatten()
+    assert passed.tolist() == pytest.approx([0.3, 0.0, 0.3])
+    assert passed[1] == 0
+
+
 @pytest.mark.parametrize("number", range(12))
 def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
     low, high = random.choice([(0.0, 1.0), (-3.0, 3.0)])
@@ -176,6 +187,21 @@ def test_a_network_whose_first_neurons_come_in_pairs_is_observed():
     seen = rate.observe(images, 8)
     assert torch.allclose(seen.logits[-1], rate(images, 8), atol=1e-12)
     assert set(rate.layers) <= set(seen.spikes)
+
+
+def test_a_network_without_hidden_neurons_is_the_relu_network_in_each_step():
+    network, images = headed(IMAGE, conv()).double(), draw(IMAGE).double()
+    rate = convert_to_rate(network, images)
+    wanted = network(images)
+    assert torch.allclose(rate(images, 3), wanted, atol=1e-12)
+    assert torch.allclose(rate.observe(images, 3).logits, wanted.expand(3, -1, -1), atol=1e-12)
+
+
+def test_the_lowest_input_feeds_no_current():
+    images = draw(IMAGE, -1.0, 1.0)
+    images[:, 0] = -1.0
+    rate = convert_to_rate(headed(IMAGE, conv(), nn.ReLU()), images, input_range=(-1.0, 1.0))
+    assert torch.equal(rate.observe(images, 2).fired(2)["input"], images > -1)
 
 
 def test_the_logits_after_each_step_come_in_one_pass():
@@ -277,6 +303,18 @@ def test_a_searched_threshold_errs_least_of_all_candidates_near_it(threshold):
             assert error(best) <= error(best + step * largest) + 1e-15
 
 
+@pytest.mark.parametrize("place", range(100))
+def test_the_search_finds_the_least_error_that_falls_and_rises(place):
+    wanted = 1 - 0.01 * min(place, 94)  # the last candidate
+    assert _least(1.0, lambda theta: abs(theta - (1 - 0.01 * place))) == pytest.approx(wanted)
+
+
+def test_the_error_of_tuned_thresholds_is_that_of_the_rate_to_what_the_mean_current_asks():
+    """θ = 1: currents 1, -0.2 spike once, rate 0.5 for 0.4; -1, 0.2 never, 0 for relu(-0.4)."""
+    currents = torch.tensor([[1.0, -1.0], [-0.2, 0.2]])
+    assert _loss(currents)(1.0) == pytest.approx((0.1**2 + 0.0) / 2)
+
+
 def test_thresholds_for_several_numbers_of_steps_are_those_of_each():
     network, images = a_network(), draw(IMAGE).double()
     both = convert_to_rate(network, images, "tuned", (2, 16))
@@ -284,12 +322,43 @@ def test_thresholds_for_several_numbers_of_steps_are_those_of_each():
         alone = convert_to_rate(network, images, "tuned", steps)
         assert torch.equal(both(images, steps), alone(images, steps))
     assert both.settings == (2, 16)
+    later = convert_to_rate(network, images, "tuned", 16)
+    for steps in (3, 15, 16, 40):  # those of the next number up, or of the last
+        assert torch.equal(both(images, steps), later(images, steps))
     assert convert_to_rate(network, images, "max", (2, 16)).settings == (16,)
+    light = convert_to_rate(network, images, "max", (2, 16), bias_correction="light")
+    assert light.settings == (2, 16)
     again = convert_to_rate(network, images, "tuned", (2, 16))
     for layer in again.layers.values():
         layer.thresholds.fill_(1.0)
     again.load_state_dict(both.state_dict())
     assert torch.equal(again(images, 2), both(images, 2))
+
+
+def test_light_correction_is_the_mean_error_of_a_channel_layer_by_layer():
+    network, images = a_network(), draw(IMAGE, n=20).double()
+    rate, currents = convert_to_rate(network, images, "max", 8, bias_correction="light"), {}
+    for name, neurons in rate.layers.items():
+        neurons.register_forward_pre_hook(
+            lambda module, inputs, name=name: currents.update({name: inputs[0]})
+        )
+    rate.observe(images, 8)
+    charges = ttfs.convert(network, images).charges(images)[1]
+    for name, neurons in rate.layers.items():
+        plain = integrate_and_fire(currents[name].unflatten(0, (8, -1)), neurons.threshold)
+        error = (charges[name] - plain.mean(0)).mean((0, 2, 3))
+        assert torch.allclose(neurons.correction.flatten(), error, atol=1e-12)
+
+
+def test_a_correction_goes_where_the_network_goes_and_thresholds_keep_their_digits():
+    network, images = a_network(), draw(IMAGE).double()
+    rate = convert_to_rate(network, images, "max", 8, bias_correction="light")
+    before = [layer.threshold for layer in rate.layers.values()]
+    assert {layer.correction.dtype for layer in rate.layers.values()} == {torch.float64}
+    rate.to("meta", torch.float32)
+    for layer, threshold in zip(rate.layers.values(), before, strict=True):
+        assert (layer.correction.device.type, layer.correction.dtype) == ("meta", torch.float32)
+        assert layer.threshold == threshold
 
 
 def test_light_correction_takes_the_mean_error_of_a_channel_away():

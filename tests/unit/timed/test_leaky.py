@@ -106,6 +106,64 @@ def test_batch_norm_has_one_statistic_for_all_steps():
     assert normalized.mean((0, 2, 3)).abs().max() < 1e-5
 
 
+class Loop(nn.Module):
+    """A layer of leaky neurons by its equations: batch norm over all steps, then step by step."""
+
+    def __init__(self, channels: int, steps: int, beta: float, alpha: float):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels)
+        self.steps, self.beta, self.alpha = steps, beta, alpha
+
+    def forward(self, currents):
+        channels_last = currents.movedim(1, -1)  # [T N, ..., C]
+        normal = self.norm(channels_last.flatten(0, -2)).reshape(channels_last.shape)
+        potential, spikes = torch.zeros(()), []
+        for current in normal.movedim(-1, 1).unflatten(0, (self.steps, -1)):
+            potential = potential + current
+            off = potential - 1
+            soft = off / (1 + self.alpha * off.abs())  # its slope is the surrogate
+            spikes.append((off >= 0) + (soft - soft.detach()))
+            potential = self.beta * potential * (off < 0)
+        return torch.cat(spikes)
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["vectors", "maps"])
+def test_a_network_is_that_of_a_loop_over_time(flat):
+    if flat:
+        layers = [nn.Flatten(), nn.Linear(216, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU()]
+        last = nn.Linear(5, 4)
+    else:
+        layers = [conv(3, 6), nn.ReLU(), nn.MaxPool2d(2), conv(6, 5), nn.ReLU(), nn.Flatten()]
+        last = nn.Linear(5 * 4 * 4, 4)
+    ann = nn.Sequential(*layers, last).double()
+    images, labels = draw(IMAGE, -1.0, 1.0, n=7).double(), torch.randint(0, 4, (7,))
+    network = to_leaky(ann, images, 5, 0.8, 3.0, (-1.0, 1.0))
+    assert network.training
+    neurons = iter([Loop(6, 5, 0.8, 3.0).double(), Loop(5, 5, 0.8, 3.0).double()])
+    loop = nn.Sequential(*(next(neurons) if type(m) is nn.ReLU else m for m in ann))
+
+    def logits() -> torch.Tensor:
+        return loop(images.repeat(5, 1, 1, 1)).unflatten(0, (5, -1)).mean(0)
+
+    found, wanted = network(images), logits()
+    assert torch.allclose(found, wanted, atol=1e-12)
+    F.cross_entropy(found, labels).backward()
+    F.cross_entropy(wanted, labels).backward()
+    norms = [network.body.get_submodule(f"{name}_norm") for name in network.layers]
+    loops = [module.norm for module in loop if isinstance(module, Loop)]
+    for one, other in zip(norms, loops, strict=True):
+        assert torch.allclose(one.weight.grad, other.weight.grad, atol=1e-12)
+        assert torch.allclose(one.bias.grad, other.bias.grad, atol=1e-12)
+        assert torch.allclose(one.running_mean, other.running_mean, atol=1e-12)
+    head = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+    assert torch.allclose(head.weight.grad, last.weight.grad, atol=1e-12)
+    assert torch.allclose(norms[-1].running_var, loops[-1].running_var, atol=1e-12)
+    for one, other in zip(norms, loops, strict=True):  # the first has N values of its currents
+        other.running_var = one.running_var
+    network.eval(), loop.eval()
+    assert torch.allclose(network(images), logits(), atol=1e-12)
+
+
 class Twice(nn.Module):
     """A residual block whose one ReLU is called twice, as torchvision's is."""
 
@@ -131,10 +189,14 @@ def networks() -> list[nn.Module]:
         lambda n, x: n.out(((h := n.a(x)) + n.b(n.relu(h))).flatten(1)),
         a=conv(), relu=nn.ReLU(), b=conv(4, 4), out=nn.Linear(4 * 9 * 8, 5),
     )  # fmt: skip
-    return [chain, Twice(), joined, preactivated]
+    larger = Net(  # of two potentials: pairs of neurons, and the branches side by side
+        lambda n, x: n.out(torch.maximum(n.a(x), n.b(x)).flatten(1)),
+        a=conv(), b=conv(), out=nn.Linear(4 * 9 * 8, 5),
+    )  # fmt: skip
+    return [chain, Twice(), joined, preactivated, larger]
 
 
-@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("which", range(5))
 def test_networks_learn_and_their_spikes_meet_their_synapses(which):
     network = to_leaky(randomise(networks()[which]), draw(IMAGE)[:1], steps=4)
     images, labels = draw(IMAGE, n=16), torch.randint(0, 5, (16,))
