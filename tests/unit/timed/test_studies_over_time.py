@@ -9,11 +9,14 @@ from torch import nn
 
 from ttfs.config import read_named
 from ttfs.data import DataSet, load
+from ttfs.models import build
 from ttfs.results.figures.style import svg
+from ttfs.seeds import seed
 from ttfs.snn import convert
 from ttfs.studies import rates as errors
 from ttfs.studies import surrogate as widths
 from ttfs.studies.figures import draw
+from ttfs.studies.networks import shuffled
 from ttfs.timed import TERMS, convert_to_rate, error_split, to_leaky
 from ttfs.timed.conversion import pre_activations
 
@@ -220,6 +223,24 @@ def test_the_rows_of_the_rate_study_are_those_of_the_split(digits):
         if row["metric"] == "rate_error" and row["threshold"] == "max+light":
             own = [share for term, share in shares if term == row["term"]]
             assert row["value"] == pytest.approx(math.sqrt(sum(x * x for x in own) / len(own)))
+
+
+def test_the_networks_of_the_rate_study_learn_at_a_rate_that_falls_by_a_cosine(digits):
+    block = rate_block(steps=4)
+    [model] = block["models"]
+    found = errors._trained(block, digits, model, ("digits", "little", 0))
+    torch.manual_seed(seed("digits", "little", 0, "init"))
+    ann = build(model, digits.shape, digits.classes).train()
+    batches = iter(shuffled(digits, 32, ("digits", "little", 0)))
+    optimizer = torch.optim.Adam(ann.parameters())
+    for step in range(4):
+        optimizer.param_groups[0]["lr"] = 1e-2 * (1 + math.cos(math.pi * step / 4)) / 2
+        images, labels = next(batches)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(ann(images), labels).backward()
+        optimizer.step()
+    for name, value in ann.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value)
 
 
 def test_the_split_of_a_ttfs_network_says_where_its_window_clips():
