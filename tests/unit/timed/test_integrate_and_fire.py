@@ -216,6 +216,17 @@ def test_the_logits_after_each_step_come_in_one_pass():
     assert torch.equal(counted["input"], images > 0)
 
 
+def test_a_call_for_other_steps_leaves_those_of_the_network():
+    network, images = a_network(), draw(IMAGE).double()
+    rate = convert_to_rate(network, images, steps=6)
+    whole = rate(images)
+    rate(images, 2), rate.observe(images, 3)
+    with pytest.raises(RuntimeError):
+        rate(images.float(), 4)
+    assert torch.equal(rate(images), whole)
+    assert torch.equal(rate(images, 6), whole)
+
+
 def test_many_inputs_are_taken_in_parts(monkeypatch):
     """A converted network does not train, so what it holds at once has a bound, whatever comes."""
     ann, images = randomise(headed(IMAGE, conv(), nn.ReLU())), draw(IMAGE, n=20)
