@@ -78,6 +78,14 @@ def test_max_pooling_outside_training_is_torchs(pool) -> None:
     assert found.data_ptr() != charges.data_ptr()  # what changes it in place leaves the charges
 
 
+def test_a_max_pool_of_another_class_does_as_it_says() -> None:
+    class Doubled(nn.MaxPool2d):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(values)
+
+    assert EarliestSpike(Doubled(2))(torch.ones(1, 1, 2, 2)).tolist() == [[[[2.0]]]]
+
+
 def test_a_max_pool_refuses_what_torchs_refuses() -> None:
     with pytest.raises(RuntimeError, match="Output size is too small"):
         EarliestSpike(nn.MaxPool2d(5))(torch.rand(1, 1, 4, 8))
