@@ -419,6 +419,8 @@ def test_a_call_refuses_steps_and_shapes_that_do_not_fit():
     for look in (rate, rate.observe):
         with pytest.raises(ValueError, match="the inputs hold NaN or infinity"):
             look(draw(IMAGE) * math.nan)
+        with pytest.raises(ValueError, match="the inputs hold NaN or infinity"):
+            look(draw(IMAGE) + math.inf)
     assert rate.clock.steps == 4
     assert math.isfinite(rate(draw(IMAGE)).sum())
 
