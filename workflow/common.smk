@@ -21,7 +21,7 @@ from ttfs.config import POINT, SHIPPED, STORE, Study, kind_of, load_grid
 from ttfs.digest import code_digest, digest_of, files_digest
 from ttfs.errors import UserError
 from ttfs.files import locked
-from ttfs.results.record import FAILURE, read, told
+from ttfs.results.record import FAILURE, RECORD, read, told
 from ttfs.results.state import State
 from ttfs.stages.process import RUN, this_run
 from ttfs.stages.server import SERVER
@@ -263,6 +263,7 @@ onsuccess:
 
 # What did succeed is worth a table, and what did not is shown in it.
 onerror:
-    for verb in ("tables", "figures", "page", "publish"):
-        shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} > /dev/null || true")
+    if any((cell.folder / name).exists() for cell in GRID.every for name in (RECORD, FAILURE)):
+        for verb in ("tables", "figures", "page", "publish"):
+            shell(f"{quote(sys.executable)} -m ttfs {verb} {quote(GRID_FILE)} > /dev/null || true")
     tell_results()

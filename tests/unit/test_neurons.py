@@ -1,5 +1,6 @@
 """The modules a TTFS network is made of, by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -61,16 +62,47 @@ def test_the_earliest_spike_passes_or_where_the_sign_is_negative_the_latest(sign
     assert EarliestSpike(nn.MaxPool2d(2), sign)(charges).flatten(1).tolist() == passed
 
 
-@pytest.mark.parametrize("kernel", [2, 3, (1, 2), [3, 2], 7])
-def test_max_pooling_outside_training_is_torchs(kernel) -> None:
+@pytest.mark.parametrize(
+    "pool",
+    [nn.MaxPool2d(kernel) for kernel in (1, 2, 3, (1, 2), [3, 2], 7, (2,), np.int64(2))]
+    + [nn.MaxPool2d(2, stride=stride) for stride in (1, 2, 3, (2, 3), (2,), [])]
+    + [nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, padding=(0,)), nn.MaxPool2d(2, dilation=2)]
+    + [nn.MaxPool2d(4, ceil_mode=True), nn.AdaptiveMaxPool2d(2), nn.MaxPool2d(2, dilation=[1])],
+    ids=str,
+)
+def test_max_pooling_outside_training_is_torchs(pool) -> None:
     charges = torch.randn(3, 2, 15, 14).relu()
     charges[0, 0, 4, 5], charges[0, 1, 0, 0] = torch.nan, -torch.inf
-    pool = nn.MaxPool2d(kernel)
     found, expected = EarliestSpike(pool)(charges), pool(charges)
     assert torch.equal(found.nan_to_num(-9.0), expected.nan_to_num(-9.0))
-    learning = charges.nan_to_num(0.0, neginf=0.0).requires_grad_()
+    assert found.data_ptr() != charges.data_ptr()  # what changes it in place leaves the charges
+
+
+def test_a_max_pool_of_another_class_does_as_it_says() -> None:
+    class Doubled(nn.MaxPool2d):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(values)
+
+    assert EarliestSpike(Doubled(2))(torch.ones(1, 1, 2, 2)).tolist() == [[[[2.0]]]]
+
+
+def test_a_max_pool_refuses_what_torchs_refuses() -> None:
+    with pytest.raises(RuntimeError, match="Output size is too small"):
+        EarliestSpike(nn.MaxPool2d(5))(torch.rand(1, 1, 4, 8))
+    with pytest.raises(RuntimeError, match="3D or 4D"):
+        EarliestSpike(nn.MaxPool2d(2))(torch.rand(8, 8))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:FutureWarning")  # torch.func loads it
+def test_gradients_of_a_max_pool_go_to_one_of_the_neurons_that_tie() -> None:
+    pool, charges = nn.MaxPool2d(2), torch.randint(0, 2, (2, 1, 4, 4)).float()
+    learning = charges.clone().requires_grad_()
     EarliestSpike(pool)(learning).sum().backward()
-    assert learning.grad.sum() == pool(charges).numel()  # ties too: each spike from one neuron
+    assert learning.grad.sum() == 8
+    assert torch.equal(learning.grad, torch.func.grad(lambda x: pool(x).sum())(charges))
+    for jacobian in (torch.func.jacfwd, torch.func.jacrev):
+        found, expected = jacobian(EarliestSpike(pool))(charges), jacobian(pool)(charges)
+        assert torch.equal(found, expected)
 
 
 def test_padding_never_wins_a_race() -> None:

@@ -1,5 +1,6 @@
 """A grid file, and each file that it names, is read and checked; a fault is one line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,17 @@ def test_a_source_that_cannot_be_one_is_refused(
 def test_options_that_do_not_go_together_are_refused(configs: Path, plan, text: str, said: str):
     (configs / "methods" / "odd.yaml").write_text(f"title: T\n{text}")
     assert said in refusal(plan, {"alpha1-converted]": "alpha1-converted, odd]"})
+
+
+def test_a_value_of_an_axis_that_goes_with_no_other_is_told_where_it_stands(configs: Path, plan):
+    text = "title: T\nkind: rate\nsource: ann\n"
+    (configs / "methods" / "odd.yaml").write_text(text)
+    axis = "alpha1-converted, {method: odd, over: {quantile: 0.5}}]"
+    said = refusal(plan, {"alpha1-converted]": axis})
+    assert re.match(r"\S+\.yaml: key 'methods': 'odd\+quantile=0\.5': key 'quantile' is of", said)
+    (configs / "methods" / "odd.yaml").write_text(f"{text}quantile: 0.5\n")
+    said = refusal(plan, {"alpha1-converted]": "alpha1-converted, odd]"})
+    assert said.startswith("configs/methods/odd.yaml: key 'quantile' is of threshold 'quantile'")
 
 
 def test_a_source_must_be_listed_with_the_same_models(plan):

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 
-from ttfs.methods._measuring import simulation_errors
+from ttfs.errors import UserError
+from ttfs.methods._measuring import check_simulation, simulation_errors
 from ttfs.snn import (
     EarliestSpike,
     Encode,
@@ -224,6 +225,9 @@ def test_a_difference_from_the_simulator_is_found_in_its_layer() -> None:
     found.spike_times[second].view(-1)[charges[second].argmax()] = math.inf
     errors = simulation_errors(snn, found, images)
     assert errors[second] == pytest.approx(charges[second].max().item())
+    with pytest.raises(UserError, match=rf"^layer {first}: .* 4e\+06 tau_c, by 5e-10: raise"):
+        check_simulation(errors, 1e-9, 4e6)
+    check_simulation(errors, math.inf, 4e6)
 
 
 def test_the_closed_form_is_never_called(monkeypatch) -> None:

@@ -175,6 +175,18 @@ def test_a_second_run_at_once_is_refused_and_harms_nothing(copy: Sandbox, finish
     assert copy.tables() == finished.tables()
 
 
+def test_a_network_that_cannot_be_made_is_told_before_anything_is_trained(sandbox: Sandbox):
+    sandbox.write("configs/models/vast.yaml", "title: vast\nlayers: 400000-400000\n")
+    text = "title: t\ndatasets: [digits]\nmodels: [vast]\nmethods: [ann]\nseeds: [0]\n"
+    sandbox.write("configs/vast.yaml", text)
+    status, said = sandbox.run(grid="configs/vast.yaml")
+    assert status != 0
+    [line] = [line for line in said.splitlines() if "vast" in line and "digits" in line]
+    assert line.startswith("error: digits: model 'vast': needs at least")
+    assert "no records" not in said  # there is nothing for tables to show
+    assert not list((sandbox.folder / "results").rglob("weights.pt"))
+
+
 def test_a_failed_cell_stops_no_other_and_is_gone_once_put_right(copy: Sandbox):
     """A data set whose file is missing, beside a network that is to be evaluated again."""
     made = FILES["configs/datasets/made.yaml"].replace("epochs: 6", "epochs: 1")

@@ -85,7 +85,7 @@ def _points(noun: str, entries: Iterable[Any], where: str) -> dict[str, Variant]
 
 def _check(grid: Grid, path: Path) -> None:
     for name, method in grid.methods.items():
-        grid.kind(name).check(method.config, f"configs/methods/{method.config['id']}.yaml")
+        grid.kind(name).check(method.config, _place(method, path))
         _check_source(name, grid, path)
     for model in grid.models.values():
         _check_model(model.config)
@@ -111,6 +111,12 @@ def _check(grid: Grid, path: Path) -> None:
         )
 
 
+def _place(method: Variant, path: Path) -> str:
+    """Where the values of a method stand: its file, or the grid that varies them."""
+    own = method.id == method.config["id"]
+    return f"configs/methods/{method.id}.yaml" if own else f"{path}: key 'methods': {method.id!r}"
+
+
 def _check_source(name: str, grid: Grid, path: Path) -> None:
     """Raise UserError where a method starts from one that is not there, or whose networks it cannot
     start from.
@@ -119,7 +125,7 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
     source = config.get("source")
     if source is None:
         return
-    file = f"configs/methods/{config['id']}.yaml"
+    place = _place(grid.methods[name], path)
     if source not in grid.methods:
         raise UserError(
             f"{path}: key 'methods': {name!r} starts from {source!r}, which the grid does not "
@@ -136,7 +142,7 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
     while source is not None and source in grid.methods:
         if source in seen:
             raise UserError(
-                f"{file}: key 'source': {' <- '.join([*seen, source])} is a circle; start one "
+                f"{place}: key 'source': {' <- '.join([*seen, source])} is a circle; start one "
                 "from scratch"
             )
         seen.append(source)
@@ -146,7 +152,7 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
         wanted = kind.starts_from(config)
         fitting = [m for m, v in grid.methods.items() if v.config["kind"] in wanted and m != name]
         raise UserError(
-            f"{file}: key 'source': {seen[1]!r} makes networks of kind {found}, and this method "
+            f"{place}: key 'source': {seen[1]!r} makes networks of kind {found}, and this method "
             f"starts from {' or '.join(wanted)}{suggest(seen[1], fitting)}"
         )
 

@@ -15,6 +15,7 @@ def run(graph: fx.GraphModule, inputs: Tensor, watch: Callable[[fx.Node, Any], A
     number of threads may run one graph.
     """
     values: dict[fx.Node, Any] = {}
+    done = last_reads(graph.graph)
     for node in graph.graph.nodes:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
         if node.op == "placeholder":
@@ -24,10 +25,21 @@ def run(graph: fx.GraphModule, inputs: Tensor, watch: Callable[[fx.Node, Any], A
         else:
             value = compute(graph, node, args, kwargs)
         values[node] = watch(node, value)
-        for source in node.all_input_nodes:
-            if next(reversed(source.users)) is node:
-                del values[source]
+        for source in done.get(node, ()):
+            del values[source]
     raise ValueError("the graph has no output")
+
+
+def last_reads(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
+    """Return {node: those whose values it is the last to read}.
+
+    `node.users` does not tell: an edit of a graph puts new users at its end, wherever they stand.
+    """
+    last = {source: node for node in graph.nodes for source in node.all_input_nodes}
+    done: dict[fx.Node, list[fx.Node]] = {}
+    for source, node in last.items():
+        done.setdefault(node, []).append(source)
+    return done
 
 
 def compute(root: nn.Module, node: fx.Node, args: Any, kwargs: Any) -> Any:

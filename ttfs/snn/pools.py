@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
 
 class EarliestSpike(nn.Module):
@@ -40,8 +41,8 @@ def max_pool(pool: Any, values: Tensor) -> Tensor:
 
     torch's also finds where each maximum is, one value at a time, which the gradient alone needs.
     """
-    learns = torch.is_grad_enabled() and values.requires_grad
-    if learns or values.device.type != "cpu" or torch.compiler.is_compiling() or not _tiles(pool):
+    special = values.device.type != "cpu" or torch.compiler.is_compiling() or _learns(values)
+    if special or not _tiles(pool, values):
         return pool(values)
     tall, wide = _pair(pool.kernel_size)
     bottom, right = values.shape[-2] // tall * tall, values.shape[-1] // wide * wide
@@ -49,16 +50,28 @@ def max_pool(pool: Any, values: Tensor) -> Tensor:
     return reduce(torch.maximum, [rows[..., column:right:wide] for column in range(wide)])
 
 
-def _tiles(pool: Any) -> bool:
-    """Is it a max pool of images whose fields lie side by side?"""
+def _learns(values: Tensor) -> bool:
+    """Does a gradient flow, backward or forward? Where values tie, it takes one place of them."""
+    backward = torch.is_grad_enabled() and values.requires_grad
+    return backward or unpack_dual(values).tangent is not None
+
+
+def _tiles(pool: Any, values: Tensor) -> bool:
+    """Is it a max pool whose fields lie side by side, several values each, and fit the images?"""
+    if type(pool) is not nn.MaxPool2d or pool.ceil_mode or pool.return_indices:
+        return False
+    size = tall, wide = _pair(pool.kernel_size)
     return (
-        type(pool) is nn.MaxPool2d
-        and _pair(pool.stride) == _pair(pool.kernel_size)
+        _pair(pool.stride or size) == size
         and (_pair(pool.padding), _pair(pool.dilation)) == ((0, 0), (1, 1))
-        and not (pool.ceil_mode or pool.return_indices)
+        and values.dim() == 4
+        and tall <= values.shape[-2]
+        and wide <= values.shape[-1]
+        and tall * wide > 1
     )
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
+def _pair(size: Any) -> tuple[int, int]:
+    """Height and width of all that torch takes for them: a number, or a sequence of one or two."""
+    numbers = size if isinstance(size, Sequence) else [size]
+    return numbers[0], numbers[-1]

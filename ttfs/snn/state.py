@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Numbers(nn.Module):
-    """A module whose own buffers are float64 numbers on the CPU, whatever dtype and device the rest
+    """A module with numbers that are float64 buffers on the CPU, whatever dtype and device the rest
     has.
 
     As buffers they are part of `state_dict`, and are averaged with the weights
@@ -17,17 +17,18 @@ class Numbers(nn.Module):
     step count of `torch.optim.Adam` stays on the CPU for the same reason.
     """
 
+    _numbers: tuple[str, ...] = ()
+
     def register_number(self, name: str, value: float | tuple[float, ...]) -> None:
         """Keep a number, or several, as a buffer of that name."""
         self.register_buffer(name, torch.tensor(value, dtype=torch.float64, device="cpu"))
+        self._numbers = (*self._numbers, name)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Change parameters and submodules as `to`, `half` or `cuda` ask for; the numbers stay as
-        they are.
-        """
-        numbers: Any = self._buffers
-        self._buffers = {}
+        """Change all else as `to`, `half` or `cuda` ask for; the numbers stay as they are."""
+        buffers: Any = self._buffers
+        numbers = {name: buffers[name] for name in self._numbers}
         try:
             return super()._apply(fn, recurse)
         finally:
-            self._buffers = numbers
+            buffers.update(numbers)

@@ -26,23 +26,26 @@ COPIES_AT_END = 4
 @dataclass(frozen=True)
 class Size:
     """Numbers that a network holds: its weights, and for each input the values that are kept for
-    the backward pass, and the most that one module gives.
+    the backward pass, the most that one module gives, and the outputs of ReLU modules.
     """
 
     weights: int
     kept: int
     largest: int
+    neurons: int
 
-    def values(self, trained: bool) -> int:
-        """Return the values of an input that are there at the same time."""
-        return self.kept if trained else self.largest
+    def values(self, trained: bool, steps: int = 0) -> int:
+        """Return the values of an input that are there at the same time, at the least; a network
+        that is trained through time keeps the potential and the spike of a neuron in each step.
+        """
+        return max(self.kept, 2 * steps * self.neurons) if trained else self.largest
 
-    def needed(self, items: int, trained: bool, narrow: bool = False) -> int:
+    def needed(self, items: int, trained: bool, narrow: bool = False, steps: int = 0) -> int:
         """Return the bytes of weights and of one batch of `items` inputs, whose values are bfloat16
         where `narrow`, or those at the end of a training, if these are more.
         """
         width = BYTES // 2 if narrow else BYTES
-        batch = BYTES * COPIES * self.weights + width * items * self.values(trained)
+        batch = BYTES * COPIES * self.weights + width * items * self.values(trained, steps)
         return max(batch, BYTES * COPIES_AT_END * self.weights) if trained else batch
 
 
@@ -58,10 +61,12 @@ def size_of(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> 
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             network = build(config, shape, classes).eval()
             one, two = (_kept(network, torch.empty(number, *shape)) for number in (1, 2))
-            outputs = [0]
+            outputs, neurons = [0], [0]
             for module in network.modules():
                 if not list(module.children()):
                     module.register_forward_hook(_counting(outputs))
+                if isinstance(module, nn.ReLU):
+                    module.register_forward_hook(_counting(neurons))
             network(torch.empty(1, *shape))
     except (RuntimeError, OverflowError, TypeError) as error:
         reason = " ".join(str(error).split())[:100]
@@ -70,7 +75,8 @@ def size_of(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> 
             "those of the inputs"
         ) from None
     weights = sum(value.numel() for value in network.parameters())
-    return Size(weights, two - one, max(outputs))  # weights and statistics are kept once
+    kept = two - one  # weights and statistics are kept once
+    return Size(weights, kept, max(outputs), sum(neurons))
 
 
 def _kept(network: nn.Module, inputs: Tensor) -> int:
@@ -90,14 +96,19 @@ def _kept(network: nn.Module, inputs: Tensor) -> int:
 
 
 def check_memory(
-    size: Size | None, items: int, trained: bool, where: str, narrow: bool = False
+    size: Size | None,
+    items: int,
+    trained: bool,
+    where: str,
+    narrow: bool = False,
+    steps: int = 0,
 ) -> None:
     """Raise UserError, which begins with `where`, if a network needs more memory than there is."""
     if size is None:
         return
-    needed, there = size.needed(items, trained, narrow), memory()
+    needed, there = size.needed(items, trained, narrow, steps), memory()
     if needed > there:
-        values = f"{size.values(trained):,} values of each of {items} inputs"
+        values = f"{size.values(trained, steps):,} values of each of {items} inputs"
         raise UserError(
             f"{where}: needs at least {gib(needed)} of memory, for {size.weights:,} weights and "
             f"{values}, and there are {gib(there)}; take a smaller network, smaller inputs or a "
@@ -115,7 +126,8 @@ def check_job(job: Job) -> None:
     train = job.options.get("train")
     items = min(train["batch_size"], len(job.data.train)) if train else 1
     narrow = train is not None and train["precision"] == "bfloat16"
-    check_memory(size, items, bool(train), job.cell.name, narrow)
+    steps = job.options.get("steps", 0)
+    check_memory(size, items, bool(train), job.cell.name, narrow, steps)
 
 
 def _counting(counts: list[int]) -> Any:

@@ -56,8 +56,9 @@ def _faults(grid: Grid) -> Iterator[str]:
             continue
         where = f"{cell.dataset}, model '{cell.model}', method '{cell.method}'"
         try:
-            trained = bool(grid.make_slice(cell)["method"].get("train"))
-            check_memory(model.size, ITEMS, trained, where)
+            method = grid.make_slice(cell)["method"]
+            steps = method.get("steps", 0)
+            check_memory(model.size, ITEMS, bool(method.get("train")), where, steps=steps)
         except UserError as error:
             yield str(error)
             continue

@@ -124,7 +124,8 @@ class GatedPool(OverTime):
         passed = self.pool(summed(values).flatten(0, 1)).unflatten(0, values.shape[:2])
         first = torch.zeros_like(passed[:1])
         steps = passed.diff(dim=0, prepend=first)
-        return torch.where(steps > 1e-3 * values.amax(), steps, 0.0)  # rounding of S is no spike
+        rounding = torch.finfo(values.dtype).eps * passed  # of S, which is no spike
+        return torch.where(steps > rounding, steps, 0.0)
 
 
 class SettingsClock(Clock):

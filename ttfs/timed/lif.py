@@ -12,6 +12,7 @@ keeps its state in the module and takes one step a call, so it would be a slower
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -96,6 +97,20 @@ class Leaky(Neurons):
         return f"beta={self.beta:g}, alpha={self.alpha:g}"
 
 
+class OtherNorm(nn.BatchNorm1d):
+    """Batch norm of values [N, C, ...] of more dimensions than images have, such as the branches
+    of a maximum side by side.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map values [N, C, ...]."""
+        return super().forward(values.flatten(2)).reshape(values.shape)
+
+
+NORMS = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+"""By the dimensions of a channel."""
+
+
 class LeakyNetwork(TimedNetwork):
     """A network of leaky neurons on the graph of a TTFS network, batch norm before each layer.
 
@@ -110,7 +125,7 @@ class LeakyNetwork(TimedNetwork):
         for node in list(body.graph.nodes):
             if isinstance(module_of(body, node), Fire):
                 channels, *rest = shapes[node.name]
-                norm = nn.BatchNorm2d if len(rest) == 2 else nn.BatchNorm1d
+                norm = NORMS.get(len(rest), OtherNorm)
                 body.add_submodule(f"{node.name}_norm", norm(channels))
                 with body.graph.inserting_before(node):
                     normalized = body.graph.call_module(f"{node.name}_norm", node.args)
@@ -140,7 +155,7 @@ def to_leaky(
         example: inputs [N, ...], one at least.
         steps: T, the number of time steps.
         beta: the share of the potential that stays from step to step, on [0, 1].
-        alpha: > 0; the larger, the narrower the surrogate.
+        alpha: > 0, finite; the larger, the narrower the surrogate.
         input_range: (low, high), the range of the inputs.
 
     Raises:
@@ -150,7 +165,7 @@ def to_leaky(
     check_steps(steps)
     if not 0 <= beta <= 1:
         raise UserError(f"beta is {beta}; the share that stays from step to step is 0 to 1")
-    if not alpha > 0:
-        raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0")
+    if not 0 < alpha < math.inf:
+        raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0, and finite")
     snn = convert(ann, example, input_range=input_range)
     return LeakyNetwork(snn, Clock(steps), beta, alpha).train()

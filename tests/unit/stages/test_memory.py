@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from kit.stages import CELL, GRID
+from torch import nn
 
 import ttfs
 from ttfs.__main__ import main
 from ttfs.config import load_grid
 from ttfs.models import build
 from ttfs.stages import memory
+from ttfs.timed import to_leaky
 
 PACKAGE = str(Path(ttfs.__file__).parents[1])
 ANN = CELL.format("ann")
@@ -41,7 +43,8 @@ def test_a_batch_beyond_memory_is_refused_before_the_training(fresh: Path, capfd
     size = memory.size_of(load_grid(GRID).models["little"].config, (1, 6, 6), 3)
     pixels, maps, pooled, hidden = 36, 4 * 16, 4 * 4, 6  # inputs of maps, and results of ReLUs
     assert size == memory.Size(weights=(9 + 1) * 4 + (16 + 1) * 6 + (6 + 1) * 3,
-                               kept=pixels + maps + pooled + hidden, largest=maps)  # fmt: skip
+                               kept=pixels + maps + pooled + hidden, largest=maps,
+                               neurons=maps + hidden)  # fmt: skip
     monkeypatch.setattr(memory, "memory", lambda: size.needed(8, True) - 1)
     assert main(["trial", GRID]) == 0
     assert main(["make", GRID, ANN]) == 2
@@ -53,25 +56,24 @@ def test_a_batch_beyond_memory_is_refused_before_the_training(fresh: Path, capfd
     assert main(["make", GRID, ANN]) == 0
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"layers": "4C3-P2-6"},
-        {"layers": "4C3-A2-4C2-G-6", "batch_norm": "before", "dropout": 0.5},
-        {"layers": "4C3-P2-6", "batch_norm": "after"},
-        {"residual": {"width": 2, "block": "pre", "depth": 8}},
-        {"residual": {"width": 2, "block": "post", "depth": 8}},
-    ],
-)
-@pytest.mark.parametrize("narrow", [False, True], ids=["float32", "bfloat16"])
-def test_a_training_keeps_no_less_than_is_counted(config: dict, narrow: bool):
-    """No network is refused that would run: each tensor that a real training keeps is measured."""
+NETWORKS = [
+    {"layers": "4C3-P2-6"},
+    {"layers": "4C3-A2-4C2-G-6", "batch_norm": "before", "dropout": 0.5},
+    {"layers": "4C3-P2-6", "batch_norm": "after"},
+    {"residual": {"width": 2, "block": "pre", "depth": 8}},
+    {"residual": {"width": 2, "block": "post", "depth": 8}},
+]
+SHAPE = (1, 12, 12)
+
+
+def completed(config: dict) -> dict:
     layers = {"padding": "valid", "batch_norm": "none", "dropout": 0.0}
-    config = {"id": "made", "initialization": "he-uniform", **layers, **config}
-    size = memory.size_of(config, (1, 12, 12), 3)
-    assert size is not None
-    network, kept = build(config, (1, 12, 12), 3).train(), {}
-    there = {value.data_ptr() for value in network.parameters()}
+    return {"id": "made", "initialization": "he-uniform", **layers, **config}
+
+
+def bytes_kept(network: nn.Module, narrow: bool = False) -> int:
+    """Of all that a real pass of 40 inputs keeps for the backward pass, without the weights."""
+    there, kept = {value.data_ptr() for value in network.parameters()}, {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -81,10 +83,39 @@ def test_a_training_keeps_no_less_than_is_counted(config: dict, narrow: bool):
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=narrow):
-        network(torch.rand(40, 1, 12, 12))
-    measured = sum(storage.nbytes() for storage in kept.values())
+        network(torch.rand(40, *SHAPE))
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize("config", NETWORKS)
+@pytest.mark.parametrize("narrow", [False, True], ids=["float32", "bfloat16"])
+def test_a_training_keeps_no_less_than_is_counted(config: dict, narrow: bool):
+    """No network is refused that would run: each tensor that a real training keeps is measured."""
+    size = memory.size_of(completed(config), SHAPE, 3)
+    assert size is not None
+    measured = bytes_kept(build(completed(config), SHAPE, 3).train(), narrow)
     counted = size.needed(40, trained=True, narrow=narrow) - 2 * 4 * size.weights
     assert 0.5 * measured <= counted <= measured
+
+
+@pytest.mark.parametrize("config", NETWORKS)
+def test_a_training_through_time_keeps_no_less_than_is_counted(config: dict):
+    size = memory.size_of(completed(config), SHAPE, 3)
+    assert size is not None
+    network = to_leaky(build(completed(config), SHAPE, 3), torch.rand(1, *SHAPE), steps=9)
+    measured = bytes_kept(network)
+    counted = size.needed(40, trained=True, steps=9) - 2 * 4 * size.weights
+    assert 0.3 * measured <= counted <= measured
+
+
+def test_the_steps_of_a_training_through_time_are_counted(fresh: Path, capfd, monkeypatch):
+    Path(GRID).write_text(Path(GRID).read_text().replace("[ann, ", "[ann, lif, "))
+    size = memory.size_of(load_grid(GRID).models["little"].config, (1, 6, 6), 3)
+    monkeypatch.setattr(memory, "memory", lambda: size.needed(2, True, steps=10) - 1)
+    assert main(["trial", GRID]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: made, model 'little', method 'lif': needs at least")
+    assert "for 163 weights and 1,400 values of each of 2 inputs" in line
 
 
 def test_a_limit_on_memory_counts():

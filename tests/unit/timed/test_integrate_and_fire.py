@@ -14,6 +14,7 @@ import ttfs
 from ttfs.errors import UserError
 from ttfs.snn import EarliestSpike
 from ttfs.timed import TERMS, convert_to_rate, error_split, split
+from ttfs.timed.conversion import _least, _loss
 from ttfs.timed.integrate_and_fire import (
     GatedPool,
     SettingsClock,
@@ -120,6 +121,26 @@ def test_a_gated_pool_passes_the_largest_rate_and_its_mirror_the_smallest():
         assert set(each.unique().tolist()) <= {0.0, 1.0}  # a spike or none
 
 
+def test_a_gated_pool_passes_spikes_of_any_height_side_by_side():
+    heights = torch.tensor([1.0, 1e-5, 1e4]).reshape(3, 1, 1)  # of three layers, concatenated
+    spikes = heights * (torch.rand(64, 2, 3, 4, 4) < 0.4)
+    gated = GatedPool(SettingsClock((64,)), EarliestSpike(nn.MaxPool2d(2)))
+    passed = gated(spikes.flatten(0, 1)).unflatten(0, (64, 2))
+    wanted = F.max_pool2d(spikes.sum(0), 2)
+    assert torch.allclose(passed.sum(0) / heights, wanted / heights, atol=1e-4)
+    assert torch.equal(gated(spikes[:, :1].flatten(0, 1)), passed[:, 0])  # whatever is beside it
+
+
+def test_two_sums_that_rounding_parts_are_one_spike():
+    once = torch.tensor(0.3).nextafter(torch.tensor(1.0))
+    spikes = torch.zeros(3, 1, 1, 1, 2)
+    spikes[0, ..., 0], spikes[1, ..., 1], spikes[2, ..., 1] = 0.3, once, 0.3
+    gated = GatedPool(SettingsClock((3,)), EarliestSpike(nn.MaxPool2d((1, 2))))
+    passed = gated(spikes.flatten(0, 1)).flatten()
+    assert passed.tolist() == pytest.approx([0.3, 0.0, 0.3])
+    assert passed[1] == 0
+
+
 @pytest.mark.parametrize("number", range(12))
 def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
     low, high = random.choice([(0.0, 1.0), (-3.0, 3.0)])
@@ -133,6 +154,7 @@ def test_many_steps_reach_the_relu_network_whatever_its_graph(number):
     ]
     assert errors[1] < 0.02
     assert errors[1] < errors[0] or errors[0] < 1e-9
+    assert torch.allclose(rate.observe(images, 16).logits[-1], rate(images, 16), atol=1e-12)
 
 
 @torch.no_grad()
@@ -158,6 +180,30 @@ def test_sums_and_concatenation_are_mapped():
     assert (rate(images, 2048) - wanted).abs().max() < 0.02 * wanted.abs().max()
 
 
+def test_a_network_whose_first_neurons_come_in_pairs_is_observed():
+    network = headed(IMAGE, conv(), nn.LeakyReLU(0.2), nn.MaxPool2d(2)).double()
+    images = draw(IMAGE).double()
+    rate = convert_to_rate(network, images)
+    seen = rate.observe(images, 8)
+    assert torch.allclose(seen.logits[-1], rate(images, 8), atol=1e-12)
+    assert set(rate.layers) <= set(seen.spikes)
+
+
+def test_a_network_without_hidden_neurons_is_the_relu_network_in_each_step():
+    network, images = headed(IMAGE, conv()).double(), draw(IMAGE).double()
+    rate = convert_to_rate(network, images)
+    wanted = network(images)
+    assert torch.allclose(rate(images, 3), wanted, atol=1e-12)
+    assert torch.allclose(rate.observe(images, 3).logits, wanted.expand(3, -1, -1), atol=1e-12)
+
+
+def test_the_lowest_input_feeds_no_current():
+    images = draw(IMAGE, -1.0, 1.0)
+    images[:, 0] = -1.0
+    rate = convert_to_rate(headed(IMAGE, conv(), nn.ReLU()), images, input_range=(-1.0, 1.0))
+    assert torch.equal(rate.observe(images, 2).fired(2)["input"], images > -1)
+
+
 def test_the_logits_after_each_step_come_in_one_pass():
     network, images = a_network(), draw(IMAGE).double()
     rate = convert_to_rate(network, images, steps=9)
@@ -168,6 +214,17 @@ def test_the_logits_after_each_step_come_in_one_pass():
     layer = next(iter(rate.layers))
     assert torch.equal(counted[layer], seen.spikes[layer][:4].sum(0))
     assert torch.equal(counted["input"], images > 0)
+
+
+def test_a_call_for_other_steps_leaves_those_of_the_network():
+    network, images = a_network(), draw(IMAGE).double()
+    rate = convert_to_rate(network, images, steps=6)
+    whole = rate(images)
+    rate(images, 2), rate.observe(images, 3)
+    with pytest.raises(RuntimeError):
+        rate(images.float(), 4)
+    assert torch.equal(rate(images), whole)
+    assert torch.equal(rate(images, 6), whole)
 
 
 def test_many_inputs_are_taken_in_parts(monkeypatch):
@@ -200,10 +257,40 @@ def test_the_threshold_of_neurons_that_clip_is_their_largest_activation_too():
     ann[2].bias.fill_(1.0)
     ann[2].weight.mul_(0.01)
     inputs = torch.rand(8, 2)
-    rate = convert_to_rate(ann.eval(), [inputs[:5], inputs[5:]])
-    first, second = (neurons.threshold for neurons in rate.layers.values())
-    assert first == 6.0
-    assert second == pytest.approx(ann[:4](inputs).max().item())
+    strongest = ann.eval()[:4](inputs).amax(1).argsort(descending=True)
+    inputs = inputs[strongest]  # in the first batch
+    largest = ann[:4](inputs).max().item()
+    for threshold in ("max", "mmse", "tuned"):
+        rate = convert_to_rate(ann, [inputs[:5], inputs[5:]], threshold, 4)
+        first, second = (neurons.threshold for neurons in rate.layers.values())
+        if threshold == "max":
+            assert (first, second) == (6.0, pytest.approx(largest))
+        hundredths = 100 * second / largest
+        assert hundredths == pytest.approx(round(hundredths), abs=1e-3)
+
+
+@torch.no_grad()
+def test_neurons_that_clip_and_are_silent_keep_their_ceiling_as_threshold():
+    ann = nn.Sequential(nn.Linear(2, 3), nn.ReLU6(), nn.Linear(3, 2)).eval()
+    ann[0].bias.fill_(-9.0)
+    [neurons] = convert_to_rate(ann, torch.rand(4, 2)).layers.values()
+    assert neurons.threshold == 6.0
+
+
+@pytest.mark.parametrize(("steps", "inputs"), [(64, 32), (32, 64)])
+def test_as_many_inputs_are_measured_as_their_steps_leave(steps, inputs):
+    """2048 / T, and 32 at least; the largest activation is that of all inputs."""
+    ann = randomise(headed(IMAGE, conv(), nn.ReLU())).double()
+    images = draw(IMAGE, n=100).double()
+    images = images[ann[:2](images).flatten(1).amax(1).argsort(descending=True)]
+
+    def correction(images: torch.Tensor) -> torch.Tensor:
+        rate = convert_to_rate(ann, images, "max", steps, bias_correction="light")
+        return next(iter(rate.layers.values())).correction
+
+    whole = correction(images)
+    assert torch.equal(correction(torch.cat([images[:inputs], images[:1]])), whole)
+    assert not torch.equal(correction(torch.cat([images[: inputs - 1], images[:9]])), whole)
 
 
 @pytest.mark.parametrize("threshold", ["mmse", "tuned"])
@@ -227,6 +314,18 @@ def test_a_searched_threshold_errs_least_of_all_candidates_near_it(threshold):
             assert error(best) <= error(best + step * largest) + 1e-15
 
 
+@pytest.mark.parametrize("place", range(100))
+def test_the_search_finds_the_least_error_that_falls_and_rises(place):
+    wanted = 1 - 0.01 * min(place, 94)  # the last candidate
+    assert _least(1.0, lambda theta: abs(theta - (1 - 0.01 * place))) == pytest.approx(wanted)
+
+
+def test_the_error_of_tuned_thresholds_is_that_of_the_rate_to_what_the_mean_current_asks():
+    """θ = 1: currents 1, -0.2 spike once, rate 0.5 for 0.4; -1, 0.2 never, 0 for relu(-0.4)."""
+    currents = torch.tensor([[1.0, -1.0], [-0.2, 0.2]])
+    assert _loss(currents)(1.0) == pytest.approx((0.1**2 + 0.0) / 2)
+
+
 def test_thresholds_for_several_numbers_of_steps_are_those_of_each():
     network, images = a_network(), draw(IMAGE).double()
     both = convert_to_rate(network, images, "tuned", (2, 16))
@@ -234,12 +333,43 @@ def test_thresholds_for_several_numbers_of_steps_are_those_of_each():
         alone = convert_to_rate(network, images, "tuned", steps)
         assert torch.equal(both(images, steps), alone(images, steps))
     assert both.settings == (2, 16)
+    later = convert_to_rate(network, images, "tuned", 16)
+    for steps in (3, 15, 16, 40):  # those of the next number up, or of the last
+        assert torch.equal(both(images, steps), later(images, steps))
     assert convert_to_rate(network, images, "max", (2, 16)).settings == (16,)
+    light = convert_to_rate(network, images, "max", (2, 16), bias_correction="light")
+    assert light.settings == (2, 16)
     again = convert_to_rate(network, images, "tuned", (2, 16))
     for layer in again.layers.values():
         layer.thresholds.fill_(1.0)
     again.load_state_dict(both.state_dict())
     assert torch.equal(again(images, 2), both(images, 2))
+
+
+def test_light_correction_is_the_mean_error_of_a_channel_layer_by_layer():
+    network, images = a_network(), draw(IMAGE, n=20).double()
+    rate, currents = convert_to_rate(network, images, "max", 8, bias_correction="light"), {}
+    for name, neurons in rate.layers.items():
+        neurons.register_forward_pre_hook(
+            lambda module, inputs, name=name: currents.update({name: inputs[0]})
+        )
+    rate.observe(images, 8)
+    charges = ttfs.convert(network, images).charges(images)[1]
+    for name, neurons in rate.layers.items():
+        plain = integrate_and_fire(currents[name].unflatten(0, (8, -1)), neurons.threshold)
+        error = (charges[name] - plain.mean(0)).mean((0, 2, 3))
+        assert torch.allclose(neurons.correction.flatten(), error, atol=1e-12)
+
+
+def test_a_correction_goes_where_the_network_goes_and_thresholds_keep_their_digits():
+    network, images = a_network(), draw(IMAGE).double()
+    rate = convert_to_rate(network, images, "max", 8, bias_correction="light")
+    before = [layer.threshold for layer in rate.layers.values()]
+    assert {layer.correction.dtype for layer in rate.layers.values()} == {torch.float64}
+    rate.to("meta", torch.float32)
+    for layer, threshold in zip(rate.layers.values(), before, strict=True):
+        assert (layer.correction.device.type, layer.correction.dtype) == ("meta", torch.float32)
+        assert layer.threshold == threshold
 
 
 def test_light_correction_takes_the_mean_error_of_a_channel_away():
@@ -289,6 +419,8 @@ def test_a_call_refuses_steps_and_shapes_that_do_not_fit():
     for look in (rate, rate.observe):
         with pytest.raises(ValueError, match="the inputs hold NaN or infinity"):
             look(draw(IMAGE) * math.nan)
+        with pytest.raises(ValueError, match="the inputs hold NaN or infinity"):
+            look(draw(IMAGE) + math.inf)
     assert rate.clock.steps == 4
     assert math.isfinite(rate(draw(IMAGE)).sum())
 

@@ -1,6 +1,7 @@
 """Leaky neurons: their equation, the surrogate gradient, batch norm over time, and the networks."""
 
 import copy
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from kit.learning import make_data
+from kit.random_networks import RandomNetwork
 from torch import nn
 
 import ttfs
@@ -104,6 +106,64 @@ def test_batch_norm_has_one_statistic_for_all_steps():
     assert normalized.mean((0, 2, 3)).abs().max() < 1e-5
 
 
+class Loop(nn.Module):
+    """A layer of leaky neurons by its equations: batch norm over all steps, then step by step."""
+
+    def __init__(self, channels: int, steps: int, beta: float, alpha: float):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels)
+        self.steps, self.beta, self.alpha = steps, beta, alpha
+
+    def forward(self, currents):
+        channels_last = currents.movedim(1, -1)  # [T N, ..., C]
+        normal = self.norm(channels_last.flatten(0, -2)).reshape(channels_last.shape)
+        potential, spikes = torch.zeros(()), []
+        for current in normal.movedim(-1, 1).unflatten(0, (self.steps, -1)):
+            potential = potential + current
+            off = potential - 1
+            soft = off / (1 + self.alpha * off.abs())  # its slope is the surrogate
+            spikes.append((off >= 0) + (soft - soft.detach()))
+            potential = self.beta * potential * (off < 0)
+        return torch.cat(spikes)
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["vectors", "maps"])
+def test_a_network_is_that_of_a_loop_over_time(flat):
+    if flat:
+        layers = [nn.Flatten(), nn.Linear(216, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU()]
+        last = nn.Linear(5, 4)
+    else:
+        layers = [conv(3, 6), nn.ReLU(), nn.MaxPool2d(2), conv(6, 5), nn.ReLU(), nn.Flatten()]
+        last = nn.Linear(5 * 4 * 4, 4)
+    ann = nn.Sequential(*layers, last).double()
+    images, labels = draw(IMAGE, -1.0, 1.0, n=7).double(), torch.randint(0, 4, (7,))
+    network = to_leaky(ann, images, 5, 0.8, 3.0, (-1.0, 1.0))
+    assert network.training
+    neurons = iter([Loop(6, 5, 0.8, 3.0).double(), Loop(5, 5, 0.8, 3.0).double()])
+    loop = nn.Sequential(*(next(neurons) if type(m) is nn.ReLU else m for m in ann))
+
+    def logits() -> torch.Tensor:
+        return loop(images.repeat(5, 1, 1, 1)).unflatten(0, (5, -1)).mean(0)
+
+    found, wanted = network(images), logits()
+    assert torch.allclose(found, wanted, atol=1e-12)
+    F.cross_entropy(found, labels).backward()
+    F.cross_entropy(wanted, labels).backward()
+    norms = [network.body.get_submodule(f"{name}_norm") for name in network.layers]
+    loops = [module.norm for module in loop if isinstance(module, Loop)]
+    for one, other in zip(norms, loops, strict=True):
+        assert torch.allclose(one.weight.grad, other.weight.grad, atol=1e-12)
+        assert torch.allclose(one.bias.grad, other.bias.grad, atol=1e-12)
+        assert torch.allclose(one.running_mean, other.running_mean, atol=1e-12)
+    head = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+    assert torch.allclose(head.weight.grad, last.weight.grad, atol=1e-12)
+    assert torch.allclose(norms[-1].running_var, loops[-1].running_var, atol=1e-12)
+    for one, other in zip(norms, loops, strict=True):  # the first has N values of its currents
+        other.running_var = one.running_var
+    network.eval(), loop.eval()
+    assert torch.allclose(network(images), logits(), atol=1e-12)
+
+
 class Twice(nn.Module):
     """A residual block whose one ReLU is called twice, as torchvision's is."""
 
@@ -125,10 +185,18 @@ def networks() -> list[nn.Module]:
         ),
         a=conv(), b=conv(), out=nn.Linear(8 * 9 * 8, 5),
     )  # fmt: skip
-    return [chain, Twice(), joined]
+    preactivated = Net(  # the sum is not fired: the next sum reads it too
+        lambda n, x: n.out(((h := n.a(x)) + n.b(n.relu(h))).flatten(1)),
+        a=conv(), relu=nn.ReLU(), b=conv(4, 4), out=nn.Linear(4 * 9 * 8, 5),
+    )  # fmt: skip
+    larger = Net(  # of two potentials: pairs of neurons, and the branches side by side
+        lambda n, x: n.out(torch.maximum(n.a(x), n.b(x)).flatten(1)),
+        a=conv(), b=conv(), out=nn.Linear(4 * 9 * 8, 5),
+    )  # fmt: skip
+    return [chain, Twice(), joined, preactivated, larger]
 
 
-@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("which", range(5))
 def test_networks_learn_and_their_spikes_meet_their_synapses(which):
     network = to_leaky(randomise(networks()[which]), draw(IMAGE)[:1], steps=4)
     images, labels = draw(IMAGE, n=16), torch.randint(0, 5, (16,))
@@ -153,6 +221,15 @@ def test_networks_learn_and_their_spikes_meet_their_synapses(which):
     again = copy.deepcopy(network)
     assert torch.equal(again(images, 3), network(images, 3))
     assert torch.equal(again.observe(images, 2).logits, network.observe(images, 2).logits)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_network_is_observed_as_it_runs_whatever_its_graph(number):
+    ann = RandomNetwork(steps=random.randint(3, 12))
+    network, images = to_leaky(ann, draw(IMAGE, n=4), steps=3).eval(), draw(IMAGE, n=4)
+    seen = network.observe(images)
+    assert torch.allclose(seen.logits[-1], network(images), atol=1e-5)
+    assert set(network.layers) <= set(seen.fired(3))
 
 
 def test_synapses_are_counted_as_trained_not_as_drawn(tmp_path, monkeypatch):
@@ -203,6 +280,8 @@ def test_the_relu_network_is_left_as_it_is():
         ({"steps": 0}, "steps is 0"),
         ({"alpha": 0.0}, "alpha is 0.0; the steepness of the surrogate is above 0"),
         ({"alpha": -2.0}, "alpha is -2.0"),
+        ({"alpha": float("inf")}, "alpha is inf"),
+        ({"beta": -0.1}, "beta is -0.1"),
         ({"beta": 1.5}, "beta is 1.5; the share that stays from step to step is 0 to 1"),
     ],
 )

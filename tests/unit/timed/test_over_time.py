@@ -58,3 +58,5 @@ def test_each_row_is_counted_from_the_spikes_of_that_many_steps(
     assert by_step["time_steps", None] == 4
     assert by_step["parameters", None] == 5
     assert ("parameters", 4) not in by_step
+    assert {len(row) for row in rows if "step" in row} == {3}  # of the network as a whole
+    assert {len(row) for row in rows if "step" in row} == {3}  # of the network as a whole

@@ -9,11 +9,16 @@ from torch import nn
 
 from ttfs.config import read_named
 from ttfs.data import DataSet, load
+from ttfs.models import build
 from ttfs.results.figures.style import svg
+from ttfs.seeds import seed
+from ttfs.snn import convert
 from ttfs.studies import rates as errors
 from ttfs.studies import surrogate as widths
 from ttfs.studies.figures import draw
-from ttfs.timed import TERMS, to_leaky
+from ttfs.studies.networks import shuffled
+from ttfs.timed import TERMS, convert_to_rate, error_split, to_leaky
+from ttfs.timed.conversion import pre_activations
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,35 @@ def test_the_surrogate_study_is_repeatable_and_sums_up_what_it_measured(digits):
     assert all(f"depth {depth}".encode() in figure for depth in table["depth"].unique())
 
 
+def test_the_rows_of_the_surrogate_study_are_those_of_its_networks(digits):
+    block = surrogate_block(depths=[3], draws=3, alphas=[2.0], beta=0.6, multiples=[0.5])
+    table = widths.surrogate(block, digits, print)
+    images, labels = next(iter(digits.train.batches(16)))
+    start, trained = (table[table["moment"] == m] for m in ("initialization", "trained"))
+    for number in range(3):
+        network = widths._network(block, digits, 3, number).double()
+        assert {layer.beta for layer in network.layers.values()} == {0.6}
+        widths.set_alpha_(network, 2.0)
+        found = widths.gradients(network, images.double(), labels)
+        own = start[start["draw"] == number].set_index("quantity")["value"]
+        assert own["gradient"].tolist() == [layer.norm().item() for layer in found]
+        assert own["gradient_by_step"].tolist() == [step.norm().item() for step in found[1]]
+        assert own["gain"] == widths.gain(found)
+    critical = start.loc[start["quantity"] == "critical_alpha", "value"].tolist()
+    assert trained["alpha"].tolist() == [0.5 * critical[0]]
+    assert trained["quantity"].tolist() == ["validation_accuracy"]
+    gains = start.loc[start["quantity"] == "gain", "value"].tolist()
+    said = {row["metric"]: row["value"] for row in widths.summary(table)}
+    assert said["critical_alpha"] == sorted(critical)[1]
+    assert said["surrogate_gain"] == sorted(gains)[1]
+
+
+def test_a_gradient_that_vanishes_or_never_was_has_no_gain():
+    none, some = torch.zeros(2), torch.ones(2)
+    assert widths.gain([none, some]) == widths.gain([some, none]) == 0.0
+    assert widths.gain([4 * some, some, some]) == pytest.approx(2.0)
+
+
 def rate_block(**changes) -> dict:
     model = {
         "id": "little", "layers": "4C3-P2-12", "padding": "same", "batch_norm": "before",
@@ -161,3 +195,59 @@ def test_the_study_of_rates_finds_less_error_with_more_steps_and_none_in_ttfs(di
     assert max(exact) < 1e-6
     figure = svg(draw("rates", "A title", table.to_csv(index=False)))
     assert figure == svg(draw("rates", "A title", table.to_csv(index=False)))
+
+
+def test_the_rows_of_the_rate_study_are_those_of_the_split(digits):
+    block = rate_block(thresholds=["max"], bias_corrections=["light"], time_steps=[8], items=700)
+    [model] = block["models"]
+    table = errors.rates(block, digits, print)
+    ann = errors._trained(block, digits, model, ("digits", "little", 0))
+    items = next(iter(digits.train.batches(200)))[0]
+    images, labels = next(iter(digits.validation.batches(700)))
+    rate = convert_to_rate(ann, items, "max", 8, bias_correction="light")
+    whole = table[table["term"] == "all"].set_index("threshold")["accuracy"]
+    for name, network in (("ann", ann), ("max+light", rate)):
+        right = network(images).argmax(1) == labels
+        assert whole[name] == pytest.approx(100 * right.double().mean().item())
+    snn, shares = convert(ann, items), []
+    activations = snn.charges(images)[1]
+    for name, terms in error_split(rate, snn, images, 8).items():
+        size = activations[name].square().mean().sqrt()
+        for term, error in terms.items():
+            own = table[(table["layer"] == name) & (table["term"] == term)]
+            [row] = own[own["threshold"] == "max+light"].to_dict("records")
+            assert row["mean"] == pytest.approx((error.mean() / size).item(), abs=1e-6)
+            assert row["rms"] == pytest.approx((error.square().mean().sqrt() / size).item())
+            shares.append((term, row["rms"]))
+    for row in errors.summary(table):
+        if row["metric"] == "rate_error" and row["threshold"] == "max+light":
+            own = [share for term, share in shares if term == row["term"]]
+            assert row["value"] == pytest.approx(math.sqrt(sum(x * x for x in own) / len(own)))
+
+
+def test_the_networks_of_the_rate_study_learn_at_a_rate_that_falls_by_a_cosine(digits):
+    block = rate_block(steps=4)
+    [model] = block["models"]
+    found = errors._trained(block, digits, model, ("digits", "little", 0))
+    torch.manual_seed(seed("digits", "little", 0, "init"))
+    ann = build(model, digits.shape, digits.classes).train()
+    batches = iter(shuffled(digits, 32, ("digits", "little", 0)))
+    optimizer = torch.optim.Adam(ann.parameters())
+    for step in range(4):
+        optimizer.param_groups[0]["lr"] = 1e-2 * (1 + math.cos(math.pi * step / 4)) / 2
+        images, labels = next(batches)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(ann(images), labels).backward()
+        optimizer.step()
+    for name, value in ann.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value)
+
+
+def test_the_split_of_a_ttfs_network_says_where_its_window_clips():
+    ann = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 2)).eval()
+    nn.utils.vector_to_parameters(torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 0.0]), ann.parameters())
+    images = torch.tensor([[0.25], [1.0]])
+    snn = convert(ann, images[:1], headroom=0.0)  # a window as wide as 0.25
+    [terms] = errors.ttfs_split(snn, images, pre_activations(snn, images)).values()
+    assert terms["clipping"].flatten().tolist() == [0.0, 0.75]
+    assert all(terms[term].abs().max() == 0 for term in TERMS if term != "clipping")

@@ -16,6 +16,7 @@ from scipy import sparse
 from torch import Tensor, fx, nn
 
 from ttfs.snn.b1 import Fire
+from ttfs.snn.graph import last_reads
 from ttfs.snn.imperfections import Reads
 from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
@@ -76,15 +77,15 @@ def connectivity(snn: SpikingNetwork) -> Iterator[Population]:
     is flattened in that order.
     """
     values: dict[fx.Node, Population | _Linear] = {}
+    done = last_reads(snn.body.graph)
     for node in snn.body.graph.nodes:
         if node.op == "output":
             linear = _linear(values[node.args[0]])
             yield Population(OUTPUT, "output", linear.shape, projection=linear.projection())
             return
         value = _value(node, [values[source] for source in _sources(node)], snn)
-        for source in node.all_input_nodes:
-            if next(reversed(source.users)) is node:
-                del values[source]
+        for source in done.get(node, ()):
+            del values[source]
         if isinstance(value, Population):
             yield value
             value = replace(value, projection=None)
