@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from ttfs.snn import simulate as simulate
     from ttfs.snn import to_nir as to_nir
     from ttfs.stages.load import load as load
+    from ttfs.timed import LeakyNetwork as LeakyNetwork
     from ttfs.timed import RateNetwork as RateNetwork
     from ttfs.timed import convert_to_rate as convert_to_rate
+    from ttfs.timed import to_leaky as to_leaky
 
 __version__ = "0.1.0"
 _HOMES = {
@@ -34,10 +36,13 @@ _HOMES = {
     "load": "ttfs.stages.load",
     "RateNetwork": "ttfs.timed",
     "convert_to_rate": "ttfs.timed",
+    "LeakyNetwork": "ttfs.timed",
+    "to_leaky": "ttfs.timed",
 }
 __all__ = [
     "ConversionError",
     "Hardware",
+    "LeakyNetwork",
     "RateNetwork",
     "SpikingNetwork",
     "convert",
@@ -47,6 +52,7 @@ __all__ = [
     "load",
     "simulate",
     "spikes_per_neuron",
+    "to_leaky",
     "to_nir",
 ]
 
