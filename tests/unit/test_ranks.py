@@ -260,6 +260,18 @@ def test_an_error_of_one_rank_ends_all(failing: int):
     assert children() == before
 
 
+def test_the_end_of_a_rank_counts_before_the_error_that_it_makes_of_another():
+    """On a busy machine the other's error is told before the rank has ended for good."""
+
+    def work(rank: int) -> None:
+        if rank == 0:
+            raise RuntimeError("connection closed by peer")
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_a_child(lambda: together(2, "gloo", work)) == signal.SIGKILL
+
+
 def test_a_loss_without_end_is_one_error(data: DataSet):
     with pytest.raises(UserError, match=r"loss became .* in epoch 1; lower train.learning_rate"):
         together(2, "gloo", lambda rank: learn(network(), data, **SGD | {"learning_rate": 1e30}))

@@ -22,6 +22,9 @@ from typing import Any
 from ttfs.errors import UserError
 from ttfs.stages.process import ENDING, POLL, die_with_parent, end_by, handed_on
 
+ECHO = 2.0
+"""Seconds in which the end of a rank is waited for, once another failed by an error."""
+
 
 @dataclass
 class Word:
@@ -56,6 +59,11 @@ class Rank:
         os.kill(self.process.pid, number)
 
     @property
+    def silent(self) -> bool:
+        """Whether it goes on, for all that is known."""
+        return self.word is None and self.ended is None
+
+    @property
     def failed(self) -> bool:
         """Whether the others wait for it in vain."""
         return self.ended is not None or (self.word is not None and self.word.error is not None)
@@ -86,9 +94,18 @@ def together(count: int, backend: str, work: Callable[[int], Any]) -> list[Any]:
         while not all(rank.word for rank in ranks) and not any(rank.failed for rank in ranks):
             time.sleep(POLL)
             _look(ranks)
-        _look(ranks)  # an error is often the echo of another rank's end
+        _wait_for_the_first(ranks)
     _raise_first(ranks)
     return [rank.word.answer for rank in ranks if rank.word]
+
+
+def _wait_for_the_first(ranks: list[Rank]) -> None:
+    """An error is often the echo of the end of another rank, which may be told a moment later."""
+    until = time.monotonic() + ECHO
+    _look(ranks)
+    while any(rank.silent for rank in ranks) and time.monotonic() < until:
+        time.sleep(POLL)
+        _look(ranks)
 
 
 def _look(ranks: list[Rank]) -> None:
