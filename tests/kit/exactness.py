@@ -103,3 +103,14 @@ def assert_simulated(snn: SpikingNetwork, batch: Tensor) -> None:
         spiking = closed.isfinite()
         assert torch.allclose(simulated[spiking], closed[spiking], rtol=0, atol=1e-9), name
     assert scale_free(oracle.logits, snn(batch)) <= 1e-9
+
+
+def with_pools() -> nn.Sequential:
+    """Return a network in float64, with batch norm, a max pool and an average pool."""
+    layers = (conv(), norm(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6), nn.ReLU(), nn.AvgPool2d(2))
+    return randomise(headed(IMAGE, *layers)).double()
+
+
+def qcfs(x: torch.Tensor, theta: float, levels: int) -> torch.Tensor:
+    """The activation of QCFS as its authors write it."""
+    return theta * torch.clip(torch.floor(x * levels / theta + 0.5) / levels, 0, 1)

@@ -59,11 +59,6 @@ class Rank:
         os.kill(self.process.pid, number)
 
     @property
-    def silent(self) -> bool:
-        """Whether it goes on, for all that is known."""
-        return self.word is None and self.ended is None
-
-    @property
     def failed(self) -> bool:
         """Whether the others wait for it in vain."""
         return self.ended is not None or (self.word is not None and self.word.error is not None)
@@ -94,18 +89,24 @@ def together(count: int, backend: str, work: Callable[[int], Any]) -> list[Any]:
         while not all(rank.word for rank in ranks) and not any(rank.failed for rank in ranks):
             time.sleep(POLL)
             _look(ranks)
-        _wait_for_the_first(ranks)
+        _wait_for_an_end(ranks)
     _raise_first(ranks)
     return [rank.word.answer for rank in ranks if rank.word]
 
 
-def _wait_for_the_first(ranks: list[Rank]) -> None:
+def _wait_for_an_end(ranks: list[Rank]) -> None:
     """An error is often the echo of the end of another rank, which may be told a moment later."""
     until = time.monotonic() + ECHO
     _look(ranks)
-    while any(rank.silent for rank in ranks) and time.monotonic() < until:
+    while _unexplained(ranks) and time.monotonic() < until:
         time.sleep(POLL)
         _look(ranks)
+
+
+def _unexplained(ranks: list[Rank]) -> bool:
+    """Whether no rank is known to have ended without a word, and one may have."""
+    ended = any(rank.ended is not None for rank in ranks)
+    return not ended and not all(rank.word for rank in ranks)
 
 
 def _look(ranks: list[Rank]) -> None:

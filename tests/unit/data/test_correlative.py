@@ -166,20 +166,15 @@ def test_information_is_that_of_the_formula():
     assert found["half"] == round(10_000 * half / (told + half))
 
 
-def test_numbers_tell_by_tenths_of_their_ranks():
+@pytest.mark.parametrize(
+    ("width", "neurons"), [(100, {"shares": 50, "told": 50}), (50, {"shares": 1, "told": 100})]
+)
+def test_numbers_tell_by_tenths_of_their_ranks_and_no_finer(width, neurons):
     values = list(range(1000))
-    labels = np.array([value // 100 % 2 for value in values])  # tenths take turns
-    table = {"tenths": values, "told": labels.astype(str)}
-    found = neurons_by_information(table, {"tenths": "numeric", "told": "set"}, labels, 100)
-    assert found == {"tenths": 50, "told": 50}
-
-
-def test_tenths_are_not_finer():
-    values = list(range(1000))
-    labels = np.array([value // 50 % 2 for value in values])  # twentieths take turns
-    table = {"halves": values, "told": labels.astype(str)}
-    found = neurons_by_information(table, {"halves": "numeric", "told": "categorical"}, labels, 99)
-    assert found == {"halves": 1, "told": 99}
+    labels = np.array([value // width % 2 for value in values])  # shares that take turns
+    table = {"shares": values, "told": labels.astype(str)}
+    found = neurons_by_information(table, {"shares": "numeric", "told": "set"}, labels, 100)
+    assert found == neurons
 
 
 def test_information_below_zero_is_none():
