@@ -131,6 +131,39 @@ def test_relative_links_lead_to_files(page):
     assert not missing
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    words = [re.sub(r"[^\w\s-]", "", heading.lower()).split() for heading in headings]
+    return {"-".join(parts) for parts in words}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_anchors_of_links_are_headings(page):
+    links = [link.partition("#") for link in LINK.findall(FENCE.sub("", page.read_text()))]
+    here = [(place, anchor) for place, _, anchor in links if anchor and "://" not in place]
+    missing = [
+        f"{place}#{anchor}"
+        for place, anchor in here
+        if anchor not in anchors(page.parent / place if place else page)
+    ]
+    assert not missing
+
+
+PLACE = re.compile(
+    r"(?<![\w/.<])((?:configs|ttfs|tests|benchmarks|docs|workflow|profiles)/[\w./-]*\w)"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_that_pages_name_exist(page):
+    """Paths in inline code; a page may tell to write a file, whose content follows."""
+    prose = FENCE.sub("", page.read_text())
+    code = re.findall(r"`([^`\n]+)`(?![^`\n]*:$)", prose, re.MULTILINE)
+    paths = {path for text in code for path in PLACE.findall(text)}
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize("page", METRIC_PAGES, ids=name)
 def test_each_metric_page_works_an_example(page):
     assert examples(page)
