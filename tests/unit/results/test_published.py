@@ -156,7 +156,7 @@ def test_the_comparison_has_the_numbers_of_the_records(dataset: str, model: str)
     for label, steps, *row in rows:
         name = label or name
         trained, *read_after = re.findall(r"\d+", steps) or ["0"]
-        method = COMPARED[name].format(trained).replace("lif+steps=10", "lif")
+        method = COMPARED[name].format(trained).replace("+steps=10", "")
         records = of_seeds(f"{dataset.lower()}/{model}/{method}")
         step = int((read_after or [trained])[0])
         wanted = [shown([at_step(record, "accuracy", step) for record in records])]
