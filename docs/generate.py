@@ -4,7 +4,8 @@
 
 A table stands between `<!-- options: NAME -->` and `<!-- end -->` of a page, where NAME is a kind
 of method or a noun (dataset, model, hardware, grid, study). A kind that no page has is added to the
-end of docs/methods.md.
+end of docs/methods.md. Kinds that train have the keys of `train` that `relu` has, which are listed
+there alone.
 """
 
 import json
@@ -22,6 +23,8 @@ DOCS = Path(__file__).parent
 NOUNS = ("dataset", "model", "hardware", "grid", "study")
 BLOCK = re.compile(r"(<!-- options: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+TRAINED = "relu"
+TRAIN = "| `train."
 
 
 def generated() -> dict[Path, str]:
@@ -35,14 +38,31 @@ def generated() -> dict[Path, str]:
     return pages | {DOCS / "schemas" / name: text for name, text in _schemas()}
 
 
-def table(schema: Mapping[str, Any]) -> str:
-    """Return the keys of a schema as a Markdown table, keys of blocks dotted."""
-    lines = ["| key | values | default | meaning |", "|---|---|---|---|"]
+def table(name: str) -> str:
+    """Return the keys of a kind or noun as a Markdown table, keys of blocks dotted."""
+    lines = list(_lines(_schema(name)))
+    if name in kinds() and name != TRAINED:
+        lines = _without_shared(lines)
+    head = ["| key | values | default | meaning |", "|---|---|---|---|"]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def _lines(schema: Mapping[str, Any]) -> Iterator[str]:
+    """A line of the table for each key."""
     for key, rule, required in _keys(schema):
         default = "required" if required else _code(rule["default"]) if "default" in rule else ""
         meaning = rule.get("description", "its keys follow").replace("|", "\\|").replace("<", "\\<")
-        lines.append(f"| `{key}` | {values(rule)} | {default} | {meaning} |")
-    return "\n".join(lines) + "\n"
+        yield f"| `{key}` | {values(rule)} | {default} | {meaning} |"
+
+
+def _without_shared(lines: list[str]) -> list[str]:
+    """Lines in which one stands for all keys of `train` that `relu` has, if they are all there."""
+    shared = [line for line in _lines(_schema(TRAINED)) if line.startswith(TRAIN)]
+    if not set(shared) <= set(lines):
+        return lines
+    place = lines.index(shared[0])
+    own = [line for line in lines if line not in shared]
+    return [*own[:place], f"{TRAIN}*` | | | Those of [`{TRAINED}`](#{TRAINED}) |", *own[place:]]
 
 
 def values(rule: Mapping[str, Any]) -> str:
@@ -104,7 +124,7 @@ def _code(value: Any) -> str:
 
 def _filled(text: str) -> str:
     def fill(match: re.Match[str]) -> str:
-        return f"{match[1]}\n{table(_schema(match[2]))}\n{match[3]}"
+        return f"{match[1]}\n{table(match[2])}\n{match[3]}"
 
     return BLOCK.sub(fill, text)
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,17 @@ def test_tables_of_keys_and_schemas_are_those_of_the_code(generator):
         if not path.exists() or path.read_text() != text
     ]
     assert changed == [], "run python docs/generate.py"
+
+
+def test_keys_of_training_are_listed_once(generator):
+    """Those that only TTFS networks have stand with each of their kinds."""
+    page = (ROOT / "docs/methods.md").read_text()
+    listed = Counter(re.findall(r"^\| `(train\.[a-z]\S*)`", page, re.MULTILINE))
+    assert listed.pop("train.window_growth") == 2
+    assert set(listed.values()) == {1}
+    lines = "".join(map(generator.table, ("relu", "b1", "alpha1", "lif", "spike-pattern")))
+    assert set(listed) == set(re.findall(r"`(train\.[a-z]\S*)`", lines)) - {"train.window_growth"}
+    assert lines.count("| `train.*` | | | Those of [`relu`](#relu) |") == 4
 
 
 def test_no_schema_is_left_of_a_kind_that_is_gone(generator):
