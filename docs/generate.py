@@ -4,8 +4,7 @@
 
 A table stands between `<!-- options: NAME -->` and `<!-- end -->` of a page, where NAME is a kind
 of method or a noun (dataset, model, hardware, grid, study). A kind that no page has is added to the
-end of docs/methods.md. Kinds that train have the keys of `train` that `relu` has, which are listed
-there alone.
+end of docs/methods.md. Keys that a kind has just as `relu` has them are listed there alone.
 """
 
 import json
@@ -23,8 +22,7 @@ DOCS = Path(__file__).parent
 NOUNS = ("dataset", "model", "hardware", "grid", "study")
 BLOCK = re.compile(r"(<!-- options: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-TRAINED = "relu"
-TRAIN = "| `train."
+FIRST = "relu"
 
 
 def generated() -> dict[Path, str]:
@@ -40,29 +38,33 @@ def generated() -> dict[Path, str]:
 
 def table(name: str) -> str:
     """Return the keys of a kind or noun as a Markdown table, keys of blocks dotted."""
-    lines = list(_lines(_schema(name)))
-    if name in kinds() and name != TRAINED:
-        lines = _without_shared(lines)
+    found = lines(name)
+    if name in kinds() and name != FIRST:
+        found = _without_shared(found)
     head = ["| key | values | default | meaning |", "|---|---|---|---|"]
-    return "\n".join([*head, *lines]) + "\n"
+    return "\n".join([*head, *found.values()]) + "\n"
 
 
-def _lines(schema: Mapping[str, Any]) -> Iterator[str]:
-    """A line of the table for each key."""
-    for key, rule, required in _keys(schema):
+def lines(name: str) -> dict[str, str]:
+    """Return {key: its line of the table} of a kind or noun."""
+    found = {}
+    for key, rule, required in _keys(_schema(name)):
         default = "required" if required else _code(rule["default"]) if "default" in rule else ""
         meaning = rule.get("description", "its keys follow").replace("|", "\\|").replace("<", "\\<")
-        yield f"| `{key}` | {values(rule)} | {default} | {meaning} |"
+        found[key] = f"| `{key}` | {values(rule)} | {default} | {meaning} |"
+    return found
 
 
-def _without_shared(lines: list[str]) -> list[str]:
-    """Lines in which one stands for all keys of `train` that `relu` has, if they are all there."""
-    shared = [line for line in _lines(_schema(TRAINED)) if line.startswith(TRAIN)]
-    if not set(shared) <= set(lines):
-        return lines
-    place = lines.index(shared[0])
-    own = [line for line in lines if line not in shared]
-    return [*own[:place], f"{TRAIN}*` | | | Those of [`{TRAINED}`](#{TRAINED}) |", *own[place:]]
+def _without_shared(found: Mapping[str, str]) -> dict[str, str]:
+    """One line for all keys that `relu` has just so, and the lines of the others."""
+    first = lines(FIRST)
+    shared = [key for key, line in found.items() if first.get(key) == line]
+    train = [key for key in first if key.startswith("train.")]
+    if not set(train) <= set(shared):
+        shared = [key for key in shared if key not in train]
+    names = dict.fromkeys("train.*" if key in train else key for key in shared)
+    said = f"| {', '.join(map(_code, names))} | | | Those of [`{FIRST}`](#{FIRST}) |"
+    return {"": said} | {key: line for key, line in found.items() if key not in shared}
 
 
 def values(rule: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 import ttfs
 from ttfs.__main__ import _parser, main
+from ttfs.methods import kinds
 from ttfs.results.record import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -198,15 +199,27 @@ def test_tables_of_keys_and_schemas_are_those_of_the_code(generator):
     assert changed == [], "run python docs/generate.py"
 
 
-def test_keys_of_training_are_listed_once(generator):
+def test_keys_of_training_are_listed_once():
     """Those that only TTFS networks have stand with each of their kinds."""
     page = (ROOT / "docs/methods.md").read_text()
     listed = Counter(re.findall(r"^\| `(train\.[a-z]\S*)`", page, re.MULTILINE))
     assert listed.pop("train.window_growth") == 2
     assert set(listed.values()) == {1}
-    lines = "".join(map(generator.table, ("relu", "b1", "alpha1", "lif", "spike-pattern")))
-    assert set(listed) == set(re.findall(r"`(train\.[a-z]\S*)`", lines)) - {"train.window_growth"}
-    assert lines.count("| `train.*` | | | Those of [`relu`](#relu) |") == 4
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_tables_of_a_kind_have_each_of_its_keys(generator, kind):
+    """A key has a line, or is named in the line of those that are as of `relu`."""
+    _, _, *lines = generator.table(kind).splitlines()
+    [shared] = [line for line in lines if "](#relu)" in line] or [""]
+    own = {re.match(r"\| `([^`]+)`", line)[1] for line in lines if line != shared}
+    said = set(re.findall(r"`([^`]+)`", shared.partition(" | | | ")[0]))
+    relu = generator.lines("relu")
+    named = said & relu.keys() | {key for key in relu if "train.*" in said and "train." in key}
+    keys = generator.lines(kind)
+    assert own | named == keys.keys()
+    assert not own & named
+    assert {key: keys[key] for key in named} == {key: relu[key] for key in named}
 
 
 def test_no_schema_is_left_of_a_kind_that_is_gone(generator):
