@@ -55,6 +55,10 @@ def refusal(plan, changes: dict[str, str] | None = None) -> str:
         ("seeds: [0, 1]", "seeds: [0, -1]", "key 'seeds.1': -1 is less than the minimum of 0"),
         ("seeds: [0, 1]", "seeds: [0, yes]", "key 'seeds.1': 'yes' is not of type 'integer'"),
         ("[fc2]", "[]", "key 'models': [] should be non-empty"),
+        (
+            "time_bits: [", "jitter: [], time_bits: [",
+            "over.jitter': [] should be non-empty",
+        ),
     ],
 )  # fmt: skip
 def test_a_grid_at_fault_is_one_line(plan, old: str, new: str, said: str):

@@ -1,7 +1,6 @@
 """Axes: an entry of a grid becomes points; the id of a point says all that its file does not."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -119,7 +118,3 @@ def test_faults(noun: str, entry, said: str | None):
         ids(noun, entry)
     assert str(caught.value).startswith("a test")
     assert said in str(caught.value)
-
-
-def test_an_empty_axis_gives_no_point(tmp_path: Path):
-    assert ids("method", {"method": "ann", "over": {"epochs": []}}) == []
