@@ -63,11 +63,12 @@ def equal(snn: ttfs.SpikingNetwork, ann: nn.Module) -> bool:
     return torch.allclose(snn(images), ann(images), atol=1e-5)
 
 
+@pytest.mark.parametrize("change", [lambda out: 3 * out + 1, lambda out: 1.0001 * out])
 @pytest.mark.parametrize("place", [None, 0, 1, 2])
-def test_hooks_that_change_values_are_refused(place: int | None) -> None:
+def test_hooks_that_change_values_are_refused(place: int | None, change: Callable) -> None:
     ann = net()
     module = ann if place is None else ann[place]
-    module.register_forward_hook(lambda _, __, out: 3 * out + 1)
+    module.register_forward_hook(lambda _, __, out: change(out))
     with pytest.raises(ConversionError, match=r"differ by .*hooks of .* change values"):
         ttfs.convert(ann, x())
 
@@ -198,6 +199,24 @@ def test_the_comparison_is_as_exact_in_low_precision(dtype: torch.dtype) -> None
     ann = nn.Sequential(*layers, nn.Linear(6, 4)).to(dtype).eval()
     snn = ttfs.convert(ann, x().to(dtype))
     assert next(snn.parameters()).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_weights_that_are_buffers_give_the_dtype_of_the_images(dtype: torch.dtype) -> None:
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("one", torch.randn(8, 6))
+            self.register_buffer("two", torch.randn(4, 8))
+
+        def forward(self, v: Tensor) -> Tensor:
+            return F.linear(F.relu(F.linear(v, self.one)), self.two)
+
+    ann, images = Frozen().to(dtype), x().to(dtype)
+    snn = ttfs.convert(ann, images)
+    assert {parameter.dtype for parameter in snn.parameters()} == {dtype}
+    assert snn(images).dtype == dtype
+    assert torch.allclose(snn(images), ann(images), rtol=1e-2 if dtype.itemsize == 2 else 1e-4)
 
 
 def test_arguments_flags_and_shapes() -> None:
