@@ -137,10 +137,32 @@ def test_checksums_prove_the_network(tmp_path: Path) -> None:
     assert checksums(graph) == said == graph.metadata["checksums"]
     assert ttfs.to_nir(snn, tmp_path / "two.nir") == said
     assert graph.metadata["images"].shape == (10, 6)
+    weight, times = graph.nodes["_0"].weight, graph.metadata["spike_times"]
+    graph.nodes["_0"].weight = weight.reshape(weight.shape[::-1])
+    assert checksums(graph)["weights"] != said["weights"]
+    graph.nodes["_0"].weight = weight.astype(">f4")  # the same numbers in another order of bytes
+    graph.nodes = dict(reversed(graph.nodes.items()))
+    assert checksums(graph) == said
+    times["input"][0, 0] = 0.0
+    zero = checksums(graph)
+    times["input"][0, 0] = -1e-9  # times are rounded
+    assert checksums(graph) == zero != said
+    graph.nodes["_0"].weight = weight
     graph.nodes["_0"].weight[0, 0] += 1e-6
     assert checksums(graph)["weights"] != said["weights"]
     graph.metadata["spike_times"]["_1"][0, 0] = 0.5
     assert checksums(graph)["spike_times"] != said["spike_times"]
+
+
+def test_images_are_drawn_on_the_input_range_and_the_network_stays_as_it_is(tmp_path: Path) -> None:
+    images = 8 * torch.rand(8, 6) - 4
+    snn = ttfs.convert(dense().train(), images, input_range=(-4.0, 4.0))
+    ttfs.to_nir(snn, tmp_path / "net.nir")
+    drawn = nir.read(tmp_path / "net.nir").metadata["images"]
+    assert drawn.min() < -3
+    assert drawn.max() > 3
+    assert snn.training
+    assert next(snn.parameters()).dtype == torch.float32
 
 
 def residual() -> nn.Module:

@@ -91,6 +91,10 @@ def test_one_neuron(weights, bias, width, pixels, time, logit) -> None:
         ([6.0, -8.0], 2.0, [0.9, 0.1], 1.0, 1.0),
         # the same with no spike after it: V(1) = 2.7
         ([3.0, -8.0], 2.0, [0.9, 0.0], 1.0, 1.0),
+        # V(0.5) = 2 reaches theta as the second pixel pulls it down again: V(1) = 0
+        ([4.0, -8.0], 2.0, [1.0, 0.5], SILENT, 1.0),
+        # V(1) = 2 reaches theta as the window opens, no sooner
+        ([4.0, 0.0], 2.0, [0.5, 0.0], 1.0, 0.0),
     ],
 )
 def test_early_firing_is_seen(weights, width, pixels, time, early) -> None:
@@ -124,6 +128,7 @@ def test_one_alpha1_neuron(currents, bias, width, pixels, time, logit, early) ->
 
 def test_a_threshold_below_rest_is_crossed_from_the_start() -> None:
     assert run(neuron([1.0], 2.0, 1.5), [0.5])[::2] == (1.0, 1.0)  # theta = 1.5 - 2
+    assert run(neuron([1.0], 1.5, 1.5), [0.0])[::2] == (1.0, 1.0)  # theta = 0 at rest
 
 
 def test_the_early_fire_rate_is_a_share_of_neurons_and_images() -> None:
