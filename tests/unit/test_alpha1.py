@@ -241,7 +241,8 @@ def test_a_drawn_network_is_simulated_with_its_stalled_neurons(shape, modules) -
 
 @torch.no_grad()
 def test_drawn_currents_are_the_weights_of_the_relu_network() -> None:
-    ann, images = headed(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU()), draw(IMAGE)
+    """Whatever they sum to: nothing is scaled."""
+    ann, images = unbalanced(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU()), draw(IMAGE)
     snn = drawn(ann, images)
     for layer, synapses in zip(ann[:4:2], hidden(snn), strict=True):
         assert torch.equal(synapses.currents, layer.weight)

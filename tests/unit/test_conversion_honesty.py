@@ -268,7 +268,9 @@ def test_calibration_takes_what_loaders_give() -> None:
     images, ann = x(), net()
     expected = ttfs.convert(ann, images).windows
     pairs = DataLoader(TensorDataset(images, images), 8)
-    for loader in (pairs, [{"image": images, "label": images}], [(images, 3)]):
+    labels = torch.zeros(len(images))
+    dicts = [{"label": labels, "image": images}], [{"features": images, "label": labels}]
+    for loader in (pairs, *dicts, [(images, 3)]):
         assert ttfs.convert(ann, loader).windows["_1"] == pytest.approx(expected["_1"])
     with pytest.raises(ConversionError, match="calibration gives str; give images"):
         ttfs.convert(ann, ["images"])

@@ -82,8 +82,10 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "clamp of spikes": (lambda x: x.clamp(0.0, 0.2), 4),
     "clamp above": (lambda x: x.clamp(max=0.2), 4),
     "hardtanh, max": (lambda x: F.max_pool2d(F.hardtanh(x, -0.5, 0.5), 2), 4),
-    "hardtanh by default": (lambda x: F.hardtanh(3 * x), 4),
-    "leaky by default": (F.leaky_relu, 4),
+    "hardtanh by default": (lambda x: F.hardtanh_(3 * x) + F.hardtanh(2 * x), 4),
+    "leaky by default": (lambda x: F.leaky_relu_(2 * x) + F.leaky_relu(x), 4),
+    "doubled sum": (lambda x: torch.add(x, x.flip(1), alpha=2), 4),
+    "minus itself": (lambda x: torch.sub(x, x, alpha=3), 4),
     "batch norm, epsilon": (
         lambda x: F.batch_norm(x, COLUMN.flatten(), COLUMN.flatten() ** 2, eps=0.5), 4,
     ),
@@ -253,7 +255,9 @@ def test_a_pool_of_each_channel_needs_no_neurons_to_race(join: Callable) -> None
 
 
 def test_constants_of_whole_channels_are_taken_in_by_the_weights() -> None:
-    """However they are written: no one-to-one synapses, no map of biases is left."""
+    """However they are written: no one-to-one synapses, no map of biases is left, and a max pool
+    waits for its ReLU behind them.
+    """
     maps = {
         "a full map": lambda x: x * torch.full((4, 9, 8), 2.0),
         "reshaped": lambda x: (x * COLUMN).flatten(2).unflatten(2, (9, 8)),
@@ -264,6 +268,8 @@ def test_constants_of_whole_channels_are_taken_in_by_the_weights() -> None:
         network = between(function)
         kinds = [type(module) for module in ttfs.convert(network, draw(IMAGE)).modules()]
         assert OneToOne not in kinds, name
+    pooled = between(lambda x: F.relu(F.max_pool2d(x, 2) * torch.full((4, 4), -2.0)), spikes=False)
+    assert len(ttfs.convert(pooled, draw(IMAGE)).layers) == 2
     for mode, maps_of_biases in (("zeros", 1), ("reflect", 0), ("circular", 0), ("replicate", 0)):
         layers = [conv(), nn.ReLU(), norm(), conv(4, 4, padding_mode=mode), nn.ReLU()]
         snn = ttfs.convert(randomise(headed(IMAGE, *layers)), draw(IMAGE))
@@ -282,6 +288,9 @@ def test_a_clipped_neuron_fires_as_its_window_opens() -> None:
     assert snn.windows["_1"] == (1.0, 7.0)
     assert snn.spike_times(images)["_1"].flatten().tolist() == [2.0, 1.0, float("inf")]
     assert snn(images).flatten().tolist() == [5.0, 6.0, 0.0]
+    snn.layers["_1"].width = 2.0  # a short window clips more; the reference network knows of none
+    assert snn(images).flatten().tolist() == [2.0, 2.0, 0.0]
+    assert reference_network(snn)(images).flatten().tolist() == [5.0, 6.0, 0.0]
 
 
 def test_two_neurons_of_a_leaky_one_are_both_counted() -> None:

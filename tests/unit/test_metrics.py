@@ -158,6 +158,22 @@ def test_fan_out_of_a_concatenation_is_that_of_its_parts_in_order():
     assert [count.tolist() for count in counted.values()] == [[5, 5], [4, 3, 2], [1, 0]]
 
 
+def test_fan_out_counts_all_places_of_a_concatenation_and_what_is_read_past_it():
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.out = nn.Linear(2, 3), nn.Linear(3, 2), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a = self.a(x).relu()
+            return self.out(torch.cat([a, self.b(a).relu(), a], 1))
+
+    net = Joined()
+    net.out.weight.data[:3, 5] = 0.0  # of the first neuron at its second place
+    counted = fan_out(ttfs.convert(net, torch.rand(3, 2)))
+    assert [count.tolist() for count in counted.values()] == [[3, 3], [2 + 4 + 1, 10, 10], [4, 4]]
+
+
 def test_synaptic_operations_are_spikes_times_synapses(
     snn: SpikingNetwork, images: Tensor, synapses
 ):

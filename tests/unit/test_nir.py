@@ -233,6 +233,13 @@ def test_a_network_in_bfloat16_is_written_in_float32(tmp_path: Path) -> None:
     assert (written == snn.body.get_submodule("_0").weights.weight.float().detach().numpy()).all()
 
 
+def test_a_mean_without_a_border_is_written_whatever_it_counts(tmp_path: Path) -> None:
+    pool = nn.AvgPool2d(2, count_include_pad=False)
+    ann = nn.Sequential(nn.Conv2d(2, 3, 3), pool, nn.ReLU(), nn.Flatten(), nn.Linear(12, 3))
+    ttfs.to_nir(ttfs.convert(ann.eval(), torch.rand(8, 2, 6, 6)), tmp_path / "net.nir")
+    assert nir.read(tmp_path / "net.nir").nodes["_1"].kernel_size.tolist() == [2, 2]
+
+
 def test_other_neurons_and_chips_are_refused(tmp_path: Path) -> None:
     alpha1 = ttfs.convert(dense().eval(), torch.rand(8, 6), neuron="alpha1")
     with pytest.raises(UserError, match="alpha1 neurons"):

@@ -126,6 +126,12 @@ def test_one_alpha1_neuron(currents, bias, width, pixels, time, logit, early) ->
     )
 
 
+@pytest.mark.parametrize("alpha1", [False, True])
+def test_a_black_pixel_spikes_last_where_every_neuron_spikes_and_else_never(alpha1: bool) -> None:
+    seen = simulate(neuron([0.5, 0.25], 0.0, 3.0, alpha1), torch.tensor([[0.25, 0.0]]).double())
+    assert seen.spike_times["input"].tolist() == [[0.75, 1.0 if alpha1 else SILENT]]
+
+
 def test_a_threshold_below_rest_is_crossed_from_the_start() -> None:
     assert run(neuron([1.0], 2.0, 1.5), [0.5])[::2] == (1.0, 1.0)  # theta = 1.5 - 2
     assert run(neuron([1.0], 1.5, 1.5), [0.0])[::2] == (1.0, 1.0)  # theta = 0 at rest
