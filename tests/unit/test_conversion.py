@@ -300,6 +300,10 @@ GRAPHS: dict[str, Callable[[], nn.Module]] = {
     "ends in pooled ReLU": lambda: nn.Sequential(
         conv(), nn.ReLU(), norm(), nn.MaxPool2d(2), nn.Flatten(),
     ),
+    "input written into": lambda: Net(
+        lambda net, x: net.head(F.relu(net.conv(x.mul_(-0.5))).flatten(1)), conv=conv(),
+        head=nn.Linear(288, 5),
+    ),
     "fully convolutional": lambda: nn.Sequential(conv(), nn.ReLU(), conv(4, 2)),
     "identity": nn.Identity,
     "a convolution alone": conv,

@@ -224,6 +224,71 @@ def test_arguments_flags_and_shapes() -> None:
     assert equal(ttfs.convert(ann, x()), ann)
 
 
+def test_inputs_may_come_as_positions_or_have_a_default() -> None:
+    class Open(Written):
+        def forward(self, v: Tensor, *others: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(v, *others)
+
+    class Packed(Written):
+        def forward(self, *inputs: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(inputs[0])
+
+    class Default(Written):
+        def forward(self, v: Tensor | None = None) -> Tensor:  # type: ignore[override]
+            assert v is not None
+            return super().forward(v)
+
+    for kind in (Open, Packed, Default):
+        ann = kind().eval()
+        assert equal(ttfs.convert(ann, x()), ann), kind
+
+
+def test_networks_that_other_threads_run_meanwhile_are_no_part_of_it() -> None:
+    other, seen = net(), []
+
+    class Watched(Written):
+        def forward(self, v: Tensor) -> Tensor:  # type: ignore[override]
+            with ThreadPoolExecutor(1) as pool:
+                seen.append(pool.submit(other, torch.rand(2, 6, dtype=torch.float64)).result())
+            return super().forward(v)
+
+    other.double()
+    snn = ttfs.convert(ann := Watched().eval(), x())
+    assert seen
+    assert len(snn.layers) == 1
+    assert equal(snn, ann)
+
+
+def test_values_that_are_cast_keep_their_places() -> None:
+    """Places are numbers, which low precision would round."""
+
+    class Casting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 300), nn.Linear(300, 4)
+
+        def forward(self, v: Tensor) -> Tensor:
+            return self.two(F.relu(self.one(v)).to(torch.bfloat16).to(v.dtype))
+
+    ann, images = Casting().eval(), x()
+    assert torch.allclose(ttfs.convert(ann, images)(images), ann(images), atol=2e-2)
+
+
+def test_nan_is_no_agreement() -> None:
+    """inf - relu(inf - v) is NaN, where the network gives v."""
+    ann = nn.Sequential(net(), nn.Hardtanh(-torch.inf, torch.inf))
+    with pytest.raises(ConversionError, match="differ"):
+        ttfs.convert(ann, x())
+
+
+def test_what_overflows_in_float64_too_is_told_by_its_layer() -> None:
+    ann = nn.Sequential(*(nn.Linear(6, 6) if i % 2 == 0 else nn.ReLU() for i in range(7))).double()
+    for i in (0, 2, 4):
+        ann[i].weight.data.fill_(1e150)
+    with pytest.raises(ConversionError, match="layer _5: an activation is inf"):
+        ttfs.convert(ann, x().double())
+
+
 def test_casts_between_precisions() -> None:
     class Casting(Written):
         def forward(self, v: Tensor) -> Tensor:  # type: ignore[override]

@@ -44,6 +44,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "typed as the values": (lambda x: x * COLUMN.float().to(x) + COLUMN.type_as(x), 4),
     "by a column": (lambda x: x / COLUMN.unsqueeze(0), 4),
     "times a map": (lambda x: x * MAP + MAP, 4), "inplace": (lambda x: x.mul_(2).add_(0.5), 4),
+    "times a map, mean": (lambda x: F.avg_pool2d(x * MAP - MAP, 2), 4),
     "max, times a map": (lambda x: F.max_pool2d(x, 3, 1, 1) * MAP - MAP, 4),
     "max, plus a map, max": (lambda x: F.max_pool2d(F.max_pool2d(x, 2) + MAP[:4, :4], 2), 4),
     "max, times a map of one value": (
@@ -302,9 +303,9 @@ def test_two_neurons_of_a_leaky_one_are_both_counted() -> None:
     )  # 2 of 4, 0 of 4
 
 
-@pytest.mark.parametrize("watched", [False, True], ids=["fresh", "evaluated before"])
+@pytest.mark.parametrize("seen", ["fresh", "evaluated before", "with gradients"])
 @pytest.mark.parametrize("how", ["pruned", "weight norm", "spectral norm"])
-def test_weights_that_hooks_compute(how: str, watched: bool) -> None:
+def test_weights_that_hooks_compute(how: str, seen: str) -> None:
     layer = conv(4, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -313,9 +314,10 @@ def test_weights_that_hooks_compute(how: str, watched: bool) -> None:
         else:
             (nn.utils.weight_norm if how == "weight norm" else nn.utils.spectral_norm)(layer)
     ann = headed(IMAGE, conv(), nn.ReLU(), layer, nn.ReLU()).eval()
-    if watched:
-        with torch.no_grad():
+    if seen != "fresh":
+        with torch.set_grad_enabled(seen == "with gradients"):
             ann(draw(IMAGE))
+        with torch.no_grad():
             next(p for name, p in layer.named_parameters() if name.startswith("weight")).mul_(-1.5)
     images = draw(IMAGE)
     snn = ttfs.convert(ann, images)

@@ -314,10 +314,11 @@ def test_options_are_checked(options: dict, reason: str) -> None:
 def test_images_of_another_shape_are_refused_by_the_network() -> None:
     snn = convert(headed(LINE, nn.Conv1d(3, 4, 3), nn.ReLU()), draw(LINE))
     for call in (snn, snn.charges, snn.spike_times):
-        with pytest.raises(
-            ValueError, match=re.escape("shape [12, 3, 9], this network takes [N, 3, 12]")
-        ):
-            call(torch.rand(12, 3, 9))
+        for shape in ([12, 3, 9], [12, 12, 3], [12, 36]):
+            with pytest.raises(
+                ValueError, match=re.escape(f"shape {shape}, this network takes [N, 3, 12]")
+            ):
+                call(torch.rand(shape))
 
 
 def test_the_ann_is_left_as_it_was() -> None:

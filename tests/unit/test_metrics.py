@@ -246,7 +246,7 @@ def test_counting_in_batches_is_counting_at_once(snn: SpikingNetwork, images: Te
 
 def test_the_logit_difference_is_the_largest_of_all_batches_over_the_largest_logit():
     label = torch.tensor([0])
-    pairs = [([1.0, 0.0], [1.0, 2.0]), ([0.0, 5.0], [0.0, 4.0])]
+    pairs = [([1.0, 0.0], [1.0, 2.0]), ([0.0, -5.0], [0.0, -4.0])]
     batches = [Seen(label, torch.tensor([one]), torch.tensor([other])) for one, other in pairs]
     values = {row["metric"]: row["value"] for row in measure(Subject(2), batches)}
     assert values["logit_difference"] == 2.0 / 4.0

@@ -363,24 +363,25 @@ def test_the_reference_network_is_the_network_where_no_window_clips() -> None:
     )  # the twin knows nothing of windows
 
 
-class TwoSources(nn.Module):
-    """Logits that read the second hidden layer and, past it, the first."""
+class ThreeSources(nn.Module):
+    """Logits that read the second hidden layer and, past it, the first and the input."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 5)
-        self.near, self.far = nn.Linear(5, 3), nn.Linear(5, 3)
+        self.near, self.far, self.past = nn.Linear(5, 3), nn.Linear(5, 3), nn.Linear(6, 3)
 
     def forward(self, images: Tensor) -> Tensor:
         early = torch.relu(self.first(images))
-        return self.near(torch.relu(self.second(early))) + self.far(early)
+        late = torch.relu(self.second(early))
+        return self.near(late) + self.far(early) + self.past(images)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 0.95, 1.0, 1.5])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0, 1.5])
 def test_an_early_read_out_counts_the_spikes_that_came_by_then(share: float) -> None:
     images = torch.rand(7, 6).double()
-    snn = convert(TwoSources().double(), images)
+    snn = convert(ThreeSources().double(), images)
     time, windows, times = share * snn.latency, snn.windows, snn.spike_times(images)
     *_, output = connectivity(snn)
     assert output.projection is not None

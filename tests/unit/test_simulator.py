@@ -191,6 +191,24 @@ def test_the_latest_spike_of_a_field_passes_where_the_scale_is_negative() -> Non
     )  # a silent neuron in the field: no spike
 
 
+def test_membranes_see_the_spikes_of_several_layers_in_the_order_of_time() -> None:
+    # The threshold of c is 4; its membrane is 1 from 5 on, when the current of a ends, and 3 at 13.
+    snn = skipping()
+    *_, last = snn.layers
+    snn.layers[last].width = 4.0
+    seen = simulate(snn, torch.tensor([[0.5]]).double())
+    assert seen.early_fire_rate == 0.0
+    assert seen.spike_times[last].item() == 14.0
+
+
+def test_float32_images_are_simulated_in_float64() -> None:
+    pixels = torch.tensor([[0.1, 0.7]])
+    seen = simulate(neuron([2.0, 1.0], 0.5, 3.0), pixels)
+    assert torch.equal(seen.spike_times["input"], 1.0 - pixels.double())
+    time = 1.0 + 2.5 - (2.0 * pixels[0, 0].double() + pixels[0, 1].double())
+    assert seen.spike_times["_1"].item() == pytest.approx(time.item(), abs=1e-14)
+
+
 @pytest.mark.usefixtures("seed")
 def test_a_dense_time_grid_sees_the_same() -> None:
     """V(t) on a grid of 1e-4 tau_c, the current of each pixel drawn as a step: no events, no closed
