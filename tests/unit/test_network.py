@@ -245,7 +245,9 @@ def test_windows_are_calibrated_as_if_there_were_none() -> None:
 
 
 def test_windows_grow_with_the_potentials_of_training_alone() -> None:
-    snn, images = convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE)).train(), draw(IMAGE)
+    ann, images = headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE)
+    nn.init.constant_(ann[0].bias, 0.5)  # a batch may have no potential above 0
+    snn = convert(ann, images).train()
     [layer], [potentials] = snn.layers.values(), list(snn.potentials(0.1 * images).values())[:1]
     layer.width = 1e-3
     growth = WindowGrowth(snn, 3.0)
