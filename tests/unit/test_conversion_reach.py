@@ -86,6 +86,15 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "hardtanh by default": (lambda x: F.hardtanh_(3 * x) + F.hardtanh(2 * x), 4),
     "leaky by default": (lambda x: F.leaky_relu_(2 * x) + F.leaky_relu(x), 4),
     "doubled sum": (lambda x: torch.add(x, x.flip(1), alpha=2), 4),
+    "minus itself, scaled": (lambda x: torch.sub(y := x * COLUMN + 1, y, alpha=3), 4),
+    "plus itself, scaled": (lambda x: (y := x * COLUMN + 1) + y, 4),
+    "larger of itself": (lambda x: torch.maximum(y := x * COLUMN + 1, y), 4),
+    "joined to itself": (
+        lambda x: torch.cat([y := F.max_pool2d(x * COLUMN + 1, 2), y], 1)[:, 2:6], 4,
+    ),
+    "parts after a pool": (
+        lambda x: torch.cat(F.max_pool2d(x * COLUMN + 1, 2).chunk(2, 1)[::-1], 1), 4,
+    ),
     "minus itself": (lambda x: torch.sub(x, x, alpha=3), 4),
     "batch norm, epsilon": (
         lambda x: F.batch_norm(x, COLUMN.flatten(), COLUMN.flatten() ** 2, eps=0.5), 4,

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.b1 import Fire
-from ttfs.snn.conversion.tracing import shape
+from ttfs.snn.conversion.tracing import parts_of, shape
 from ttfs.snn.conversion.values import Value, compact, fold, on_channels
 from ttfs.snn.synapses import OneToOne, Synapses
 
@@ -47,9 +47,9 @@ class Construction:
         return value
 
     def _reader(self, node: fx.Node) -> Value:
-        """Value of a node, as one of its readers sees it: shared if there are more."""
+        """Value of a node, as one of its readers sees it: shared if it is read more than once."""
         value = self.values[node]
-        return value if len(node.users) <= 1 else dataclasses.replace(value, owned=False)
+        return value if _reads(node) <= 1 else dataclasses.replace(value, owned=False)
 
     def _settled(self, value: Value, node: fx.Node, pooled: bool = False) -> Value:
         """The value with scale 1 and shift 0: folded into the synapses it comes from, or into new
@@ -161,3 +161,12 @@ class Construction:
         kind = getattr(module, "name", type(module).__name__)
         where = node.target if node.op == "call_module" else node.name
         raise ConversionError(f"{where} ({kind}) cannot be mapped to TTFS: {reason}")
+
+
+def _reads(node: fx.Node) -> int:
+    """How often a node is read: a sum may take it twice, and each part of a chunk takes it."""
+    read: list[fx.Node] = []
+    for user in node.users:
+        for _ in parts_of(user.meta.get("value")):
+            fx.node.map_arg((user.args, user.kwargs), read.append)
+    return read.count(node)

@@ -331,22 +331,20 @@ class Walk(Rearranging):
         if not self._is_branch(other) or not self._is_branch(one):
             branch, constant = (one, other) if self._is_branch(one) else (other, one)
             value = self._reader(branch)
-            first = branch is one
+            leads = branch is one
             constant = self._like(node, self._term(constant), value)
-            turn = torch.ones_like(constant) * (1.0 if first else factor)
-            return self._affine(node, value, turn, constant * (factor if first else 1.0))
-        values = {term: self._reader(term) for term in dict.fromkeys(terms)}
-        shapes = [values[term].shape for term in terms]
-        if shapes[0] != shapes[1]:
-            self._refuse(
-                node, module, f"its terms have shapes {list(shapes[0])} and {list(shapes[1])}"
-            )
-        if factor == 1:
-            raws = {term: self._settled(value, node).raw for term, value in values.items()}
-            return Value(self._join(node, torch.add, raws[one], raws[other]), shapes[0])
-        second = self._times(dataclasses.replace(values[other], owned=False), float(factor))
-        both = [self._settled(value, node).raw for value in (values[one], second)]
-        return Value(self._join(node, torch.add, *both), shapes[0])
+            turn = torch.ones_like(constant) * (1.0 if leads else factor)
+            return self._affine(node, value, turn, constant * (factor if leads else 1.0))
+        first = self._reader(one)
+        second = first if other is one else self._reader(other)
+        if first.shape != second.shape:
+            shapes = f"{list(first.shape)} and {list(second.shape)}"
+            self._refuse(node, module, f"its terms have shapes {shapes}")
+        if factor != 1:
+            second = self._times(second, float(factor))
+        raw = self._settled(first, node).raw
+        other_raw = raw if second is first else self._settled(second, node).raw
+        return Value(self._join(node, torch.add, raw, other_raw), first.shape)
 
     def _concatenate(self, node: fx.Node, module: Any) -> Value:
         tensors: Any = node.args[0] if node.args else node.kwargs["tensors"]
