@@ -202,6 +202,7 @@ REFUSED = {
         lambda net, x: F.relu(net.n(F.relu(net.a(x)))),
         "relu_1_scale",
     ),
+    "neurons that clip": (lambda net, x: F.relu6(net.a(x)), "relu6"),
     "weights after weights": (lambda net, x: F.relu(net.b(net.a(x))), "b"),
 }
 
@@ -240,7 +241,8 @@ def test_a_drawn_network_is_simulated_with_its_stalled_neurons(shape, modules) -
 
 @torch.no_grad()
 def test_drawn_currents_are_the_weights_of_the_relu_network() -> None:
-    ann, images = headed(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU()), draw(IMAGE)
+    """Whatever they sum to: nothing is scaled."""
+    ann, images = unbalanced(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU()), draw(IMAGE)
     snn = drawn(ann, images)
     for layer, synapses in zip(ann[:4:2], hidden(snn), strict=True):
         assert torch.equal(synapses.currents, layer.weight)
@@ -298,6 +300,32 @@ def test_stalled_neurons_stay_at_rest_and_learn_nothing() -> None:
         assert all(row.any() for i, row in enumerate(parameter.grad) if i not in stalled)
     assert all(parameter.grad.isfinite().all() for parameter in snn.parameters())
     assert stalled_neurons(convert(headed(IMAGE, conv(), nn.ReLU()), images)) == 0.0
+
+
+def test_a_slope_of_exactly_zero_never_reaches_the_threshold_either() -> None:
+    ann, inputs = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)), torch.rand(4, 2)
+    with torch.no_grad():
+        ann[0].weight.copy_(torch.tensor([[-0.25, -0.75], [0.5, 0.25]]))  # 1 + Σ J is 0 and 1.75
+        ann[0].bias.fill_(0.5)
+    snn = drawn(ann, inputs)
+    [synapses] = hidden(snn)
+    assert stalled_neurons(snn) == 0.5
+    assert synapses.weights.weight[0].tolist() == [0.0, 0.0]
+    potential = synapses(inputs)
+    assert (potential[:, 0] == 0).all()
+    potential.sum().backward()
+    assert synapses.currents.grad[0].tolist() == [0.0, 0.0]
+    assert synapses.currents.grad[1].all()
+    assert synapses.weights.bias.grad.tolist() == [0.0, 4.0]
+
+
+def test_neurons_without_weights_are_mapped_too() -> None:
+    """Their sum is 0, which no scale changes."""
+    ann = unbalanced(IMAGE, conv(), nn.ReLU(), conv(4, 6), nn.ReLU())
+    with torch.no_grad():
+        ann[0].weight[2] = 0.0
+        ann[2].weight[:3] = 0.0
+    assert_exact(ann, IMAGE, neuron="alpha1")
 
 
 @torch.no_grad()

@@ -34,6 +34,7 @@ def assert_same(matrix: sparse.csc_matrix, dense: np.ndarray) -> None:
     assert np.allclose(matrix.toarray(), dense, rtol=0, atol=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize(
@@ -45,6 +46,7 @@ def assert_same(matrix: sparse.csc_matrix, dense: np.ndarray) -> None:
         {"kernel_size": (2, 3), "padding": "valid", "stride": (2, 1)},
         {"kernel_size": 3, "padding": 1, "stride": 2, "bias": False},
         {"kernel_size": (1, 5), "padding": "same"},
+        {"kernel_size": (2, 4), "padding": "same"},
     ],
 )  # fmt: skip
 def test_convolution_2d(options: dict, groups: int, mode: str) -> None:

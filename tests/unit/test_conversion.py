@@ -300,6 +300,10 @@ GRAPHS: dict[str, Callable[[], nn.Module]] = {
     "ends in pooled ReLU": lambda: nn.Sequential(
         conv(), nn.ReLU(), norm(), nn.MaxPool2d(2), nn.Flatten(),
     ),
+    "input written into": lambda: Net(
+        lambda net, x: net.head(F.relu(net.conv(x.mul_(-0.5))).flatten(1)), conv=conv(),
+        head=nn.Linear(288, 5),
+    ),
     "fully convolutional": lambda: nn.Sequential(conv(), nn.ReLU(), conv(4, 2)),
     "identity": nn.Identity,
     "a convolution alone": conv,
@@ -328,6 +332,19 @@ def test_names_of_layers_do_not_collide(names: tuple[str, str], order: str) -> N
     ]
     snn = assert_exact(nn.Sequential(OrderedDict([("conv", conv()), *layers, *tail])), IMAGE)
     assert len(snn.layers) == 2
+
+
+def test_pools_that_wait_for_several_relus_share_no_state() -> None:
+    """Their signs are state, which formats such as safetensors store once a name."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        y = net.norm(F.max_pool2d(net.conv(x), 2))
+        return net.head(torch.cat([y.relu(), y.relu(), F.leaky_relu(y), y.abs()], 1).flatten(1))
+
+    snn = assert_exact(Net(forward, conv=conv(), norm=norm(), head=nn.Linear(256, 5)), IMAGE)
+    state = snn.state_dict()
+    assert sum(name.endswith(".sign") for name in state) == 6
+    assert len({value.data_ptr() for value in state.values()}) == len(state)
 
 
 @pytest.mark.parametrize("dim", [1, 2, (2, 3)])

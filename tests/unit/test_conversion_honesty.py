@@ -63,11 +63,12 @@ def equal(snn: ttfs.SpikingNetwork, ann: nn.Module) -> bool:
     return torch.allclose(snn(images), ann(images), atol=1e-5)
 
 
+@pytest.mark.parametrize("change", [lambda out: 3 * out + 1, lambda out: 1.0001 * out])
 @pytest.mark.parametrize("place", [None, 0, 1, 2])
-def test_hooks_that_change_values_are_refused(place: int | None) -> None:
+def test_hooks_that_change_values_are_refused(place: int | None, change: Callable) -> None:
     ann = net()
     module = ann if place is None else ann[place]
-    module.register_forward_hook(lambda _, __, out: 3 * out + 1)
+    module.register_forward_hook(lambda _, __, out: change(out))
     with pytest.raises(ConversionError, match=r"differ by .*hooks of .* change values"):
         ttfs.convert(ann, x())
 
@@ -200,9 +201,92 @@ def test_the_comparison_is_as_exact_in_low_precision(dtype: torch.dtype) -> None
     assert next(snn.parameters()).dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_weights_that_are_buffers_give_the_dtype_of_the_images(dtype: torch.dtype) -> None:
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("one", torch.randn(8, 6))
+            self.register_buffer("two", torch.randn(4, 8))
+
+        def forward(self, v: Tensor) -> Tensor:
+            return F.linear(F.relu(F.linear(v, self.one)), self.two)
+
+    ann, images = Frozen().to(dtype), x().to(dtype)
+    snn = ttfs.convert(ann, images)
+    assert {parameter.dtype for parameter in snn.parameters()} == {dtype}
+    assert snn(images).dtype == dtype
+    assert torch.allclose(snn(images), ann(images), rtol=1e-2 if dtype.itemsize == 2 else 1e-4)
+
+
 def test_arguments_flags_and_shapes() -> None:
     ann = Written().eval()
     assert equal(ttfs.convert(ann, x()), ann)
+
+
+def test_inputs_may_come_as_positions_or_have_a_default() -> None:
+    class Open(Written):
+        def forward(self, v: Tensor, *others: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(v, *others)
+
+    class Packed(Written):
+        def forward(self, *inputs: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(inputs[0])
+
+    class Default(Written):
+        def forward(self, v: Tensor | None = None) -> Tensor:  # type: ignore[override]
+            assert v is not None
+            return super().forward(v)
+
+    for kind in (Open, Packed, Default):
+        ann = kind().eval()
+        assert equal(ttfs.convert(ann, x()), ann), kind
+
+
+def test_networks_that_other_threads_run_meanwhile_are_no_part_of_it() -> None:
+    other, seen = net(), []
+
+    class Watched(Written):
+        def forward(self, v: Tensor) -> Tensor:  # type: ignore[override]
+            with ThreadPoolExecutor(1) as pool:
+                seen.append(pool.submit(other, torch.rand(2, 6, dtype=torch.float64)).result())
+            return super().forward(v)
+
+    other.double()
+    snn = ttfs.convert(ann := Watched().eval(), x())
+    assert seen
+    assert len(snn.layers) == 1
+    assert equal(snn, ann)
+
+
+def test_values_that_are_cast_keep_their_places() -> None:
+    """Places are numbers, which low precision would round."""
+
+    class Casting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 300), nn.Linear(300, 4)
+
+        def forward(self, v: Tensor) -> Tensor:
+            return self.two(F.relu(self.one(v)).to(torch.bfloat16).to(v.dtype))
+
+    ann, images = Casting().eval(), x()
+    assert torch.allclose(ttfs.convert(ann, images)(images), ann(images), atol=2e-2)
+
+
+def test_nan_is_no_agreement() -> None:
+    """inf - relu(inf - v) is NaN, where the network gives v."""
+    ann = nn.Sequential(net(), nn.Hardtanh(-torch.inf, torch.inf))
+    with pytest.raises(ConversionError, match="differ"):
+        ttfs.convert(ann, x())
+
+
+def test_what_overflows_in_float64_too_is_told_by_its_layer() -> None:
+    ann = nn.Sequential(*(nn.Linear(6, 6) if i % 2 == 0 else nn.ReLU() for i in range(7))).double()
+    for i in (0, 2, 4):
+        ann[i].weight.data.fill_(1e150)
+    with pytest.raises(ConversionError, match="layer _5: an activation is inf"):
+        ttfs.convert(ann, x().double())
 
 
 def test_casts_between_precisions() -> None:
@@ -249,7 +333,9 @@ def test_calibration_takes_what_loaders_give() -> None:
     images, ann = x(), net()
     expected = ttfs.convert(ann, images).windows
     pairs = DataLoader(TensorDataset(images, images), 8)
-    for loader in (pairs, [{"image": images, "label": images}], [(images, 3)]):
+    labels = torch.zeros(len(images))
+    dicts = [{"label": labels, "image": images}], [{"features": images, "label": labels}]
+    for loader in (pairs, *dicts, [(images, 3)]):
         assert ttfs.convert(ann, loader).windows["_1"] == pytest.approx(expected["_1"])
     with pytest.raises(ConversionError, match="calibration gives str; give images"):
         ttfs.convert(ann, ["images"])

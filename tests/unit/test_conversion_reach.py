@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 
 import ttfs
 from ttfs.metrics import fan_out
-from ttfs.snn import reference_network, simulate
+from ttfs.snn import OneToOne, Synapses, reference_network, simulate
 
 pytestmark = pytest.mark.usefixtures("seed")
 
@@ -44,6 +44,12 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "typed as the values": (lambda x: x * COLUMN.float().to(x) + COLUMN.type_as(x), 4),
     "by a column": (lambda x: x / COLUMN.unsqueeze(0), 4),
     "times a map": (lambda x: x * MAP + MAP, 4), "inplace": (lambda x: x.mul_(2).add_(0.5), 4),
+    "times a map, mean": (lambda x: F.avg_pool2d(x * MAP - MAP, 2), 4),
+    "max, times a map": (lambda x: F.max_pool2d(x, 3, 1, 1) * MAP - MAP, 4),
+    "max, plus a map, max": (lambda x: F.max_pool2d(F.max_pool2d(x, 2) + MAP[:4, :4], 2), 4),
+    "max, times a map of one value": (
+        lambda x: F.max_pool2d(F.max_pool2d(x, 2) * torch.full((4, 4), -2.0), 2), 4,
+    ),
     "column, then max": (lambda x: F.max_pool2d(x * COLUMN - 1, 2), 4),
     "batch norm": (
         lambda x: F.batch_norm(x, COLUMN.flatten(), COLUMN.flatten() ** 2, None, COLUMN.flatten()),
@@ -61,6 +67,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "scale, pad": (lambda x: F.pad(x * COLUMN + 1, (1, 1, 1, 1)), 4),
     "stack": (lambda x: torch.stack([x, -x], 2).flatten(1, 2), 8),
     "rows": (lambda x: torch.cat([x, 2 * x], 2), 4),
+    "rows by axis": (lambda x: torch.concatenate([x, 2 * x], axis=2), 4),
     "flat, max": (lambda x: F.max_pool1d(x.flatten(2), 2).unflatten(2, (6, 6)), 4),
     "shuffle, max": (lambda x: F.max_pool2d(x.flip(1).transpose(2, 3), 2), 4),
     "copies": (lambda x: x.to(x.dtype).clone().detach(), 4),
@@ -73,8 +80,26 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "pixels": (lambda x: F.pixel_shuffle(x, 2), 1),
     "alpha dropout": (lambda x: F.alpha_dropout(x, 0.5), 4),
     "relu6": (F.relu6, 4), "clamp": (lambda x: x.clamp(-0.2, 0.3), 4),
+    "clamp of spikes": (lambda x: x.clamp(0.0, 0.2), 4),
     "clamp above": (lambda x: x.clamp(max=0.2), 4),
     "hardtanh, max": (lambda x: F.max_pool2d(F.hardtanh(x, -0.5, 0.5), 2), 4),
+    "hardtanh by default": (lambda x: F.hardtanh_(3 * x) + F.hardtanh(2 * x), 4),
+    "leaky by default": (lambda x: F.leaky_relu_(2 * x) + F.leaky_relu(x), 4),
+    "doubled sum": (lambda x: torch.add(x, x.flip(1), alpha=2), 4),
+    "minus itself, scaled": (lambda x: torch.sub(y := x * COLUMN + 1, y, alpha=3), 4),
+    "plus itself, scaled": (lambda x: (y := x * COLUMN + 1) + y, 4),
+    "larger of itself": (lambda x: torch.maximum(y := x * COLUMN + 1, y), 4),
+    "joined to itself": (
+        lambda x: torch.cat([y := F.max_pool2d(x * COLUMN + 1, 2), y], 1)[:, 2:6], 4,
+    ),
+    "parts after a pool": (
+        lambda x: torch.cat(F.max_pool2d(x * COLUMN + 1, 2).chunk(2, 1)[::-1], 1), 4,
+    ),
+    "minus itself": (lambda x: torch.sub(x, x, alpha=3), 4),
+    "batch norm, epsilon": (
+        lambda x: F.batch_norm(x, COLUMN.flatten(), COLUMN.flatten() ** 2, eps=0.5), 4,
+    ),
+    "rows of both, max": (lambda x: F.max_pool2d(torch.cat([x.relu(), x - 0.5], 2), 2), 4),
     "threshold": (lambda x: F.threshold(x, 0.1, 0.1), 4),
     "leaky": (lambda x: F.leaky_relu(x, 0.1), 4),
     "prelu": (lambda x: F.prelu(x, COLUMN.flatten()), 4),
@@ -185,6 +210,83 @@ def test_modules(stack: Callable[[], list[nn.Module]], span: tuple[float, float]
     assert_exact(headed(IMAGE, *stack()), IMAGE, *span)
 
 
+RACES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "maximum": torch.maximum,
+    "rows, max": lambda a, b: F.max_pool2d(torch.cat([a, b], 2)[:, :, 5:14], 2),
+    "channels, largest": lambda a, b: torch.cat([a, b], 1).amax(1, keepdim=True),
+    "stack, largest": lambda a, b: torch.stack([a, b], 1).amax(1),
+    "shuffle, max": lambda a, b: F.max_pool2d(
+        torch.cat([y := torch.cat([a, b], 1).transpose(1, 2), y], 1), 2
+    ),
+}
+
+
+@pytest.mark.parametrize("race", RACES.values(), ids=RACES)
+@pytest.mark.parametrize("deeper", [False, True])
+def test_spikes_race_in_one_window(race: Callable[..., Tensor], deeper: bool) -> None:
+    """The earliest spike is the largest charge only where deadlines are the same: spikes of layers
+    whose windows differ pass one layer of neurons more.
+    """
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        one = F.relu(net.one(x))
+        other = F.relu(net.three(one)) if deeper else F.relu(net.two(x))
+        return net.head(race(one, other).flatten(1))
+
+    net = Net(forward, one=conv(), two=conv(), three=conv(4), head=nn.LazyLinear(5))
+    net(draw(IMAGE))
+    with torch.no_grad():
+        net.two.weight.mul_(3)
+        net.three.weight.mul_(3)
+    windows = assert_exact(net, IMAGE).windows
+    assert len(windows) == 1 + 3
+    first, second, raced = list(windows.values())[1:]
+    assert raced[0] == max(first[1], second[1])
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda parts: torch.cat(parts, 1), lambda parts: torch.concat(parts, dim=-3),
+        lambda parts: torch.concatenate(parts, axis=1),
+        lambda parts: torch.cat(tensors=parts, dim=1),
+    ],
+    ids=["place", "from the last", "axis", "name"],
+)  # fmt: skip
+def test_a_pool_of_each_channel_needs_no_neurons_to_race(join: Callable) -> None:
+    """Channels of several layers side by side: each field is of one of them."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        joined = join([F.relu(net.one(x)), F.relu(net.two(x))])
+        return net.head(F.max_pool2d(joined, 2).flatten(1))
+
+    net = Net(forward, one=conv(), two=conv(), head=nn.Linear(128, 5))
+    assert len(assert_exact(net, IMAGE).layers) == 2
+
+
+def test_constants_of_whole_channels_are_taken_in_by_the_weights() -> None:
+    """However they are written: no one-to-one synapses, no map of biases is left, and a max pool
+    waits for its ReLU behind them.
+    """
+    maps = {
+        "a full map": lambda x: x * torch.full((4, 9, 8), 2.0),
+        "reshaped": lambda x: (x * COLUMN).flatten(2).unflatten(2, (9, 8)),
+        "copied": lambda x: (x * COLUMN).contiguous(),
+        "moved": lambda x: (x * COLUMN).flip(2),
+    }
+    for name, function in maps.items():
+        network = between(function)
+        kinds = [type(module) for module in ttfs.convert(network, draw(IMAGE)).modules()]
+        assert OneToOne not in kinds, name
+    pooled = between(lambda x: F.relu(F.max_pool2d(x, 2) * torch.full((4, 4), -2.0)), spikes=False)
+    assert len(ttfs.convert(pooled, draw(IMAGE)).layers) == 2
+    for mode, maps_of_biases in (("zeros", 1), ("reflect", 0), ("circular", 0), ("replicate", 0)):
+        layers = [conv(), nn.ReLU(), norm(), conv(4, 4, padding_mode=mode), nn.ReLU()]
+        snn = ttfs.convert(randomise(headed(IMAGE, *layers)), draw(IMAGE))
+        found = [m.bias_map for m in snn.modules() if isinstance(m, Synapses)]
+        assert sum(bias_map is not None for bias_map in found) == maps_of_biases, mode
+
+
 def test_a_clipped_neuron_fires_as_its_window_opens() -> None:
     ann = nn.Sequential(
         nn.Linear(1, 1, bias=False), nn.ReLU6(), nn.Linear(1, 1, bias=False)
@@ -196,6 +298,9 @@ def test_a_clipped_neuron_fires_as_its_window_opens() -> None:
     assert snn.windows["_1"] == (1.0, 7.0)
     assert snn.spike_times(images)["_1"].flatten().tolist() == [2.0, 1.0, float("inf")]
     assert snn(images).flatten().tolist() == [5.0, 6.0, 0.0]
+    snn.layers["_1"].width = 2.0  # a short window clips more; the reference network knows of none
+    assert snn(images).flatten().tolist() == [2.0, 2.0, 0.0]
+    assert reference_network(snn)(images).flatten().tolist() == [5.0, 6.0, 0.0]
 
 
 def test_two_neurons_of_a_leaky_one_are_both_counted() -> None:
@@ -207,9 +312,9 @@ def test_two_neurons_of_a_leaky_one_are_both_counted() -> None:
     )  # 2 of 4, 0 of 4
 
 
-@pytest.mark.parametrize("watched", [False, True], ids=["fresh", "evaluated before"])
+@pytest.mark.parametrize("seen", ["fresh", "evaluated before", "with gradients"])
 @pytest.mark.parametrize("how", ["pruned", "weight norm", "spectral norm"])
-def test_weights_that_hooks_compute(how: str, watched: bool) -> None:
+def test_weights_that_hooks_compute(how: str, seen: str) -> None:
     layer = conv(4, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -218,9 +323,10 @@ def test_weights_that_hooks_compute(how: str, watched: bool) -> None:
         else:
             (nn.utils.weight_norm if how == "weight norm" else nn.utils.spectral_norm)(layer)
     ann = headed(IMAGE, conv(), nn.ReLU(), layer, nn.ReLU()).eval()
-    if watched:
-        with torch.no_grad():
+    if seen != "fresh":
+        with torch.set_grad_enabled(seen == "with gradients"):
             ann(draw(IMAGE))
+        with torch.no_grad():
             next(p for name, p in layer.named_parameters() if name.startswith("weight")).mul_(-1.5)
     images = draw(IMAGE)
     snn = ttfs.convert(ann, images)

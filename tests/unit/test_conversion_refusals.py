@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from ttfs.errors import UserError
-from ttfs.snn import ConversionError, convert, simulate
+from ttfs.snn import ConversionError, convert, layer_differences, simulate
 
 pytestmark = pytest.mark.usefixtures("seed")
 
@@ -70,6 +70,8 @@ def overflowing() -> nn.Module:
     return network
 
 
+OUT = torch.empty(0, dtype=torch.float64)
+STATISTICS = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
 NO_COUNTERPART = "no exact TTFS counterpart"
 # name: (network, how the module is named, why)
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
@@ -139,9 +141,62 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         lambda: on_features(lambda x: torch.div(x, 0.1, rounding_mode="floor")), "div (Scale)",
         "rounds values (rounding_mode='floor')",
     ),
+    "quotient of a constant": (
+        lambda: on_features(lambda x: 1.0 / (1.0 + x)), "truediv (Scale)", "below the line",
+    ),
+    "a constant for each image": (
+        lambda: on_features(lambda x: x + torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)),
+        "add (Add)", "its constant has another shape",
+    ),
+    "a constant of more values": (
+        lambda: on_features(lambda x: x.mean((2, 3), True) * torch.ones(9, 8)), "mul (Scale)",
+        "its constant has another shape",
+    ),
+    "written into a tensor": (
+        lambda: on_features(lambda x: torch.add(x, 1.0, out=OUT)), "add (Add)",
+        "it has 3 terms",
+    ),
+    "indices of the largest": (
+        lambda: on_features(lambda x: x.max(1)[1].to(x.dtype), 72), "(max)",
+        "its indices are read",
+    ),
+    "a jump": (
+        lambda: headed(IMAGE, conv(), nn.Threshold(0.1, 0.0)), "1 (threshold)",
+        "it jumps from 0 to 0.1",
+    ),
+    "larger than a column": (
+        lambda: on_features(lambda x: torch.maximum(x, torch.ones(4, 1, 1))), "maximum",
+        "or another branch",
+    ),
+    "batch statistics of a function": (
+        lambda: on_features(lambda x: F.batch_norm(x, *STATISTICS, training=True)),
+        "(batch_norm)", "statistics of each batch",
+    ),
+    "padding of a module": (
+        lambda: headed(IMAGE, conv(), nn.ReLU(), nn.ConstantPad2d(1, 0.5)), "2 (ConstantPad2d)",
+        "pads with another value than 0",
+    ),
+    "padding with a number": (
+        lambda: on_features(lambda x: F.pad(x, (1, 1, 0, 0), value=1.0), 360), "pad (Rearrange)",
+        "pads with another value than 0",
+    ),
+    "padding with infinity": (
+        lambda: on_features(
+            lambda x: F.max_pool2d(F.pad(x, (1, 1, 1, 1), value=-torch.inf), 2), 100,
+        ),
+        "pad (Rearrange)", "pads with another value than 0",
+    ),
+    "images in another order": (
+        lambda: on_features(lambda x: x.roll(1, 0)), "roll (Rearrange)",
+        "moves values between images",
+    ),
     "bounds the wrong way": (
         lambda: on_features(lambda x: x.clamp(0.4, -0.3)), "clamp (clamp)",
-        "lower bound 0.4 is above the upper, -0.3",
+        "lower bound 0.4 is not below the upper, -0.3",
+    ),
+    "bounds that are one": (
+        lambda: on_features(lambda x: x.clamp(0.3, 0.3)), "clamp (clamp)",
+        "lower bound 0.3 is not below the upper, 0.3",
     ),
     "slopes of the input": (
         lambda: on_features(lambda x: F.prelu(x, x.mean((0, 2, 3)))), "mean over dimensions",
@@ -259,10 +314,11 @@ def test_options_are_checked(options: dict, reason: str) -> None:
 def test_images_of_another_shape_are_refused_by_the_network() -> None:
     snn = convert(headed(LINE, nn.Conv1d(3, 4, 3), nn.ReLU()), draw(LINE))
     for call in (snn, snn.charges, snn.spike_times):
-        with pytest.raises(
-            ValueError, match=re.escape("shape [12, 3, 9], this network takes [N, 3, 12]")
-        ):
-            call(torch.rand(12, 3, 9))
+        for shape in ([12, 3, 9], [12, 12, 3], [12, 36]):
+            with pytest.raises(
+                ValueError, match=re.escape(f"shape {shape}, this network takes [N, 3, 12]")
+            ):
+                call(torch.rand(shape))
 
 
 def test_the_ann_is_left_as_it_was() -> None:
@@ -286,10 +342,14 @@ def test_the_ann_is_left_as_it_was() -> None:
     assert modes == [module.training for module in ann.modules()]
     assert before.keys() == ann.state_dict().keys()
     assert all(torch.equal(before[key], value) for key, value in ann.state_dict().items())
+    exact = images.double()
+    layer_differences(copy.deepcopy(ann).double(), copy.deepcopy(snn).double(), exact)
+    assert torch.equal(exact, kept.double())
     assert not any(module._forward_hooks for network in (ann, snn) for module in network.modules())
     assert parametrize.is_parametrized(parametrized, "weight")
     assert all(parameter.grad is None for parameter in ann.parameters())
     assert not ann[1].weight.requires_grad
     ann.eval()(images.clone()).sum().backward()  # still whole
     assert snn.training
+    assert not convert(ann, images, input_range=(-1, 1)).training
     assert not {p.data_ptr() for p in snn.parameters()} & {p.data_ptr() for p in ann.parameters()}

@@ -17,6 +17,7 @@ from ttfs.metrics import (
     dense_energy,
     fan_out,
     measure,
+    multiply_accumulates,
     spikes_per_neuron,
     spiking_energy,
     synaptic_operations,
@@ -157,6 +158,22 @@ def test_fan_out_of_a_concatenation_is_that_of_its_parts_in_order():
     assert [count.tolist() for count in counted.values()] == [[5, 5], [4, 3, 2], [1, 0]]
 
 
+def test_fan_out_counts_all_places_of_a_concatenation_and_what_is_read_past_it():
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.out = nn.Linear(2, 3), nn.Linear(3, 2), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a = self.a(x).relu()
+            return self.out(torch.cat([a, self.b(a).relu(), a], 1))
+
+    net = Joined()
+    net.out.weight.data[:3, 5] = 0.0  # of the first neuron at its second place
+    counted = fan_out(ttfs.convert(net, torch.rand(3, 2)))
+    assert [count.tolist() for count in counted.values()] == [[3, 3], [2 + 4 + 1, 10, 10], [4, 4]]
+
+
 def test_synaptic_operations_are_spikes_times_synapses(
     snn: SpikingNetwork, images: Tensor, synapses
 ):
@@ -229,11 +246,31 @@ def test_counting_in_batches_is_counting_at_once(snn: SpikingNetwork, images: Te
 
 def test_the_logit_difference_is_the_largest_of_all_batches_over_the_largest_logit():
     label = torch.tensor([0])
-    pairs = [([1.0, 0.0], [1.0, 2.0]), ([0.0, 5.0], [0.0, 4.0])]
+    pairs = [([1.0, 0.0], [1.0, 2.0]), ([0.0, -5.0], [0.0, -4.0])]
     batches = [Seen(label, torch.tensor([one]), torch.tensor([other])) for one, other in pairs]
     values = {row["metric"]: row["value"] for row in measure(Subject(2), batches)}
     assert values["logit_difference"] == 2.0 / 4.0
     assert values["agreement"] == 50.0
+
+
+def test_the_logit_difference_from_logits_of_zero_is_plain():
+    seen = Seen(torch.tensor([0]), torch.tensor([[0.25, -0.5]]), torch.zeros(1, 2))
+    values = {row["metric"]: row["value"] for row in measure(Subject(2), [seen])}
+    assert values["logit_difference"] == 0.5
+
+
+def test_a_network_without_hidden_neurons_spends_no_spike():
+    snn = ttfs.convert(nn.Linear(3, 2), torch.rand(4, 3))
+    assert spikes_per_neuron(snn, torch.rand(4, 3)) == 0.0
+    assert measured(snn, torch.rand(4, 3), 2)["spikes_per_neuron", None] == 0.0
+
+
+def test_multiply_accumulates_are_weights_times_positions():
+    first, second = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), nn.Conv2d(6, 5, (1, 3))
+    net = nn.Sequential(first, nn.ReLU(), nn.AvgPool2d(2), second, nn.Flatten(), nn.Linear(15, 3))
+    snn = ttfs.convert(net, torch.rand(2, 4, 12, 12))  # 6 x 6 places, 3 x 3, 3 x 1
+    snn.body.get_submodule("_5").weights.weight.data.zero_()
+    assert multiply_accumulates(snn) == 6 * 36 * (2 * 9) + 5 * 3 * (6 * 3) + 3 * 15
 
 
 def test_meters_without_what_they_need_say_nothing(snn: SpikingNetwork, images: Tensor):
@@ -349,6 +386,6 @@ def test_first_spike_latency_is_that_of_the_spikes(snn: SpikingNetwork, images: 
 def test_nan_is_no_answer(name: str) -> None:
     """The argmax of NaN is a class, and `max` passes over NaN: both would look exact."""
     given = {"logits": torch.zeros(4, 3), "reference": torch.zeros(4, 3)}
-    given[name] = torch.full((4, 3), float("nan"))
+    given[name][2, 1] = float("nan")
     with pytest.raises(UserError, match=f"the {name} of the network are NaN"):
         Seen(torch.zeros(4, dtype=torch.int64), **given)

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 import ttfs
 from ttfs.snn import (
+    ConversionError,
     Fire,
     SpikingNetwork,
     Synapses,
+    WindowGrowth,
+    calibrate_,
     connectivity,
     convert,
     reference_network,
@@ -140,6 +143,32 @@ def test_pixels_outside_the_range_are_clipped() -> None:
     assert snn.spike_times(images)["input"][images <= -1].isinf().all()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("span", [(0.0, 1.0), (0.0, 255.0), (-0.01, 0.01)])
+def test_pixels_may_leave_the_range_by_rounding_alone(span: tuple[float, float]) -> None:
+    """By 1e-4 of it: they are clipped, without a word."""
+    low, high = span
+    ann, images = headed(IMAGE, conv(), nn.ReLU()).double(), draw(IMAGE, low, high).double()
+    images[0, 0, 0, :2] = torch.tensor([low, high]) + torch.tensor([-5e-5, 5e-5]) * (high - low)
+    snn = convert(ann, images, input_range=span)
+    assert snn.charges(images)[1]["input"][0, 0, 0, :2].tolist() == [0.0, 1.0]
+    for end, beyond in ((0, low - 5e-4 * (high - low)), (1, high + 5e-4 * (high - low))):
+        far = images.clone()
+        far[0, 0, 0, end] = beyond
+        for calibration in (far, [images, far]):
+            with pytest.raises(ConversionError, match="outside input_range"):
+                convert(ann, calibration, input_range=span)
+        with pytest.warns(UserWarning, match="are clipped to the input range"):
+            copy.deepcopy(snn)(far)
+
+
+@pytest.mark.parametrize("span", [(0, 1), (-1, 1)])
+def test_no_images_have_no_logits(span: tuple[int, int]) -> None:
+    snn = convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE), input_range=span)
+    assert snn(torch.empty(0, *IMAGE)).shape == (0, 5)
+    assert {times.shape[0] for times in snn.spike_times(torch.empty(0, *IMAGE)).values()} == {0}
+
+
 LOOKS = {
     "logits": SpikingNetwork.__call__,
     "charges": SpikingNetwork.charges,
@@ -184,11 +213,50 @@ def test_a_dead_layer_stays_silent() -> None:
 
 
 @torch.no_grad()
+def test_logits_may_all_be_zero() -> None:
+    """Their difference from the ANN's is a share of the largest, which is 0."""
+    ann = headed(IMAGE, conv(), nn.ReLU())
+    for parameter in ann[-1].parameters():
+        parameter.zero_()
+    assert not convert(ann, draw(IMAGE))(draw(IMAGE)).any()
+
+
+@torch.no_grad()
 def test_calibration_may_come_in_batches() -> None:
     ann, images = headed(IMAGE, conv(), nn.ReLU(), conv(4, 4), nn.ReLU()), draw(IMAGE)
     whole, batched = convert(ann, images), convert(ann, (batch for batch in images.split(5)))
     for name, (t_min, t_max) in whole.windows.items():
         assert batched.windows[name] == pytest.approx((t_min, t_max))
+
+
+@torch.no_grad()
+def test_windows_are_calibrated_as_if_there_were_none() -> None:
+    """Those that a network has clip nothing that is measured, be they short or wide."""
+    ann = headed(IMAGE, conv(), nn.ReLU(), conv(4, 4), nn.ReLU(), conv(4, 4), nn.ReLU6())
+    snn, images = convert(ann, draw(IMAGE)), draw(IMAGE)
+    found = []
+    for width in (1e-3, 1e3):
+        for layer in snn.layers.values():
+            layer.width = width
+        calibrate_(snn, [images[:7], images[7:]], 0.25)
+        found.append([layer.width for layer in snn.layers.values()])
+    largest = [values.max().item() for values in activations(ann, images)]
+    assert found[0] == found[1] == pytest.approx([*(1.25 * value or 1.0 for value in largest), 6.0])
+
+
+def test_windows_grow_with_the_potentials_of_training_alone() -> None:
+    ann, images = headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE)
+    nn.init.constant_(ann[0].bias, 0.5)  # a batch may have no potential above 0
+    snn = convert(ann, images).train()
+    [layer], [potentials] = snn.layers.values(), list(snn.potentials(0.1 * images).values())[:1]
+    layer.width = 1e-3
+    growth = WindowGrowth(snn, 3.0)
+    growth.start()
+    snn(0.1 * images)
+    snn.eval()(images)
+    growth.grow()
+    growth.stop()
+    assert layer.width == 3.0 * potentials.max().item()
 
 
 @pytest.mark.parametrize("blank", [False, True])
@@ -297,24 +365,25 @@ def test_the_reference_network_is_the_network_where_no_window_clips() -> None:
     )  # the twin knows nothing of windows
 
 
-class TwoSources(nn.Module):
-    """Logits that read the second hidden layer and, past it, the first."""
+class ThreeSources(nn.Module):
+    """Logits that read the second hidden layer and, past it, the first and the input."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 5)
-        self.near, self.far = nn.Linear(5, 3), nn.Linear(5, 3)
+        self.near, self.far, self.past = nn.Linear(5, 3), nn.Linear(5, 3), nn.Linear(6, 3)
 
     def forward(self, images: Tensor) -> Tensor:
         early = torch.relu(self.first(images))
-        return self.near(torch.relu(self.second(early))) + self.far(early)
+        late = torch.relu(self.second(early))
+        return self.near(late) + self.far(early) + self.past(images)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 0.95, 1.0, 1.5])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0, 1.5])
 def test_an_early_read_out_counts_the_spikes_that_came_by_then(share: float) -> None:
     images = torch.rand(7, 6).double()
-    snn = convert(TwoSources().double(), images)
+    snn = convert(ThreeSources().double(), images)
     time, windows, times = share * snn.latency, snn.windows, snn.spike_times(images)
     *_, output = connectivity(snn)
     assert output.projection is not None

@@ -28,6 +28,12 @@ def test_fire_is_a_relu_that_ends_at_the_opening() -> None:
     ]  # at exactly 0 ReLU's subgradient, 0
 
 
+def test_neurons_that_clip_have_no_wider_window_and_may_have_a_shorter_one() -> None:
+    potential = torch.tensor([1.0, 3.0, 7.0])
+    assert Fire(8.0, ceiling=6.0)(potential).tolist() == [1.0, 3.0, 6.0]
+    assert Fire(2.0, ceiling=6.0)(potential).tolist() == [1.0, 2.0, 2.0]
+
+
 def test_fire_with_an_open_window_is_relu() -> None:
     potential = torch.randn(100, requires_grad=True)
     assert torch.equal(Fire()(potential), potential.relu())

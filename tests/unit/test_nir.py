@@ -137,10 +137,32 @@ def test_checksums_prove_the_network(tmp_path: Path) -> None:
     assert checksums(graph) == said == graph.metadata["checksums"]
     assert ttfs.to_nir(snn, tmp_path / "two.nir") == said
     assert graph.metadata["images"].shape == (10, 6)
+    weight, times = graph.nodes["_0"].weight, graph.metadata["spike_times"]
+    graph.nodes["_0"].weight = weight.reshape(weight.shape[::-1])
+    assert checksums(graph)["weights"] != said["weights"]
+    graph.nodes["_0"].weight = weight.astype(">f4")  # the same numbers in another order of bytes
+    graph.nodes = dict(reversed(graph.nodes.items()))
+    assert checksums(graph) == said
+    times["input"][0, 0] = 0.0
+    zero = checksums(graph)
+    times["input"][0, 0] = -1e-9  # times are rounded
+    assert checksums(graph) == zero != said
+    graph.nodes["_0"].weight = weight
     graph.nodes["_0"].weight[0, 0] += 1e-6
     assert checksums(graph)["weights"] != said["weights"]
     graph.metadata["spike_times"]["_1"][0, 0] = 0.5
     assert checksums(graph)["spike_times"] != said["spike_times"]
+
+
+def test_images_are_drawn_on_the_input_range_and_the_network_stays_as_it_is(tmp_path: Path) -> None:
+    images = 8 * torch.rand(8, 6) - 4
+    snn = ttfs.convert(dense().train(), images, input_range=(-4.0, 4.0))
+    ttfs.to_nir(snn, tmp_path / "net.nir")
+    drawn = nir.read(tmp_path / "net.nir").metadata["images"]
+    assert drawn.min() < -3
+    assert drawn.max() > 3
+    assert snn.training
+    assert next(snn.parameters()).dtype == torch.float32
 
 
 def residual() -> nn.Module:
@@ -209,6 +231,13 @@ def test_a_network_in_bfloat16_is_written_in_float32(tmp_path: Path) -> None:
     written = nir.read(tmp_path / "net.nir").nodes["_0"].weight
     assert written.dtype == np.float32
     assert (written == snn.body.get_submodule("_0").weights.weight.float().detach().numpy()).all()
+
+
+def test_a_mean_without_a_border_is_written_whatever_it_counts(tmp_path: Path) -> None:
+    pool = nn.AvgPool2d(2, count_include_pad=False)
+    ann = nn.Sequential(nn.Conv2d(2, 3, 3), pool, nn.ReLU(), nn.Flatten(), nn.Linear(12, 3))
+    ttfs.to_nir(ttfs.convert(ann.eval(), torch.rand(8, 2, 6, 6)), tmp_path / "net.nir")
+    assert nir.read(tmp_path / "net.nir").nodes["_1"].kernel_size.tolist() == [2, 2]
 
 
 def test_other_neurons_and_chips_are_refused(tmp_path: Path) -> None:

@@ -91,6 +91,10 @@ def test_one_neuron(weights, bias, width, pixels, time, logit) -> None:
         ([6.0, -8.0], 2.0, [0.9, 0.1], 1.0, 1.0),
         # the same with no spike after it: V(1) = 2.7
         ([3.0, -8.0], 2.0, [0.9, 0.0], 1.0, 1.0),
+        # V(0.5) = 2 reaches theta as the second pixel pulls it down again: V(1) = 0
+        ([4.0, -8.0], 2.0, [1.0, 0.5], SILENT, 1.0),
+        # V(1) = 2 reaches theta as the window opens, no sooner
+        ([4.0, 0.0], 2.0, [0.5, 0.0], 1.0, 0.0),
     ],
 )
 def test_early_firing_is_seen(weights, width, pixels, time, early) -> None:
@@ -122,8 +126,15 @@ def test_one_alpha1_neuron(currents, bias, width, pixels, time, logit, early) ->
     )
 
 
+@pytest.mark.parametrize("alpha1", [False, True])
+def test_a_black_pixel_spikes_last_where_every_neuron_spikes_and_else_never(alpha1: bool) -> None:
+    seen = simulate(neuron([0.5, 0.25], 0.0, 3.0, alpha1), torch.tensor([[0.25, 0.0]]).double())
+    assert seen.spike_times["input"].tolist() == [[0.75, 1.0 if alpha1 else SILENT]]
+
+
 def test_a_threshold_below_rest_is_crossed_from_the_start() -> None:
     assert run(neuron([1.0], 2.0, 1.5), [0.5])[::2] == (1.0, 1.0)  # theta = 1.5 - 2
+    assert run(neuron([1.0], 1.5, 1.5), [0.0])[::2] == (1.0, 1.0)  # theta = 0 at rest
 
 
 def test_the_early_fire_rate_is_a_share_of_neurons_and_images() -> None:
@@ -178,6 +189,24 @@ def test_the_latest_spike_of_a_field_passes_where_the_scale_is_negative() -> Non
     assert seen.logits.flatten().tolist() == pytest.approx(
         [-0.2, 0.0]
     )  # a silent neuron in the field: no spike
+
+
+def test_membranes_see_the_spikes_of_several_layers_in_the_order_of_time() -> None:
+    # The threshold of c is 4; its membrane is 1 from 5 on, when the current of a ends, and 3 at 13.
+    snn = skipping()
+    *_, last = snn.layers
+    snn.layers[last].width = 4.0
+    seen = simulate(snn, torch.tensor([[0.5]]).double())
+    assert seen.early_fire_rate == 0.0
+    assert seen.spike_times[last].item() == 14.0
+
+
+def test_float32_images_are_simulated_in_float64() -> None:
+    pixels = torch.tensor([[0.1, 0.7]])
+    seen = simulate(neuron([2.0, 1.0], 0.5, 3.0), pixels)
+    assert torch.equal(seen.spike_times["input"], 1.0 - pixels.double())
+    time = 1.0 + 2.5 - (2.0 * pixels[0, 0].double() + pixels[0, 1].double())
+    assert seen.spike_times["_1"].item() == pytest.approx(time.item(), abs=1e-14)
 
 
 @pytest.mark.usefixtures("seed")

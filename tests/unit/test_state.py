@@ -16,7 +16,7 @@ from torch.optim.swa_utils import (
 
 import ttfs
 from ttfs.errors import UserError
-from ttfs.snn import SpikingNetwork
+from ttfs.snn import Encode, Fire, SpikingNetwork
 
 NUMBERS = {"neuron_kind", "encode.input_range", "body._1.window_width", "body._4.window_width"}
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -71,6 +71,12 @@ def test_numbers_stay_on_the_processor():
     before = widths(snn)
     assert next(snn.to("meta").parameters()).device.type == "meta"
     assert widths(snn) == before
+
+
+def test_numbers_of_modules_made_on_another_device_are_on_the_processor():
+    with torch.device("meta"):
+        assert Fire(2.5).width == 2.5
+        assert Encode(-1.0, 0.7).high == 0.7
 
 
 @torch.no_grad()

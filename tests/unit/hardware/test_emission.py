@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import ttfs
 from ttfs.hardware import Hardware, QuantizedReLU, deploy, quantized_relu
 
 
@@ -93,6 +94,16 @@ def test_jitter_moves_spikes_by_its_share_of_the_window_and_silence_not_at_all(s
     hidden, window = chip.charges(images)[1]["_1"], chip.layers["_1"].width
     assert hidden.min() >= 0
     assert hidden.max() <= window
+
+
+def test_pixels_of_any_range_spike_in_the_window_of_the_input(images):
+    """Jitter and clock are shares of that window, not of the range of the pixels."""
+    ann = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 5)).double()
+    unit, wide = images.double(), 8 * images.double() - 3
+    hardware = Hardware(jitter=0.05, time_bits=6, lost_spikes=0.1, seed=4)
+    one = deploy(ttfs.convert(ann, unit), hardware)
+    other = deploy(ttfs.convert(ann, wide, input_range=(-3, 5)), hardware)
+    assert torch.equal(one.charges(unit)[1]["input"], other.charges(wide)[1]["input"])
 
 
 def test_jitter_wakes_no_silent_neuron(snn):

@@ -213,19 +213,21 @@ def test_read_noise_is_drawn_for_each_image_and_silence_reads_nothing(wide, imag
 
 
 class Branches(nn.Module):
-    """A residual sum, average pooling and a concatenation: what noise passes on its way."""
+    """Sums of read and of direct branches, average pooling and a concatenation: what noise passes
+    on its way.
+    """
 
     def __init__(self):
         super().__init__()
         self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
-        self.third, self.pool = nn.Conv2d(4, 2, 3), nn.AvgPool2d(2)
+        self.short, self.third, self.pool = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 3), nn.AvgPool2d(2)
         self.relu1, self.relu2, self.relu3 = nn.ReLU(), nn.ReLU(), nn.ReLU()
         self.left, self.right = nn.Linear(4, 3), nn.Linear(18, 5)
         self.last = nn.Linear(8, 5)
 
     def forward(self, images):
         start = self.relu1(self.first(images))
-        summed = self.relu2(self.second(start) + start)
+        summed = self.relu2(self.second(start) + self.short(start) + start)
         pooled = self.pool(self.third(summed))
         flat = pooled.flatten(1)
         both = torch.cat([self.left(summed.mean((2, 3))), self.right(flat)], 1)

@@ -3,15 +3,13 @@
 import inspect
 from typing import Any
 
-import torch.nn.functional as F
 from torch import fx
 
 
 def call_name(node: fx.Node) -> str:
     """Name of the function or method that a node calls."""
     name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-    name = str(name or node.target)
-    return _dispatched(node.target) if name == "fn" else name
+    return str(name or node.target)
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:
@@ -93,9 +91,3 @@ _SIGNATURES = {
         for name in ["conv_transpose1d", "conv_transpose2d"]
     },
 }  # fmt: skip
-
-
-def _dispatched(function: Any) -> str:
-    """Name of a pooling function that torch chooses by its flag `return_indices`."""
-    names = ["max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d"]
-    return next((name for name in names if getattr(F, name) is function), str(function))

@@ -20,10 +20,8 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.b1 import Fire
-from ttfs.snn.conversion.operations import IDENTITIES
-from ttfs.snn.conversion.reading import operation
-from ttfs.snn.conversion.tracing import shape
-from ttfs.snn.conversion.values import Value, fold
+from ttfs.snn.conversion.tracing import parts_of, shape
+from ttfs.snn.conversion.values import Value, compact, fold, on_channels
 from ttfs.snn.synapses import OneToOne, Synapses
 
 
@@ -49,17 +47,9 @@ class Construction:
         return value
 
     def _reader(self, node: fx.Node) -> Value:
-        """Value of a node, as one of its readers sees it: shared if there are more."""
+        """Value of a node, as one of its readers sees it: shared if it is read more than once."""
         value = self.values[node]
-        return value if self._readers(node) <= 1 else dataclasses.replace(value, owned=False)
-
-    def _readers(self, node: fx.Node) -> int:
-        return sum(
-            self._readers(user)
-            if user.op != "output" and isinstance(operation(user, self.ann), IDENTITIES)
-            else 1
-            for user in node.users
-        )
+        return value if _reads(node) <= 1 else dataclasses.replace(value, owned=False)
 
     def _settled(self, value: Value, node: fx.Node, pooled: bool = False) -> Value:
         """The value with scale 1 and shift 0: folded into the synapses it comes from, or into new
@@ -116,12 +106,33 @@ class Construction:
         joined = self.graph.create_node("call_function", torch.add, (positive, scaled), name=name)
         return Value(joined, after)
 
+    def _in_one_window(self, node: fx.Node, charges: fx.Node) -> fx.Node:
+        """The charges, of spikes that can race: those of several layers, each with its own window,
+        pass one layer of neurons first.
+        """
+        if len(self._populations(charges)) == 1:
+            return charges
+        return self._emit(node, Fire(), charges, suffix="_relu")
+
+    def _populations(self, charges: fx.Node) -> set[fx.Node]:
+        """The layers of neurons, or the input, whose spikes these charges are of."""
+        if charges.op == "placeholder" or isinstance(self.modules.get(str(charges.target)), Fire):
+            return {charges}
+        return set().union(*map(self._populations, charges.all_input_nodes))
+
     def _on_channels(self, node: fx.Node, value: Value) -> Value:
         return value if value.per_channel else self._settled(value, node)
 
     def _ones(self, value: Value) -> Tensor:
         """A one that broadcasts to the shape of a value."""
         return torch.ones([1] * len(value.shape), dtype=torch.float64, device=self.device)
+
+    def _affine(self, node: fx.Node, value: Value, scale: Tensor, shift: Tensor) -> Value:
+        """scale * value + shift, for constants that broadcast to the shape of the value."""
+        scale, shift = compact(scale), compact(shift)
+        if not (on_channels(scale) and on_channels(shift)):
+            value = self._pooled(value, node)  # the largest may be another value after it
+        return value.affine(scale, shift)
 
     def _times(self, value: Value, scale: float, shift: float = 0.0) -> Value:
         """scale * value + shift, by plain numbers."""
@@ -150,3 +161,12 @@ class Construction:
         kind = getattr(module, "name", type(module).__name__)
         where = node.target if node.op == "call_module" else node.name
         raise ConversionError(f"{where} ({kind}) cannot be mapped to TTFS: {reason}")
+
+
+def _reads(node: fx.Node) -> int:
+    """How often a node is read: a sum may take it twice, and each part of a chunk takes it."""
+    read: list[fx.Node] = []
+    for user in node.users:
+        for _ in parts_of(user.meta.get("value")):
+            fx.node.map_arg((user.args, user.kwargs), read.append)
+    return read.count(node)

@@ -57,7 +57,7 @@ def map_network(
     check_range(first, low, high)
     parameter = next(ann.parameters(), torch.empty(0))
     snn = _mapped(ann, first, parameter, low, high)
-    snn.to(parameter.dtype).to(first.device).train(ann.training)
+    snn.to(first.device, first.dtype).train(ann.training)
     return snn, itertools.chain([first], batches)
 
 
@@ -113,7 +113,8 @@ def _mapped(
             f"{kind}: fails on {images.dtype} images of shape {shape}: its weights are "
             f"{parameter.dtype}"
         )
-    few = torch.cat([images[: COMPARED - DRAWN].double(), _drawn(images, low, high)])
+    given = images[: COMPARED - DRAWN].double().clamp(low, high)  # they may leave it by rounding
+    few = torch.cat([given, _drawn(images, low, high)])
     reference = copied(ann)
     try:
         graph = trace_copy(reference, torch.cat([few[:1], few[:1]]))  # to see what mixes images up

@@ -105,7 +105,7 @@ class Walk(Rearranging):
         else:
             result = self._apply(node, module, self._reader(first))
         self.values[node] = result
-        if is_inplace(node, self.ann) and not isinstance(module, IDENTITIES):
+        if is_inplace(node, self.ann):
             self.values[first] = result
         return None
 
@@ -143,17 +143,15 @@ class Walk(Rearranging):
 
     # ---- neurons ----
 
-    def _fire(
-        self, node: fx.Node, value: Value, always: bool = False, ceiling: float = math.inf
-    ) -> Value:
-        if value.spikes and value.scale is None and not always:
+    def _fire(self, node: fx.Node, value: Value, ceiling: float = math.inf) -> Value:
+        if value.spikes and value.scale is None and ceiling == math.inf:
             return value  # the ReLU of what is already >= 0
         value = self._settled(value, node, pooled=True)
         raw = self._emit(
             node, Fire(ceiling=ceiling), value.raw, suffix="_relu" if node.name == OUTPUT else ""
         )
         for pool in value.pending:
-            raw = self._emit(node, pool, raw, suffix="_pool")
+            raw = self._emit(node, copy.deepcopy(pool), raw, suffix="_pool")
         return Value(raw, value.shape, spikes=True)
 
     def _clip(self, node: fx.Node, module: Clip, value: Value) -> Value:
@@ -162,11 +160,11 @@ class Walk(Rearranging):
         """
         low, high = module.low, module.high
         if low == -math.inf:  # high - relu(high - v)
-            return self._times(self._fire(node, self._times(value, -1.0, high), True), -1.0, high)
+            return self._times(self._fire(node, self._times(value, -1.0, high)), -1.0, high)
         if (low, high) == (0.0, math.inf):
             return self._fire(node, value)
         shifted = self._times(value, 1.0, -low) if low else value
-        fired = self._fire(node, shifted, True, high - low)
+        fired = self._fire(node, shifted, high - low)
         return self._times(fired, 1.0, low) if low else fired
 
     def _leaky(self, node: fx.Node, module: Leaky, value: Value) -> Value:
@@ -201,7 +199,8 @@ class Walk(Rearranging):
         value, after = self._settled(value, node), shape(node) or ()
         kept = tuple(module(torch.empty(1, *value.shape, device="meta")).shape[1:])
         if value.spikes or value.moved:
-            raw = self._emit(node, EarliestSpike(module), value.raw, suffix="_max")
+            charges = self._in_one_window(node, value.raw)
+            raw = self._emit(node, EarliestSpike(module), charges, suffix="_max")
             return self._reshape(node, Value(raw, kept, moved=True), after, "_shape")
         waiting = dataclasses.replace(value, pending=[EarliestSpike(module)])
         halves = self._halves(node, waiting)
@@ -213,7 +212,8 @@ class Walk(Rearranging):
     ) -> Value:
         if value.spikes or value.moved:
             sign = None if value.scale is None else sign_of(value.scale)
-            raw = self._emit(node, EarliestSpike(pool, sign), value.raw, suffix)
+            charges = self._in_one_window(node, value.raw) if value.moved else value.raw
+            raw = self._emit(node, EarliestSpike(pool, sign), charges, suffix)
             return dataclasses.replace(value, raw=raw, shape=after)
         return dataclasses.replace(
             value, shape=after, pending=[*value.pending, EarliestSpike(pool)]
@@ -302,7 +302,7 @@ class Walk(Rearranging):
         factor: Tensor = self._like(node, constants[0] if constants else -1.0, value)
         if module.divide:
             factor = factor.reciprocal()
-        return value.affine(factor, torch.zeros_like(factor))
+        return self._affine(node, value, factor, torch.zeros_like(factor))
 
     def _is_branch(self, term: Any) -> bool:
         return isinstance(term, fx.Node) and term in self.values
@@ -331,22 +331,20 @@ class Walk(Rearranging):
         if not self._is_branch(other) or not self._is_branch(one):
             branch, constant = (one, other) if self._is_branch(one) else (other, one)
             value = self._reader(branch)
-            first = branch is one
+            leads = branch is one
             constant = self._like(node, self._term(constant), value)
-            turn = torch.ones_like(constant) * (1.0 if first else factor)
-            return value.affine(turn, constant * (factor if first else 1.0))
-        values = {term: self._reader(term) for term in dict.fromkeys(terms)}
-        shapes = [values[term].shape for term in terms]
-        if shapes[0] != shapes[1]:
-            self._refuse(
-                node, module, f"its terms have shapes {list(shapes[0])} and {list(shapes[1])}"
-            )
-        if factor == 1:
-            raws = {term: self._settled(value, node).raw for term, value in values.items()}
-            return Value(self._join(node, torch.add, raws[one], raws[other]), shapes[0])
-        second = self._times(dataclasses.replace(values[other], owned=False), float(factor))
-        both = [self._settled(value, node).raw for value in (values[one], second)]
-        return Value(self._join(node, torch.add, *both), shapes[0])
+            turn = torch.ones_like(constant) * (1.0 if leads else factor)
+            return self._affine(node, value, turn, constant * (factor if leads else 1.0))
+        first = self._reader(one)
+        second = first if other is one else self._reader(other)
+        if first.shape != second.shape:
+            shapes = f"{list(first.shape)} and {list(second.shape)}"
+            self._refuse(node, module, f"its terms have shapes {shapes}")
+        if factor != 1:
+            second = self._times(second, float(factor))
+        raw = self._settled(first, node).raw
+        other_raw = raw if second is first else self._settled(second, node).raw
+        return Value(self._join(node, torch.add, raw, other_raw), first.shape)
 
     def _concatenate(self, node: fx.Node, module: Any) -> Value:
         tensors: Any = node.args[0] if node.args else node.kwargs["tensors"]
@@ -354,7 +352,9 @@ class Walk(Rearranging):
             self._refuse(node, module, "it takes something that does not come from the input")
         parts = [self._pooled(self._reader(part), node) for part in tensors]
         raw = self._join(node, torch.cat, [part.raw for part in parts], 1)
-        joined = Value(raw, shape(node) or (), spikes=all(part.spikes for part in parts))
+        spikes = all(part.spikes for part in parts)
+        moved = spikes and any(part.moved for part in parts)
+        joined = Value(raw, shape(node) or (), spikes, moved)
         if any(part.scale is not None for part in parts):
             joined.scale = join_channels([(part.scale, part.shape) for part in parts], 1.0)
             joined.shift = join_channels([(part.shift, part.shape) for part in parts], 0.0)

@@ -119,6 +119,8 @@ class Unsupported(nn.Module):
 REARRANGING = (
     nn.Flatten,
     nn.Unflatten,
+    nn.ConstantPad1d,
+    nn.ConstantPad2d,
     nn.ZeroPad1d,
     nn.ZeroPad2d,
     nn.ReflectionPad1d,

@@ -121,8 +121,6 @@ def _named(module: Any) -> Any:
             align_corners=module.align_corners,
             recompute_scale_factor=module.recompute_scale_factor,
         )  # fmt: skip
-    if kind in (nn.ConstantPad1d, nn.ConstantPad2d) and module.value == 0:
-        return Rearrange()
     known = next((base.__name__ for base in kind.__mro__[1:] if base in KNOWN), None)
     if known is None:
         return Unsupported(kind.__name__, _hint(kind.__name__))
@@ -220,8 +218,8 @@ def _clip(node: fx.Node) -> Any:
     low, high = -math.inf if low is None else low, math.inf if high is None else high
     if not all(isinstance(bound, int | float) for bound in (low, high)):
         return Unsupported(name, "only plain numbers can be its bounds")
-    if low > high:
-        return Unsupported(name, f"its lower bound {low:g} is above the upper, {high:g}")
+    if low >= high:
+        return Unsupported(name, f"its lower bound {low:g} is not below the upper, {high:g}")
     return Clip(float(low), float(high))
 
 

@@ -48,10 +48,10 @@ def destinations(
 def _of_one_image(result: Any, total: int) -> Tensor:
     """The first of two images, whose numbers differ by `total` unless they are padded zeros."""
     one, two = result[0], result[-1]
-    if len(result) != 2 or not ((two == one + total) | ((one == 0) & (two == 0))).all():
-        raise ValueError("it moves values between images")
-    if not ((one >= 0) & (one <= total) & (one == one.round())).all():
-        raise ValueError("it pads with another value than 0")
+    moved = one.isfinite() & (two == one + total)
+    padded = (one == 0) & (two == 0)
+    if len(result) != 2 or not (moved | padded).all():
+        raise ValueError("it moves values between images, or pads with another value than 0")
     return one
 
 
@@ -113,11 +113,11 @@ class Rearranging(Construction):
         self, node: fx.Node, value: Value, after: tuple[int, ...], suffix: str = ""
     ) -> Value:
         scale, shift = (
-            None if part is None else part.expand(value.shape).reshape(after)
+            None if part is None else compact(part.expand(value.shape).reshape(after))
             for part in (value.scale, value.shift)
         )
         if after == value.shape:
             return Value(value.raw, after, value.spikes, value.moved, scale, shift)
         raw = self._emit(node, Reshape(after), value.raw, suffix)
         moved = value.spikes or value.moved
-        return Value(raw, after, moved=moved, scale=compact(scale), shift=compact(shift))
+        return Value(raw, after, moved=moved, scale=scale, shift=shift)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ttfs.errors import ConversionError
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.synapses import Synapses
 
@@ -39,15 +38,12 @@ class Value:
     @property
     def per_channel(self) -> bool:
         """Whether scale and shift are the same all over each channel."""
-        parts = [part for part in (self.scale, self.shift) if part is not None]
-        return all(math.prod(part.shape[1:]) == 1 for part in parts)
+        return all(part is None or on_channels(part) for part in (self.scale, self.shift))
 
     def affine(self, scale: Tensor, shift: Tensor) -> "Value":
-        """Return scale * value + shift, for constants that broadcast to the shape."""
-        if self.pending and not all(math.prod(part.shape[1:]) == 1 for part in (scale, shift)):
-            raise ConversionError(
-                "a constant that differs within a channel meets a max pool without ReLU"
-            )
+        """Return scale * value + shift, for constants that broadcast to the shape, and where pools
+        wait are the same all over each channel.
+        """
         return dataclasses.replace(
             self,
             scale=compact(scale if self.scale is None else scale * self.scale),
@@ -56,22 +52,25 @@ class Value:
         )
 
 
+def on_channels(part: Tensor) -> bool:
+    """Whether a constant is one value a channel."""
+    return math.prod(part.shape[1:]) == 1
+
+
 def sign_of(scale: Tensor) -> Tensor:
     """Return -1 where a scale is negative, else 1."""
     return torch.where(scale < 0, -1.0, 1.0).double()
 
 
-def compact(part: Tensor | None) -> Tensor | None:
+def compact(part: Tensor) -> Tensor:
     """A constant with one value a channel, where it is the same all over each channel."""
-    if part is None or part.dim() < 2 or math.prod(part.shape[1:]) == 1:
+    if on_channels(part):
         return part
     first = part.reshape(len(part), -1)[:, :1].reshape(-1, *[1] * (part.dim() - 1))
     return first if torch.equal(first.expand_as(part), part) else part
 
 
-def moved_constant(
-    part: Tensor, index: Tensor, neutral: float, after: tuple[int, ...]
-) -> Tensor | None:
+def moved_constant(part: Tensor, index: Tensor, neutral: float, after: tuple[int, ...]) -> Tensor:
     """A scale or shift [...] at the places of the index; neutral where it is -1."""
     taken = part.reshape(-1)[index.clamp(min=0)]
     return compact(torch.where(index < 0, neutral, taken).reshape(after))
