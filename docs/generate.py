@@ -4,7 +4,7 @@
 
 A table stands between `<!-- options: NAME -->` and `<!-- end -->` of a page, where NAME is a kind
 of method or a noun (dataset, model, hardware, grid, study). A kind that no page has is added to the
-end of docs/methods.md.
+end of docs/methods.md. Keys that a kind has just as `relu` has them are listed there alone.
 """
 
 import json
@@ -22,6 +22,7 @@ DOCS = Path(__file__).parent
 NOUNS = ("dataset", "model", "hardware", "grid", "study")
 BLOCK = re.compile(r"(<!-- options: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+FIRST = "relu"
 
 
 def generated() -> dict[Path, str]:
@@ -35,14 +36,35 @@ def generated() -> dict[Path, str]:
     return pages | {DOCS / "schemas" / name: text for name, text in _schemas()}
 
 
-def table(schema: Mapping[str, Any]) -> str:
-    """Return the keys of a schema as a Markdown table, keys of blocks dotted."""
-    lines = ["| key | values | default | meaning |", "|---|---|---|---|"]
-    for key, rule, required in _keys(schema):
+def table(name: str) -> str:
+    """Return the keys of a kind or noun as a Markdown table, keys of blocks dotted."""
+    found = lines(name)
+    if name in kinds() and name != FIRST:
+        found = _without_shared(found)
+    head = ["| key | values | default | meaning |", "|---|---|---|---|"]
+    return "\n".join([*head, *found.values()]) + "\n"
+
+
+def lines(name: str) -> dict[str, str]:
+    """Return {key: its line of the table} of a kind or noun."""
+    found = {}
+    for key, rule, required in _keys(_schema(name)):
         default = "required" if required else _code(rule["default"]) if "default" in rule else ""
         meaning = rule.get("description", "its keys follow").replace("|", "\\|").replace("<", "\\<")
-        lines.append(f"| `{key}` | {values(rule)} | {default} | {meaning} |")
-    return "\n".join(lines) + "\n"
+        found[key] = f"| `{key}` | {values(rule)} | {default} | {meaning} |"
+    return found
+
+
+def _without_shared(found: Mapping[str, str]) -> dict[str, str]:
+    """One line for all keys that `relu` has just so, and the lines of the others."""
+    first = lines(FIRST)
+    shared = [key for key, line in found.items() if first.get(key) == line]
+    train = [key for key in first if key.startswith("train.")]
+    if not set(train) <= set(shared):
+        shared = [key for key in shared if key not in train]
+    names = dict.fromkeys("train.*" if key in train else key for key in shared)
+    said = f"| {', '.join(map(_code, names))} | | | Those of [`{FIRST}`](#{FIRST}) |"
+    return {"": said} | {key: line for key, line in found.items() if key not in shared}
 
 
 def values(rule: Mapping[str, Any]) -> str:
@@ -104,7 +126,7 @@ def _code(value: Any) -> str:
 
 def _filled(text: str) -> str:
     def fill(match: re.Match[str]) -> str:
-        return f"{match[1]}\n{table(_schema(match[2]))}\n{match[3]}"
+        return f"{match[1]}\n{table(match[2])}\n{match[3]}"
 
     return BLOCK.sub(fill, text)
 

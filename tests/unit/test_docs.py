@@ -6,12 +6,14 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import ttfs
 from ttfs.__main__ import _parser, main
+from ttfs.methods import kinds
 from ttfs.results.record import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +133,39 @@ def test_relative_links_lead_to_files(page):
     assert not missing
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    words = [re.sub(r"[^\w\s-]", "", heading.lower()).split() for heading in headings]
+    return {"-".join(parts) for parts in words}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_anchors_of_links_are_headings(page):
+    links = [link.partition("#") for link in LINK.findall(FENCE.sub("", page.read_text()))]
+    here = [(place, anchor) for place, _, anchor in links if anchor and "://" not in place]
+    missing = [
+        f"{place}#{anchor}"
+        for place, anchor in here
+        if anchor not in anchors(page.parent / place if place else page)
+    ]
+    assert not missing
+
+
+PLACE = re.compile(
+    r"(?<![\w/.<])((?:configs|ttfs|tests|benchmarks|docs|workflow|profiles)/[\w./-]*\w)"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_that_pages_name_exist(page):
+    """Paths in inline code; a page may tell to write a file, whose content follows."""
+    prose = FENCE.sub("", page.read_text())
+    code = re.findall(r"`([^`\n]+)`(?![^`\n]*:$)", prose, re.MULTILINE)
+    paths = {path for text in code for path in PLACE.findall(text)}
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize("page", METRIC_PAGES, ids=name)
 def test_each_metric_page_works_an_example(page):
     assert examples(page)
@@ -162,6 +197,29 @@ def test_tables_of_keys_and_schemas_are_those_of_the_code(generator):
         if not path.exists() or path.read_text() != text
     ]
     assert changed == [], "run python docs/generate.py"
+
+
+def test_keys_of_training_are_listed_once():
+    """Those that only TTFS networks have stand with each of their kinds."""
+    page = (ROOT / "docs/methods.md").read_text()
+    listed = Counter(re.findall(r"^\| `(train\.[a-z]\S*)`", page, re.MULTILINE))
+    assert listed.pop("train.window_growth") == 2
+    assert set(listed.values()) == {1}
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_tables_of_a_kind_have_each_of_its_keys(generator, kind):
+    """A key has a line, or is named in the line of those that are as of `relu`."""
+    _, _, *lines = generator.table(kind).splitlines()
+    [shared] = [line for line in lines if "](#relu)" in line] or [""]
+    own = {re.match(r"\| `([^`]+)`", line)[1] for line in lines if line != shared}
+    said = set(re.findall(r"`([^`]+)`", shared.partition(" | | | ")[0]))
+    relu = generator.lines("relu")
+    named = said & relu.keys() | {key for key in relu if "train.*" in said and "train." in key}
+    keys = generator.lines(kind)
+    assert own | named == keys.keys()
+    assert not own & named
+    assert {key: keys[key] for key in named} == {key: relu[key] for key in named}
 
 
 def test_no_schema_is_left_of_a_kind_that_is_gone(generator):
