@@ -1,5 +1,6 @@
 """Augmentation of a whole batch at once."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -10,23 +11,26 @@ from torch.nn import functional
 
 class Moves(NamedTuple):
     """The moves of N images: corners (row, column) of two windows [N, 2], mirrored or not [N],
-    corners of the squares that are cut out [N, 2].
+    corners of the squares that are cut out [N, 2], angles [radian] and factors of enlargement [N].
     """
 
     shift: Tensor
     crop: Tensor
     flip: Tensor
     cutout: Tensor | None
+    turn: tuple[Tensor, Tensor] | None
 
     def of(self, images: slice) -> "Moves":
         """Return the moves of some of the images."""
         cutout = None if self.cutout is None else self.cutout[images]
-        return Moves(self.shift[images], self.crop[images], self.flip[images], cutout)
+        turn = None if self.turn is None else (self.turn[0][images], self.turn[1][images])
+        return Moves(self.shift[images], self.crop[images], self.flip[images], cutout, turn)
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random moves of images, in the order shift, crop, flip, cutout; `Augment()` changes nothing.
+    """Random moves of images, in the order rotate and zoom, shift, crop, flip, cutout; `Augment()`
+    changes nothing.
 
     shift: translation by whole pixels, uniform in [-shift, shift] on both axes, black (0) comes in.
     crop: padded by so many reflected pixels (the edge is not repeated), then a window of the old
@@ -36,16 +40,21 @@ class Augment:
         (Jordan 2024, arXiv 2404.00498).
     cutout: a square of so many pixels, its center anywhere in the image, has the mean color of the
         image (DeVries and Taylor 2017, arXiv 1708.04552, with the mean of the data set).
+    rotate: turned about the center by an angle uniform in [-rotate, rotate] degrees.
+    zoom: enlarged about the center by a factor uniform in [1 - zoom, 1 + zoom]. Both read the image
+        once, between four pixels (bilinear), and black comes in.
     """
 
     shift: int = 0
     crop: int = 0
     flip: bool | Literal["alternating"] = False
     cutout: int = 0
+    rotate: float = 0.0
+    zoom: float = 0.0
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Moves:
         """Draw the moves of inputs of a shape (N, ...): as many random numbers whatever is switched
-        on, but for the cutout.
+        on, and then those of the cutout, and of rotation and zoom.
         """
         count = shape[0]
         return Moves(
@@ -53,11 +62,18 @@ class Augment:
             torch.randint(2 * self.crop + 1, (count, 2), generator=generator),
             torch.randint(2, (count,), generator=generator).bool(),
             _centers(shape, generator) if self.cutout else None,
+            self._turns(count, generator) if self.rotate or self.zoom else None,
         )
+
+    def _turns(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        angles, factors = 2 * torch.rand(2, count, generator=generator) - 1
+        return angles * math.radians(self.rotate), 1 + factors * self.zoom
 
     def move(self, images: Tensor, moves: Moves) -> Tensor:
         """Return the float images [N, C, H, W], on any device, with these moves made."""
         device = images.device
+        if moves.turn is not None:
+            images = _turned(images, *(drawn.to(images) for drawn in moves.turn))
         if self.shift:
             images = _windows(images, self.shift, "constant", moves.shift.to(device))
         if self.crop:
@@ -75,6 +91,20 @@ def _centers(shape: torch.Size, generator: torch.Generator) -> Tensor:
     count, _, *size = shape
     sides = (torch.randint(side, (count,), generator=generator) for side in size)
     return torch.stack(list(sides), 1)
+
+
+def _turned(images: Tensor, angles: Tensor, factors: Tensor) -> Tensor:
+    """Turn images [N, C, H, W] counterclockwise about their centers by angles [N], and enlarge them
+    by factors [N].
+    """
+    height, width = images.shape[2:]
+    cosine, sine, zero = angles.cos() / factors, angles.sin() / factors, torch.zeros_like(angles)
+    # Where each pixel comes from, in coordinates (x, y) that are -1 and 1 at the edges.
+    rows = [cosine, -sine * height / width, zero, sine * width / height, cosine, zero]
+    places = functional.affine_grid(
+        torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False
+    )
+    return functional.grid_sample(images, places, align_corners=False)
 
 
 def _cut_out(images: Tensor, size: int, centers: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """How splits are made, batched and augmented."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
 from kit.data import config, everything, write_images, write_npz
+from scipy import ndimage
 
 from ttfs.data import DataSet, Split, dataset, image_files, load
 from ttfs.data.augment import Augment
@@ -207,6 +209,32 @@ def test_augmentation_is_the_slow_one(augment):
     )
 
 
+@pytest.mark.parametrize(("height", "width"), [(9, 9), (8, 11)])
+def test_rotation_and_zoom_are_those_of_scipy(height: int, width: int):
+    images = torch.rand(20, 2, height, width)
+    augment = Augment(rotate=180, zoom=0.4)
+    moves = augment.draw(images.shape, torch.Generator().manual_seed(0))
+    assert moves.turn is not None
+    center = np.array([height - 1, width - 1]) / 2
+    for image, moved, angle, factor in zip(
+        images, augment.move(images, moves), *moves.turn, strict=True
+    ):
+        sine, cosine = np.sin(float(angle)), np.cos(float(angle))
+        back = np.array([[cosine, sine], [-sine, cosine]]) / float(factor)  # of (row, column)
+        for before, after in zip(image, moved, strict=True):
+            expected = ndimage.affine_transform(
+                before.numpy(), back, center - back @ center, order=1, mode="grid-constant"
+            )
+            np.testing.assert_allclose(after.numpy(), expected, rtol=0, atol=1e-5)
+
+
+def test_a_quarter_turn_is_counterclockwise():
+    images = torch.rand(3, 1, 6, 6)
+    turn = torch.full((3,), math.pi / 2), torch.ones(3)
+    moves = Augment(rotate=90).draw(images.shape, torch.Generator())._replace(turn=turn)
+    torch.testing.assert_close(Augment(rotate=90).move(images, moves), images.rot90(1, (2, 3)))
+
+
 def test_augmentation_is_uniform():
     shape = torch.Size((9000, 1, 3, 3))
     augment = Augment(shift=1, crop=1, flip=True, cutout=1)
@@ -216,6 +244,19 @@ def test_augmentation_is_uniform():
             [1000] * 9, abs=150
         )
     assert moves.flip.float().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_angles_and_factors_are_uniform_and_move_no_other_draw():
+    shape, plain = torch.Size((9000, 1, 9, 9)), Augment(2, 2, True, 3)
+    turning = Augment(2, 2, True, 3, rotate=90, zoom=0.5)
+    first, second = (a.draw(shape, torch.Generator().manual_seed(0)) for a in (plain, turning))
+    assert all(torch.equal(*pair) for pair in zip(first[:4], second[:4], strict=True))
+    assert first.turn is None
+    assert second.turn is not None
+    angles, factors = second.turn
+    for values, low, high in ((angles, -math.pi / 2, math.pi / 2), (factors, 0.5, 1.5)):
+        tenths = ((values - low) / (high - low) * 10).long().bincount()
+        assert tenths.tolist() == pytest.approx([900] * 10, abs=150)
 
 
 def test_a_cutout_moves_no_other_draw():
@@ -244,7 +285,7 @@ def test_two_epochs_of_alternating_flips_show_both_sides_of_each_image():
 def test_the_parts_of_the_ranks_are_the_batch_of_one_process(ranks: int, flip: bool | str):
     images = np.random.default_rng(0).integers(0, 256, (64, 6, 6), dtype=np.uint8)
     np.savez(DATA / "parts.npz", x=images, y=np.arange(64) % 3)
-    moves = {"shift": 1, "crop": 1, "flip": flip, "cutout": 2}
+    moves = {"shift": 1, "crop": 1, "flip": flip, "cutout": 2, "rotate": 9.0, "zoom": 0.1}
     train = load(config({"npz": "parts.npz"}, test=0.2, augment=moves)).train
 
     def batches(rank: int = 0, ranks: int = 1):
