@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.ao import quantization
 from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
@@ -25,12 +24,6 @@ pytestmark = pytest.mark.usefixtures("seed")
 
 def net() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
-
-
-def cnn() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
-    ).eval()
 
 
 class Written(nn.Module):
@@ -384,31 +377,3 @@ class Softened(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         return self.function(self.net(v), 1)
-
-
-def _dynamic(ann: nn.Module, images: Tensor) -> nn.Module:
-    return quantization.quantize_dynamic(ann, {nn.Linear})
-
-
-def _static(ann: nn.Module, images: Tensor) -> nn.Module:
-    ann = nn.Sequential(quantization.QuantStub(), ann, quantization.DeQuantStub()).eval()
-    ann.qconfig = quantization.get_default_qconfig("x86")
-    prepared = quantization.prepare(ann)
-    prepared(images)
-    return quantization.convert(prepared)
-
-
-@pytest.mark.filterwarnings("ignore")  # of torch about its own quantization
-@pytest.mark.parametrize(
-    ("network", "quantize", "named"),
-    [
-        (net, _dynamic, r"0 \(torch.ao.nn.quantized.dynamic"), (cnn, _static, "Quantize"),
-        (net, _static, "Quantize"),
-    ],
-)  # fmt: skip
-def test_quantized_networks_are_refused_by_name(
-    network: Callable, quantize: Callable, named: str
-) -> None:
-    images = x() if network is net else torch.rand(8, 2, 8, 8)
-    with pytest.raises(ConversionError, match=f"{named}.* computes with integers"):
-        ttfs.convert(quantize(network(), images), images)
