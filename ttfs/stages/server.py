@@ -65,39 +65,38 @@ def ask(stage: "Stage", grid_file: Path, name: str) -> int | None:
         "code": code_state(),
     }
     with connection:
-        channels = array.array("i", [sys.stdout.fileno(), sys.stderr.fileno()])
-        message = json.dumps(job).encode() + b"\n"
-        connection.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, channels)])
-        answer = _answer(connection)
-    return None if answer in (None, "stale") else int(answer)
+        return _answer(connection, json.dumps(job).encode() + b"\n")
 
 
-def _answer(connection: socket.socket) -> str | None:
-    """Wait for the status of the child; pass signals on. If the run has ended, leave, which ends
-    the child.
+def _answer(connection: socket.socket, job: bytes) -> int | None:
+    """Hand a job and the standard streams over, and wait for the status of the child; pass signals
+    on. If the run has ended, leave, which ends the child.
 
     A signal that comes before the server has begun, as while it imports, ends the stage here.
     """
     orphaned, received = watch(), b""
-    ended: list[int] = []
-
-    def pass_on(number: int) -> None:
-        if received:
-            connection.sendall(f"{number}\n".encode())
-        else:
-            ended.append(number)
-
-    with handed_on(pass_on):
+    signals: list[int] = []
+    with handed_on(signals.append):  # first: the stage may run before `sendmsg` returns
+        channels = array.array("i", [sys.stdout.fileno(), sys.stderr.fileno()])
+        connection.sendmsg([job], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, channels)])
         while not received.endswith(b"\n"):
-            if ended or orphaned():
-                return str(int(ended[0] if ended else signal.SIGKILL))
             if select.select([connection], [], [], POLL)[0]:
                 part = connection.recv(64)
                 if not part:
-                    # The server died, and its children with it; before it began, another may do it.
-                    return str(int(signal.SIGKILL)) if received else None
+                    break
                 received += part
-    return received.decode().split()[-1]
+            elif orphaned() or (signals and not received):
+                return int(signals[0] if signals else signal.SIGKILL)
+            elif signals:
+                with contextlib.suppress(OSError):
+                    connection.sendall(f"{signals.pop(0)}\n".encode())
+    match received.split():
+        case [b"started", status]:
+            return int(status)
+        case [b"started"]:  # the server died, and its children with it
+            return int(signal.SIGKILL)
+        case _:  # it did not begin: another may do it
+            return int(signals[0]) if signals else None
 
 
 @dataclass

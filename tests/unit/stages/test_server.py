@@ -34,6 +34,12 @@ from pathlib import Path
 from ttfs.stages.server import ask
 print("status", ask("make", Path("grid.yaml"), sys.argv[1]), flush=True)
 """
+SLOW = f"""
+import time
+from ttfs.stages import server
+handed_on = server.handed_on
+server.handed_on = lambda end: time.sleep(1) or handed_on(end)
+{ASK}"""
 
 
 class Served:
@@ -47,10 +53,10 @@ class Served:
         self.process = subprocess.Popen(words, cwd=folder)
         until(self.path.exists)
 
-    def ask(self, name: str) -> subprocess.Popen:
+    def ask(self, name: str, client: str = ASK) -> subprocess.Popen:
         """Start a client that asks for the stage of a cell."""
         return subprocess.Popen(
-            [sys.executable, "-c", ASK, name],
+            [sys.executable, "-c", client, name],
             cwd=self.folder, env=os.environ | {SERVER: str(self.path)},
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -107,6 +113,15 @@ def test_a_signal_reaches_the_stage_of_its_client_alone(served, number):
     assert [alive(process) for process in processes] == [True, False]
     (served.folder / "end").touch()
     assert status(first) == 0
+
+
+def test_a_signal_is_passed_on_from_the_moment_that_the_stage_runs(served):
+    """The handlers of a client that is slow here are in place before its stage can begin."""
+    client = served.ask("long", SLOW)
+    process = begun(client)
+    client.send_signal(signal.SIGTERM)
+    assert os.WTERMSIG(status(client)) == signal.SIGTERM
+    assert not alive(process)
 
 
 def test_the_stage_of_a_client_that_is_gone_ends_and_the_others_go_on(served):
