@@ -332,6 +332,8 @@ def test_calibration_takes_what_loaders_give() -> None:
         assert ttfs.convert(ann, loader).windows["_1"] == pytest.approx(expected["_1"])
     with pytest.raises(ConversionError, match="calibration gives str; give images"):
         ttfs.convert(ann, ["images"])
+    with pytest.raises(ConversionError, match=r"calibration is None; give images \[N"):
+        ttfs.convert(ann, None)  # type: ignore[arg-type]
     with pytest.raises(ConversionError, match="input_range is None; give"):
         ttfs.convert(ann, images, input_range=None)  # type: ignore[arg-type]
 

@@ -4,6 +4,7 @@ import copy
 import io
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from kit.exactness import IMAGE, Net, conv, draw, headed, norm, randomise
 from torch import Tensor, nn
 
 import ttfs
+from ttfs.metrics import multiply_accumulates
 from ttfs.snn import (
     ConversionError,
+    EarliestSpike,
     Fire,
     SpikingNetwork,
     Synapses,
@@ -22,6 +25,7 @@ from ttfs.snn import (
     calibrate_,
     convert,
     reference_network,
+    simulate,
 )
 
 pytestmark = pytest.mark.usefixtures("seed")
@@ -208,6 +212,22 @@ def test_a_dead_layer_stays_silent() -> None:
     assert snn.windows["_1"] == (1.0, 2.0)
     assert snn.spike_times(draw(IMAGE))["_1"].isinf().all()
     assert torch.equal(snn(draw(IMAGE)), ann(draw(IMAGE)))
+
+
+@pytest.mark.parametrize(
+    "layers", [[], [nn.ReLU()], [nn.Identity()], [nn.AvgPool2d(2), nn.ReLU()], [nn.MaxPool2d(2)]]
+)
+def test_a_network_may_have_no_weights(layers: list[nn.Module], tmp_path: Path) -> None:
+    ann, images = nn.Sequential(*layers, nn.Flatten()), draw(IMAGE)
+    snn = convert(ann, images)
+    assert torch.allclose(snn(images), ann(images), atol=1e-6)
+    assert multiply_accumulates(snn) == 0
+    assert torch.allclose(simulate(snn, images[:1]).logits.float(), ann(images[:1]), atol=1e-6)
+    assert ttfs.to_leaky(ann, images, steps=2)(images).shape == ann(images).shape
+    rate = ttfs.convert_to_rate(ann, images, steps=64)
+    assert torch.allclose(rate(images, steps=64), ann(images), atol=1 / 32)
+    if not any(isinstance(module, EarliestSpike) for module in snn.modules()):
+        ttfs.to_nir(snn, tmp_path / "net.nir")
 
 
 @torch.no_grad()

@@ -82,11 +82,9 @@ def multiply_accumulates(snn: "SpikingNetwork") -> int:
     """
     import torch
 
-    parameter = next(snn.parameters())
-    silence = torch.full((1, *snn.input_shape), snn.encode.low).to(parameter)
     costs = []
     with torch.no_grad():
-        for name, potential in snn.potentials(silence).items():
+        for name, potential in snn.potentials(snn.silence).items():
             weights: Any = snn.body.get_submodule(name)
             costs.append(weights.weights.weight[0].numel() * potential.numel())
     return sum(costs)

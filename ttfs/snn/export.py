@@ -118,7 +118,7 @@ class _Chain:
         self.edges: list[tuple[str, str]] = []
         self.last = INPUT
         self.shape = snn.input_shape
-        self.bias = torch.zeros(1, *snn.input_shape).to(next(snn.body.parameters()))
+        self.bias = torch.zeros_like(snn.silence)
 
     def graph(self) -> Any:
         """The whole network."""

@@ -95,6 +95,12 @@ class SpikingNetwork(Numbers):
         return max(ends[source] for source in self._sources[OUTPUT])
 
     @property
+    def silence(self) -> Tensor:
+        """An item [1, ...] without input spikes, of the dtype and on the device of the weights."""
+        weights = next(self.parameters(), torch.empty(0))
+        return torch.full((1, *self.input_shape), self.encode.low).to(weights)
+
+    @property
     def ideal(self) -> bool:
         """Whether the network runs as it is defined, on no chip (`ttfs.deploy`)."""
         return self.encode.imperfections is None

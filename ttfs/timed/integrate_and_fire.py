@@ -167,7 +167,7 @@ class RateNetwork(TimedNetwork):
             pool = body.get_submodule(name)
             if isinstance(pool, GatedPool) and name not in self._moving:
                 body.set_submodule(name, pool.pool)
-        self.to(next(snn.body.parameters())).eval()
+        self.to(snn.silence).eval()
 
     @property
     def settings(self) -> tuple[int, ...]:

@@ -134,7 +134,7 @@ class LeakyNetwork(TimedNetwork):
         body.recompile()
         emitters = spiking_nodes(snn)
         super().__init__(body, copy.deepcopy(snn.encode), snn.input_shape, clock, emitters)
-        self.to(next(snn.body.parameters()))
+        self.to(snn.silence)
 
 
 def to_leaky(

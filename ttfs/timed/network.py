@@ -193,8 +193,7 @@ def spiking_nodes(snn: SpikingNetwork) -> list[str]:
 @torch.no_grad()
 def layer_shapes(snn: SpikingNetwork) -> dict[str, tuple[int, ...]]:
     """Return the shape of each layer of neurons."""
-    low = torch.full((1, *snn.input_shape), snn.encode.low).to(next(snn.body.parameters()))
-    return {name: tuple(charges.shape[1:]) for name, charges in snn.charges(low)[1].items()}
+    return {name: tuple(charges.shape[1:]) for name, charges in snn.charges(snn.silence)[1].items()}
 
 
 def _hold(body: fx.GraphModule, clock: Clock) -> frozenset[str]:

@@ -25,6 +25,11 @@ COMPARED, DRAWN = 8, 2
 be blank, where much of a network does not show.
 """
 
+GIVE = (
+    "give images [N, ...], or batches of them: tensors, (images, labels), or dicts with the key "
+    "'image'"
+)
+
 
 @torch.inference_mode(False)
 def convert_to_b1(
@@ -65,7 +70,11 @@ def images_of(calibration: Any) -> Iterator[Tensor]:
     """Yield batches of images, none of them empty: of a tensor [N, ...], or of batches, with
     labels or without.
     """
-    for batch in calibration.split(256) if isinstance(calibration, Tensor) else calibration:
+    try:
+        batches = iter(calibration.split(256) if isinstance(calibration, Tensor) else calibration)
+    except TypeError:
+        raise ConversionError(f"calibration is {calibration!r}; {GIVE}") from None
+    for batch in batches:
         if isinstance(batch, Mapping):
             keys = [
                 key for key in ("image", "images", "pixel_values", "x", "input") if key in batch
@@ -77,10 +86,7 @@ def images_of(calibration: Any) -> Iterator[Tensor]:
             tensors = list(batch) if isinstance(batch, tuple | list) else [batch]
         if not tensors or not isinstance(tensors[0], Tensor):
             kind = type(tensors[0] if tensors else batch).__name__
-            raise ConversionError(
-                f"calibration gives {kind}; give images [N, ...], or batches of them: tensors, "
-                "(images, labels), or dicts with the key 'image'"
-            )
+            raise ConversionError(f"calibration gives {kind}; {GIVE}")
         if len(tensors[0]):
             yield tensors[0]
 
