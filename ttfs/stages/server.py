@@ -78,10 +78,11 @@ def _answer(connection: socket.socket, job: bytes) -> int | None:
     signals: list[int] = []
     with handed_on(signals.append):  # first: the stage may run before `sendmsg` returns
         channels = array.array("i", [sys.stdout.fileno(), sys.stderr.fileno()])
-        connection.sendmsg([job], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, channels)])
+        with contextlib.suppress(ConnectionError):  # the server just died: `_received` says so
+            connection.sendmsg([job], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, channels)])
         while not received.endswith(b"\n"):
             if select.select([connection], [], [], POLL)[0]:
-                part = connection.recv(64)
+                part = _received(connection)
                 if not part:
                     break
                 received += part
@@ -97,6 +98,14 @@ def _answer(connection: socket.socket, job: bytes) -> int | None:
             return int(signal.SIGKILL)
         case _:  # it did not begin: another may do it
             return int(signals[0]) if signals else None
+
+
+def _received(connection: socket.socket) -> bytes:
+    """Return what the server said; nothing where it died, perhaps with words of ours unread."""
+    try:
+        return connection.recv(64)
+    except ConnectionError:
+        return b""
 
 
 @dataclass

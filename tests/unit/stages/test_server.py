@@ -24,7 +24,7 @@ def stage(verb, grid_file, name):
         time.sleep(0.01)
     return int(name) if name.isdigit() else 0
 
-server._preload = lambda grid_file: None
+server._preload = lambda grid_file: time.sleep(float(sys.argv[3]))
 server.run_stage = stage
 server.serve(sys.argv[1], int(sys.argv[2]), [], Path("grid.yaml"))
 """
@@ -45,11 +45,11 @@ server.handed_on = lambda end: time.sleep(1) or handed_on(end)
 class Served:
     """A server in a folder, for a run that is this process or another one."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, importing: float = 0):
         self.folder, self.path = folder, folder / "place" / "socket"
         self.path.parent.mkdir()
         self.run = subprocess.Popen(["sleep", "600"])
-        words = [sys.executable, "-c", SERVE, str(self.path), str(self.run.pid)]
+        words = [sys.executable, "-c", SERVE, str(self.path), str(self.run.pid), str(importing)]
         self.process = subprocess.Popen(words, cwd=folder)
         until(self.path.exists)
 
@@ -143,6 +143,27 @@ def test_stages_end_with_their_server_and_clients_know(served):
     served.process.kill()
     assert [os.WTERMSIG(status(client)) for client in clients] == [signal.SIGKILL] * 2
     until(lambda: not any(map(alive, processes)))
+
+
+def test_a_client_knows_of_a_server_that_died_before_it_read_a_signal(served):
+    """The kernel tells it of its own words that nobody read."""
+    client = served.ask("long")
+    begun(client)
+    served.process.send_signal(signal.SIGSTOP)
+    client.send_signal(signal.SIGTERM)
+    time.sleep(0.5)  # passed on, to nobody
+    served.process.kill()
+    assert os.WTERMSIG(status(client)) == signal.SIGKILL
+
+
+def test_a_stage_whose_server_dies_while_it_imports_runs_by_itself(tmp_path):
+    served = Served(tmp_path, importing=600)
+    client = served.ask("long")
+    until(lambda: str(served.path) in Path("/proc/net/unix").read_text())
+    time.sleep(2)  # the client has asked, and waits
+    served.process.kill()
+    assert client.communicate(timeout=60)[0] == "status None\n"
+    served.end()
 
 
 def test_a_server_ends_with_its_run_and_takes_its_folder_away(served):
