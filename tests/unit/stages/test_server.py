@@ -24,6 +24,14 @@ def stage(verb, grid_file, name):
         time.sleep(0.01)
     return int(name) if name.isdigit() else 0
 
+def slow_fork():
+    child = fork()
+    if child == 0 and Path("slow").exists():
+        Path("forked").touch()
+        time.sleep(1)
+    return child
+
+fork, os.fork = os.fork, slow_fork
 server._preload = lambda grid_file: time.sleep(float(sys.argv[3]))
 server.run_stage = stage
 server.serve(sys.argv[1], int(sys.argv[2]), [], Path("grid.yaml"))
@@ -31,15 +39,12 @@ server.serve(sys.argv[1], int(sys.argv[2]), [], Path("grid.yaml"))
 ASK = """
 import sys
 from pathlib import Path
+from ttfs.stages.process import handed_on
 from ttfs.stages.server import ask
-print("status", ask("make", Path("grid.yaml"), sys.argv[1]), flush=True)
+signals = []
+with handed_on(signals.append):
+    print("status", ask("make", Path("grid.yaml"), sys.argv[1], signals), flush=True)
 """
-SLOW = f"""
-import time
-from ttfs.stages import server
-handed_on = server.handed_on
-server.handed_on = lambda end: time.sleep(1) or handed_on(end)
-{ASK}"""
 
 
 class Served:
@@ -53,10 +58,10 @@ class Served:
         self.process = subprocess.Popen(words, cwd=folder)
         until(self.path.exists)
 
-    def ask(self, name: str, client: str = ASK) -> subprocess.Popen:
+    def ask(self, name: str) -> subprocess.Popen:
         """Start a client that asks for the stage of a cell."""
         return subprocess.Popen(
-            [sys.executable, "-c", client, name],
+            [sys.executable, "-c", ASK, name],
             cwd=self.folder, env=os.environ | {SERVER: str(self.path)},
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -115,13 +120,14 @@ def test_a_signal_reaches_the_stage_of_its_client_alone(served, number):
     assert status(first) == 0
 
 
-def test_a_signal_is_passed_on_from_the_moment_that_the_stage_runs(served):
-    """The handlers of a client that is slow here are in place before its stage can begin."""
-    client = served.ask("long", SLOW)
-    process = begun(client)
-    client.send_signal(signal.SIGTERM)
-    assert os.WTERMSIG(status(client)) == signal.SIGTERM
-    assert not alive(process)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_a_stage_that_is_about_to_run(served, number):
+    """The server does not heed SIGINT, and its child was born so: the signal must wait."""
+    (served.folder / "slow").touch()
+    client = served.ask("long")
+    until((served.folder / "forked").exists)
+    client.send_signal(number)
+    assert os.WTERMSIG(status(client)) == number
 
 
 def test_the_stage_of_a_client_that_is_gone_ends_and_the_others_go_on(served):
