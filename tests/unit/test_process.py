@@ -127,6 +127,16 @@ def test_a_stage_does_not_begin_where_its_parent_has_ended():
     assert stage.communicate(timeout=60)[0] == ""
 
 
+def test_a_stage_under_nohup_outlives_its_terminal():
+    stage = supervised(before=("nohup",))
+    assert stage.stdout.readline() == "runs\n"
+    stage.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert stage.poll() is None
+    stage.send_signal(signal.SIGTERM)
+    assert cause(stage) == "SIGTERM"
+
+
 PRELOAD = """
 import sys
 from pathlib import Path
