@@ -4,7 +4,7 @@ one line.
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -332,10 +332,24 @@ def test_calibration_takes_what_loaders_give() -> None:
         assert ttfs.convert(ann, loader).windows["_1"] == pytest.approx(expected["_1"])
     with pytest.raises(ConversionError, match="calibration gives str; give images"):
         ttfs.convert(ann, ["images"])
-    with pytest.raises(ConversionError, match=r"calibration is None; give images \[N"):
+    with pytest.raises(ConversionError, match=r"calibration is None .*; give images \[N"):
         ttfs.convert(ann, None)  # type: ignore[arg-type]
+    for number in (torch.tensor(0.5), [torch.tensor(0.5)]):
+        with pytest.raises(ConversionError, match="calibration gives a single number; give"):
+            ttfs.convert(ann, number)
     with pytest.raises(ConversionError, match="input_range is None; give"):
         ttfs.convert(ann, images, input_range=None)  # type: ignore[arg-type]
+
+
+def test_the_error_of_a_loader_is_told() -> None:
+    """A loader may fail with TypeError when its workers start."""
+
+    class Loader:
+        def __iter__(self) -> Iterator[Tensor]:
+            raise TypeError("cannot pickle the data set")
+
+    with pytest.raises(ConversionError, match="cannot pickle the data set"):
+        ttfs.convert(net(), Loader())  # type: ignore[arg-type]
 
 
 def test_a_network_made_in_inference_mode_learns() -> None:

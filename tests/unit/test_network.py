@@ -204,6 +204,16 @@ def test_calibration_of_a_chip_that_is_not_finite_is_refused() -> None:
         ttfs.deploy(snn, ttfs.Hardware(window_quantile=0.9), images)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_silence_holds_no_spike_in_any_range(dtype: torch.dtype) -> None:
+    """Its pixels are the lowest value in the dtype of the network, not rounded on the way."""
+    ann, images = headed(IMAGE, conv(), nn.ReLU()).to(dtype), draw(IMAGE).to(dtype)
+    for low in torch.rand(8, dtype=torch.float64).sub(1).tolist():
+        snn = convert(ann, images.clamp(low, 1.0), input_range=(low, 1.0))
+        assert snn.silence.dtype == dtype
+        assert not snn.charges(snn.silence)[1]["input"].any()
+
+
 @torch.no_grad()
 def test_a_dead_layer_stays_silent() -> None:
     ann = headed(IMAGE, conv(), nn.ReLU(), conv(4, 4), nn.ReLU())
@@ -224,6 +234,7 @@ def test_a_network_may_have_no_weights(layers: list[nn.Module], tmp_path: Path) 
     assert multiply_accumulates(snn) == 0
     assert torch.allclose(simulate(snn, images[:1]).logits.float(), ann(images[:1]), atol=1e-6)
     assert ttfs.to_leaky(ann, images, steps=2)(images).shape == ann(images).shape
+    assert ttfs.to_leaky(ann, images.double(), steps=2)(images.double()).dtype == torch.float64
     rate = ttfs.convert_to_rate(ann, images, steps=64)
     assert torch.allclose(rate(images, steps=64), ann(images), atol=1 / 32)
     if not any(isinstance(module, EarliestSpike) for module in snn.modules()):

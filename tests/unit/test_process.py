@@ -34,8 +34,11 @@ def test_a_stage_notices_the_end_of_a_run_on_its_machine(monkeypatch, run, gone)
 CLIENT = """
 import sys
 from pathlib import Path
+from ttfs.stages.process import handed_on
 from ttfs.stages.server import ask
-print(ask("make", Path("grid.yaml"), "cell"))
+signals = []
+with handed_on(signals.append):
+    print(ask("make", Path("grid.yaml"), "cell", signals))
 """
 
 
@@ -56,6 +59,82 @@ def test_a_stage_that_waits_for_a_server_ends_at_a_signal(tmp_path, number):
                 client.send_signal(number)
                 said, _ = client.communicate(timeout=60)
     assert os.WTERMSIG(int(said)) == number
+
+
+SUPERVISE = """
+import os, sys, time
+from pathlib import Path
+from ttfs.stages import cells, process
+
+def record_death(stage, grid_file, name, cause):
+    print("writes", flush=True)
+    time.sleep(0.5)
+    print(cause, flush=True)
+
+def slow_fork():
+    child = fork()
+    if child == 0 and "child" in sys.argv:
+        print("forked", flush=True)
+    if ("child" if child == 0 else "parent") in sys.argv:
+        time.sleep(1)
+    return child
+
+cells.record_death = record_death
+process.run_stage = lambda *words: print("runs", flush=True) or time.sleep(60) or 0
+fork, os.fork = os.fork, slow_fork
+sys.exit(process.supervise("make", Path("grid.yaml"), "cell"))
+"""
+
+
+def supervised(*words: str, before: tuple[str, ...] = ()) -> subprocess.Popen:
+    """Start a stage of a minute, without a server; `words` say who is slow after the fork."""
+    environment = {key: value for key, value in os.environ.items() if key not in (SERVER, RUN)}
+    words = (*before, sys.executable, "-c", SUPERVISE, *words)
+    return subprocess.Popen(
+        words, env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+
+def cause(stage: subprocess.Popen) -> str:
+    """Return the signal in the failure record of a stage, its last line."""
+    said, _ = stage.communicate(timeout=60)
+    return said.split()[-1]
+
+
+@pytest.mark.parametrize("slow", ["parent", "child"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_right_after_the_fork_ends_the_stage_and_leaves_a_record(slow, number):
+    stage = supervised(slow)
+    assert stage.stdout.readline() in ("runs\n", "forked\n")
+    stage.send_signal(number)
+    assert cause(stage) == number.name
+
+
+def test_a_second_signal_does_not_cost_the_failure_record():
+    stage = supervised()
+    for line in ("runs\n", "writes\n"):
+        assert stage.stdout.readline() == line
+        stage.send_signal(signal.SIGTERM)
+    assert cause(stage) == "SIGTERM"
+
+
+def test_a_stage_does_not_begin_where_its_parent_has_ended():
+    """Not even where it ends before the kernel is told to end the stage with it."""
+    stage = supervised("child")
+    assert stage.stdout.readline() == "forked\n"
+    stage.kill()
+    assert stage.communicate(timeout=60)[0] == ""
+
+
+def test_a_stage_under_nohup_outlives_its_terminal():
+    stage = supervised(before=("nohup",))
+    assert stage.stdout.readline() == "runs\n"
+    stage.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert stage.poll() is None
+    stage.send_signal(signal.SIGTERM)
+    assert cause(stage) == "SIGTERM"
 
 
 PRELOAD = """

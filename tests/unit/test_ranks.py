@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import ttfs
 from ttfs.data import DataSet
 from ttfs.errors import UserError
-from ttfs.stages.process import die_with_parent
+from ttfs.stages.process import die_with
 from ttfs.stages.ranks import together
 from ttfs.training import GrowingWindows, fit, ranks
 
@@ -154,9 +154,9 @@ def save_always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_a_child(work: Callable[[], Any]) -> int:
     """Do the work in a child process, and return the signal that ended it; 0 for none."""
-    child = os.fork()
+    parent, child = os.getpid(), os.fork()
     if child == 0:
-        die_with_parent()
+        die_with(parent)
         try:
             work()
         finally:

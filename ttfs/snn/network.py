@@ -98,7 +98,7 @@ class SpikingNetwork(Numbers):
     def silence(self) -> Tensor:
         """An item [1, ...] without input spikes, of the dtype and on the device of the weights."""
         weights = next(self.parameters(), torch.empty(0))
-        return torch.full((1, *self.input_shape), self.encode.low).to(weights)
+        return weights.new_full((1, *self.input_shape), self.encode.low)
 
     @property
     def ideal(self) -> bool:

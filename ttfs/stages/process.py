@@ -25,25 +25,27 @@ RUN = "TTFS_RUN"
 """Environment variable: host and process of the run that wants the cell, which ends with it."""
 POLL = 0.05
 """Seconds between two looks at a child."""
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+HUNG_UP = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+"""Whether the end of its terminal ends this process: not so under `nohup`."""
+ENDING = (signal.SIGTERM, signal.SIGINT, *[signal.SIGHUP] * HUNG_UP)
 """Signals that ask a process to end."""
 
 
 def supervise(stage: "Stage", grid_file: Path, name: str) -> int:
     """Run a stage in a child process and return its exit status.
 
-    A child that a signal ends leaves a failure record, written here. SIGTERM and SIGINT are passed
-    on. If the run that asked for the cell has ended, the child is ended too.
+    A child that a signal ends leaves a failure record, written here. Signals that end a process are
+    passed on. If the run that asked for the cell has ended, the child is ended too.
     """
     from ttfs.stages.server import ask
 
-    status = ask(stage, grid_file, name)
-    if status is None:
-        child = os.fork()
-        if child == 0:
-            exit_with(lambda: run_stage(stage, grid_file, name))
-        status = wait(child, lambda number: os.kill(child, number))
-    if os.WIFSIGNALED(status):
+    signals: list[int] = []
+    with handed_on(signals.append):  # until the end: a second signal must not cost the record
+        status = ask(stage, grid_file, name, signals)
+        if status is None:
+            status = wait(forked(lambda: run_stage(stage, grid_file, name)), signals)
+        if not os.WIFSIGNALED(status):
+            return os.WEXITSTATUS(status)
         from ttfs.stages.cells import record_death
 
         number = os.WTERMSIG(status)
@@ -52,7 +54,6 @@ def supervise(stage: "Stage", grid_file: Path, name: str) -> int:
             stage, grid_file, name, f"its process was ended by {signal.Signals(number).name}{hint}"
         )
         return 1
-    return os.WEXITSTATUS(status)
 
 
 def run_stage(stage: "Stage", grid_file: Path, name: str) -> int:
@@ -63,13 +64,30 @@ def run_stage(stage: "Stage", grid_file: Path, name: str) -> int:
     return run(stage, grid_file, name)
 
 
-def exit_with(work: Callable[[], int]) -> None:
+def forked(work: Callable[[], int]) -> int:
+    """Start a child that does the work, and return its process.
+
+    Signals wait meanwhile: what the child inherits from this process would swallow them.
+    """
+    parent = os.getpid()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        child = os.fork()
+        if child == 0:
+            _exit_with(work, parent, before)
+        return child
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _exit_with(work: Callable[[], int], parent: int, mask: set) -> None:
     """Do the work in this process, a forked child, and end with its status; no code of the parent
     follows.
     """
     for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
-    die_with_parent()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    die_with(parent)
     status = 1
     try:
         status = guarded(work)
@@ -79,10 +97,12 @@ def exit_with(work: Callable[[], int]) -> None:
         os._exit(status)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, on Linux."""
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, on Linux; end where it has ended."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # before the kernel was told
+        end_by(signal.SIGKILL)
 
 
 def keep_freed_memory() -> None:
@@ -105,19 +125,20 @@ def end_by(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def wait(child: int, end: Callable[[int], None]) -> int:
-    """Wait for a child; pass signals on to it, and end it where the run or this process's parent
-    has ended.
+def wait(child: int, signals: list[int]) -> int:
+    """Wait for a child; pass on to it the signals that come, and end it where the run or this
+    process's parent has ended.
     """
-    with handed_on(end):
-        orphaned = watch()
-        while True:
-            found, status = os.waitpid(child, os.WNOHANG)
-            if found:
-                return status
-            if orphaned():
-                end(signal.SIGKILL)
-            time.sleep(POLL)
+    orphaned = watch()
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return status
+        if orphaned():
+            signals.append(signal.SIGKILL)
+        while signals:
+            os.kill(child, signals.pop(0))
+        time.sleep(POLL)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ttfs.errors import UserError
-from ttfs.stages.process import ENDING, POLL, die_with_parent, end_by, handed_on
+from ttfs.stages.process import ENDING, POLL, die_with, end_by, handed_on
 
 ECHO = 2.0
 """Seconds in which the end of a rank is waited for, once another failed by an error."""
@@ -138,7 +138,7 @@ def _started(
     try:
         for number in range(count):
             here, there = context.Pipe(duplex=False)
-            words = (number, count, backend, meeting, work, there)
+            words = (os.getpid(), number, count, backend, meeting, work, there)
             process = context.Process(target=_take_part, args=words)
             process.start()
             there.close()
@@ -151,12 +151,18 @@ def _started(
 
 
 def _take_part(
-    rank: int, count: int, backend: str, meeting: str, work: Callable[[int], Any], pipe: Connection
+    parent: int,
+    rank: int,
+    count: int,
+    backend: str,
+    meeting: str,
+    work: Callable[[int], Any],
+    pipe: Connection,
 ) -> None:
     """Do the work in this process, one of the ranks, and say how it ended."""
     for number in ENDING:  # a cluster sends SIGTERM to all processes of a job
         signal.signal(number, signal.SIG_IGN if rank else signal.SIG_DFL)
-    die_with_parent()
+    die_with(parent)
     import torch.distributed as dist
 
     def say(word: Word) -> None:

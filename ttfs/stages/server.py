@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfs.errors import UserError
-from ttfs.stages.process import POLL, alive, connect, exit_with, handed_on, run_stage, watch
+from ttfs.stages.process import POLL, alive, connect, forked, run_stage, watch
 from ttfs.stages.progress import Due, Progress
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ KEPT = ("TTFS_DATA", "TTFS_RUN", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
 """Environment variables of a stage that its child has too."""
 
 
-def ask(stage: "Stage", grid_file: Path, name: str) -> int | None:
-    """Have the server run a stage; return the child's wait status, None where no server takes
-    it.
+def ask(stage: "Stage", grid_file: Path, name: str, signals: list[int]) -> int | None:
+    """Have the server run a stage, and pass on to it the signals that come; return the child's wait
+    status, None where no server takes it.
     """
     connection = connect(os.environ.get(SERVER, "/nowhere"))
     if connection is None:
@@ -65,31 +65,30 @@ def ask(stage: "Stage", grid_file: Path, name: str) -> int | None:
         "code": code_state(),
     }
     with connection:
-        return _answer(connection, json.dumps(job).encode() + b"\n")
+        return _answer(connection, json.dumps(job).encode() + b"\n", signals)
 
 
-def _answer(connection: socket.socket, job: bytes) -> int | None:
+def _answer(connection: socket.socket, job: bytes, signals: list[int]) -> int | None:
     """Hand a job and the standard streams over, and wait for the status of the child; pass signals
     on. If the run has ended, leave, which ends the child.
 
     A signal that comes before the server has begun, as while it imports, ends the stage here.
     """
     orphaned, received = watch(), b""
-    signals: list[int] = []
-    with handed_on(signals.append):  # first: the stage may run before `sendmsg` returns
-        channels = array.array("i", [sys.stdout.fileno(), sys.stderr.fileno()])
+    channels = array.array("i", [sys.stdout.fileno(), sys.stderr.fileno()])
+    with contextlib.suppress(ConnectionError):  # the server just died: `_received` says so
         connection.sendmsg([job], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, channels)])
-        while not received.endswith(b"\n"):
-            if select.select([connection], [], [], POLL)[0]:
-                part = connection.recv(64)
-                if not part:
-                    break
-                received += part
-            elif orphaned() or (signals and not received):
-                return int(signals[0] if signals else signal.SIGKILL)
-            elif signals:
-                with contextlib.suppress(OSError):
-                    connection.sendall(f"{signals.pop(0)}\n".encode())
+    while not received.endswith(b"\n"):
+        if select.select([connection], [], [], POLL)[0]:
+            part = _received(connection)
+            if not part:
+                break
+            received += part
+        elif orphaned() or (signals and not received):
+            return int(signals[0] if signals else signal.SIGKILL)
+        elif signals:
+            with contextlib.suppress(OSError):
+                connection.sendall(f"{signals.pop(0)}\n".encode())
     match received.split():
         case [b"started", status]:
             return int(status)
@@ -97,6 +96,14 @@ def _answer(connection: socket.socket, job: bytes) -> int | None:
             return int(signal.SIGKILL)
         case _:  # it did not begin: another may do it
             return int(signals[0]) if signals else None
+
+
+def _received(connection: socket.socket) -> bytes:
+    """Return what the server said; nothing where it died, perhaps with words of ours unread."""
+    try:
+        return connection.recv(64)
+    except ConnectionError:
+        return b""
 
 
 @dataclass
@@ -171,10 +178,8 @@ def _admit(
             connection.close()
             progress.end(stage, 0)
             return
-        process = os.fork()
-        if process == 0:
-            held = [listener, connection, *(client.connection for client in clients.values())]
-            exit_with(lambda: _become(job, channels, held))
+        held = [listener, connection, *(client.connection for client in clients.values())]
+        process = forked(lambda: _become(job, channels, held))
         clients[process] = Client(connection, stage)
         progress.start(stage)
     except (OSError, ValueError):

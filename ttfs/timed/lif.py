@@ -168,4 +168,5 @@ def to_leaky(
     if not 0 < alpha < math.inf:
         raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0, and finite")
     snn = convert(ann, example, input_range=input_range)
-    return LeakyNetwork(snn, Clock(steps), beta, alpha).train()
+    network = LeakyNetwork(snn, Clock(steps), beta, alpha)
+    return network.to(example.device, example.dtype).train()  # `snn` may hold no weights

@@ -24,39 +24,44 @@ def stage(verb, grid_file, name):
         time.sleep(0.01)
     return int(name) if name.isdigit() else 0
 
-server._preload = lambda grid_file: None
+def slow_fork():
+    child = fork()
+    if child == 0 and Path("slow").exists():
+        Path("forked").touch()
+        time.sleep(1)
+    return child
+
+fork, os.fork = os.fork, slow_fork
+server._preload = lambda grid_file: time.sleep(float(sys.argv[3]))
 server.run_stage = stage
 server.serve(sys.argv[1], int(sys.argv[2]), [], Path("grid.yaml"))
 """
 ASK = """
 import sys
 from pathlib import Path
+from ttfs.stages.process import handed_on
 from ttfs.stages.server import ask
-print("status", ask("make", Path("grid.yaml"), sys.argv[1]), flush=True)
+signals = []
+with handed_on(signals.append):
+    print("status", ask("make", Path("grid.yaml"), sys.argv[1], signals), flush=True)
 """
-SLOW = f"""
-import time
-from ttfs.stages import server
-handed_on = server.handed_on
-server.handed_on = lambda end: time.sleep(1) or handed_on(end)
-{ASK}"""
 
 
 class Served:
     """A server in a folder, for a run that is this process or another one."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, importing: float = 0):
         self.folder, self.path = folder, folder / "place" / "socket"
         self.path.parent.mkdir()
         self.run = subprocess.Popen(["sleep", "600"])
-        words = [sys.executable, "-c", SERVE, str(self.path), str(self.run.pid)]
+        words = [sys.executable, "-c", SERVE, str(self.path), str(self.run.pid), str(importing)]
         self.process = subprocess.Popen(words, cwd=folder)
         until(self.path.exists)
 
-    def ask(self, name: str, client: str = ASK) -> subprocess.Popen:
+    def ask(self, name: str) -> subprocess.Popen:
         """Start a client that asks for the stage of a cell."""
         return subprocess.Popen(
-            [sys.executable, "-c", client, name],
+            [sys.executable, "-c", ASK, name],
             cwd=self.folder, env=os.environ | {SERVER: str(self.path)},
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -115,13 +120,14 @@ def test_a_signal_reaches_the_stage_of_its_client_alone(served, number):
     assert status(first) == 0
 
 
-def test_a_signal_is_passed_on_from_the_moment_that_the_stage_runs(served):
-    """The handlers of a client that is slow here are in place before its stage can begin."""
-    client = served.ask("long", SLOW)
-    process = begun(client)
-    client.send_signal(signal.SIGTERM)
-    assert os.WTERMSIG(status(client)) == signal.SIGTERM
-    assert not alive(process)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_a_stage_that_is_about_to_run(served, number):
+    """The server does not heed SIGINT, and its child was born so: the signal must wait."""
+    (served.folder / "slow").touch()
+    client = served.ask("long")
+    until((served.folder / "forked").exists)
+    client.send_signal(number)
+    assert os.WTERMSIG(status(client)) == number
 
 
 def test_the_stage_of_a_client_that_is_gone_ends_and_the_others_go_on(served):
@@ -143,6 +149,27 @@ def test_stages_end_with_their_server_and_clients_know(served):
     served.process.kill()
     assert [os.WTERMSIG(status(client)) for client in clients] == [signal.SIGKILL] * 2
     until(lambda: not any(map(alive, processes)))
+
+
+def test_a_client_knows_of_a_server_that_died_before_it_read_a_signal(served):
+    """The kernel tells it of its own words that nobody read."""
+    client = served.ask("long")
+    begun(client)
+    served.process.send_signal(signal.SIGSTOP)
+    client.send_signal(signal.SIGTERM)
+    time.sleep(0.5)  # passed on, to nobody
+    served.process.kill()
+    assert os.WTERMSIG(status(client)) == signal.SIGKILL
+
+
+def test_a_stage_whose_server_dies_while_it_imports_runs_by_itself(tmp_path):
+    served = Served(tmp_path, importing=600)
+    client = served.ask("long")
+    until(lambda: str(served.path) in Path("/proc/net/unix").read_text())
+    time.sleep(2)  # the client has asked, and waits
+    served.process.kill()
+    assert client.communicate(timeout=60)[0] == "status None\n"
+    served.end()
 
 
 def test_a_server_ends_with_its_run_and_takes_its_folder_away(served):

@@ -70,10 +70,12 @@ def images_of(calibration: Any) -> Iterator[Tensor]:
     """Yield batches of images, none of them empty: of a tensor [N, ...], or of batches, with
     labels or without.
     """
+    if isinstance(calibration, Tensor):
+        calibration = calibration.split(256) if calibration.dim() else [calibration]
     try:
-        batches = iter(calibration.split(256) if isinstance(calibration, Tensor) else calibration)
-    except TypeError:
-        raise ConversionError(f"calibration is {calibration!r}; {GIVE}") from None
+        batches = iter(calibration)
+    except TypeError as error:  # perhaps of a loader's own code
+        raise ConversionError(f"calibration is {calibration!r} ({error}); {GIVE}") from error
     for batch in batches:
         if isinstance(batch, Mapping):
             keys = [
@@ -87,6 +89,8 @@ def images_of(calibration: Any) -> Iterator[Tensor]:
         if not tensors or not isinstance(tensors[0], Tensor):
             kind = type(tensors[0] if tensors else batch).__name__
             raise ConversionError(f"calibration gives {kind}; {GIVE}")
+        if not tensors[0].dim():
+            raise ConversionError(f"calibration gives a single number; {GIVE}")
         if len(tensors[0]):
             yield tensors[0]
 
