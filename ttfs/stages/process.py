@@ -25,10 +25,9 @@ RUN = "TTFS_RUN"
 """Environment variable: host and process of the run that wants the cell, which ends with it."""
 POLL = 0.05
 """Seconds between two looks at a child."""
-HUNG_UP = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-"""Whether the end of its terminal ends this process: not so under `nohup`."""
-ENDING = (signal.SIGTERM, signal.SIGINT, *[signal.SIGHUP] * HUNG_UP)
-"""Signals that ask a process to end."""
+_HANGUP = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+ENDING = (signal.SIGTERM, signal.SIGINT, *_HANGUP)
+"""Signals that ask a process to end; the end of its terminal is none under `nohup`."""
 
 
 def supervise(stage: "Stage", grid_file: Path, name: str) -> int:
