@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,22 @@ def test_pixels_outside_the_range_are_clipped() -> None:
         assert torch.allclose(snn(images), ann(images.clamp(-1, 1)), atol=1e-5)
     assert (snn.spike_times(images)["input"][images >= 1] == 0).all()
     assert snn.spike_times(images)["input"][images <= -1].isinf().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_ends_of_the_range_may_be_rounded_to_few_bits(dtype: torch.dtype) -> None:
+    """By up to an epsilon: 2.8215, the white of normalized MNIST, is 2.8281 in bfloat16."""
+    low, high = -0.3 - torch.rand(()).item(), 1.0 + 2 * torch.rand(()).item()
+    ann, images = headed(IMAGE, conv(), nn.ReLU()).to(dtype), draw(IMAGE, low, high).to(dtype)
+    images[0, 0, 0, :2] = torch.tensor([low, high], dtype=dtype)
+    with warnings.catch_warnings(action="error"):
+        snn = convert(ann, images, input_range=(low, high))
+        assert torch.allclose(snn(images), ann(images), atol=0.1)
+        assert multiply_accumulates(snn) > 0
+    images[0, 0, 0, 1] = high * (1 + 3 * torch.finfo(dtype).eps)
+    with pytest.raises(ConversionError, match="outside input_range"):
+        convert(ann, images, input_range=(low, high))
 
 
 @torch.no_grad()

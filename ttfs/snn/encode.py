@@ -53,3 +53,11 @@ class Encode(Numbers):
         """Show the range, and the chip."""
         chip = f", {self.imperfections}" if self.imperfections else ""
         return f"low={self.low}, high={self.high}{chip}"
+
+
+def rounding(low: float, high: float, dtype: torch.dtype) -> float:
+    """Return how far rounding alone takes values of a dtype out of [low, high]: 1e-4 of the range,
+    or an epsilon at its ends, which few bits do not hold.
+    """
+    epsilon = torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+    return max(1e-4 * (high - low), epsilon * max(abs(low), abs(high)))

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import UserError
 from ttfs.snn.b1 import Fire
-from ttfs.snn.encode import Encode
+from ttfs.snn.encode import Encode, rounding
 from ttfs.snn.graph import module_of, run
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.state import Numbers
@@ -258,7 +258,7 @@ class SpikingNetwork(Numbers):
         if not (math.isfinite(smallest) and math.isfinite(largest)):
             raise ValueError("the images hold NaN or infinity; this network takes finite values")
         low, high = self.encode.input_range.tolist()
-        slack = 1e-4 * (high - low)
+        slack = rounding(low, high, images.dtype)
         if not self._said_range and (smallest < low - slack or largest > high + slack):
             self._said_range = True
             warnings.warn(

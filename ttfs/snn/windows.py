@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ttfs.errors import ConversionError
+from ttfs.snn.encode import rounding
 from ttfs.snn.network import INPUT, SpikingNetwork
 
 
@@ -46,7 +47,7 @@ def check_range(images: Tensor, low: float, high: float) -> None:
     smallest, largest = images.min().item(), images.max().item()
     if not (math.isfinite(smallest) and math.isfinite(largest)):
         raise ConversionError("the calibration images hold NaN or infinity")
-    slack = 1e-4 * (high - low)
+    slack = rounding(low, high, images.dtype)
     if smallest < low - slack or largest > high + slack:
         raise ConversionError(
             f"the calibration images lie on [{smallest:.4g}, {largest:.4g}], outside input_range "
