@@ -134,7 +134,6 @@ class LeakyNetwork(TimedNetwork):
         body.recompile()
         emitters = spiking_nodes(snn)
         super().__init__(body, copy.deepcopy(snn.encode), snn.input_shape, clock, emitters)
-        self.to(snn.silence)
 
 
 def to_leaky(
@@ -169,4 +168,4 @@ def to_leaky(
         raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0, and finite")
     snn = convert(ann, example, input_range=input_range)
     network = LeakyNetwork(snn, Clock(steps), beta, alpha)
-    return network.to(example.device, example.dtype).train()  # `snn` may hold no weights
+    return network.to(example.device, example.dtype).train()

@@ -29,6 +29,7 @@ GIVE = (
     "give images [N, ...], or batches of them: tensors, (images, labels), or dicts with the key "
     "'image'"
 )
+"""What calibration takes, at the end of an error."""
 
 
 @torch.inference_mode(False)
