@@ -5,8 +5,10 @@ short windows. Pure torch.
 from ttfs.hardware.chip import Hardware, deploy
 from ttfs.hardware.control import QuantizedNetwork, QuantizedReLU, quantized_relu
 from ttfs.hardware.memristive import program_
+from ttfs.hardware.windows import EmittedCharges
 
 __all__ = [
+    "EmittedCharges",
     "Hardware",
     "QuantizedNetwork",
     "QuantizedReLU",

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn.utils import parametrize, prune
 
@@ -17,10 +16,9 @@ from ttfs.hardware.emission import Emission
 from ttfs.hardware.memristive import Devices, attach_devices_
 from ttfs.hardware.populations import NeuronsOnChip, PixelsOnChip
 from ttfs.hardware.weights import FewBits
+from ttfs.hardware.windows import EmittedCharges
 from ttfs.seeds import seed
-from ttfs.snn import INPUT, SpikingNetwork, Synapses, images_of
-
-BINS = 2**16
+from ttfs.snn import INPUT, SpikingNetwork, Synapses
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,9 @@ def deploy(
     if hardware.window_quantile is not None:
         if calibration is None:
             raise UserError("deploy: window_quantile needs calibration images; pass calibration=")
-        _shorten_windows(chip, hardware.window_quantile, calibration)
+        widths = EmittedCharges(snn, calibration).widths(hardware.window_quantile)
+        for name, width in widths.items():
+            chip.layers[name].width = width
 
     lead = (
         0.5 / 2**hardware.time_bits
@@ -224,27 +224,3 @@ def _put_weights_(chip: SpikingNetwork, hardware: Hardware) -> None:
         elif not hardware.devices.ideal:
             own = seed("hardware", hardware.seed, name, "devices")
             attach_devices_(module, hardware.devices, per_channel, own)
-
-
-@torch.no_grad()
-def _shorten_windows(
-    chip: SpikingNetwork, quantile: float, calibration: Tensor | Iterable[Tensor]
-) -> None:
-    """Close each window at the quantile of its emitted charges, read off a histogram of 2^16 bins
-    over the window.
-    """
-    counts = {name: torch.zeros(BINS, dtype=torch.float64) for name in chip.layers}
-    seen = 0
-    for images in images_of(calibration):
-        seen += len(images)
-        for name, charges in chip.charges(images)[1].items():
-            if name != INPUT:
-                emitted = charges[charges > 0].float().cpu()
-                counts[name] += torch.histc(emitted, BINS, 0.0, chip.layers[name].width).double()
-    if not seen:
-        raise UserError("deploy: calibration holds no image; give at least one")
-    for name, fire in chip.layers.items():
-        share = counts[name].cumsum(0) / counts[name].sum().clamp(min=1)
-        enough = int(torch.searchsorted(share, quantile - 1e-12)) + 1
-        if counts[name].sum() > 0:
-            fire.width *= min(enough, BINS) / BINS

@@ -1,12 +1,13 @@
 """A TTFS network on a chip: as mapped or fine-tuned there, beside the quantized ReLU network."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
-from ttfs.hardware import Hardware, deploy, program_, quantized_relu
+from ttfs.hardware import EmittedCharges, Hardware, deploy, program_, quantized_relu
 from ttfs.methods._answers import answers, test_accuracy
 from ttfs.methods._job import Job, Row
 from ttfs.methods._spiking import calibration
@@ -85,10 +86,13 @@ def _quantile(snn: SpikingNetwork, latency: float, job: Job) -> float:
     """The window quantile of a chip of this latency, by bisection; the latency grows with the
     quantile.
     """
+    emitted, trial = EmittedCharges(snn, calibration(job, CALIBRATION_ITEMS)), copy.deepcopy(snn)
     low, high = 0.0, 1.0
     for _ in range(16):
         middle = (low + high) / 2
-        short = _deploy(snn, Hardware(window_quantile=middle), job).latency <= latency
+        for name, width in emitted.widths(middle).items():
+            trial.layers[name].width = width
+        short = trial.latency <= latency
         low, high = (middle, high) if short else (low, middle)
     if low == 0.0:
         raise UserError(

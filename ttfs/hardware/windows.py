@@ -1,0 +1,48 @@
+"""Windows of a chip, shorter than those of the ideal network."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ttfs.errors import UserError
+from ttfs.snn import INPUT, SpikingNetwork, images_of
+
+BINS = 2**16
+
+
+class EmittedCharges:
+    """Histograms of the charges that each hidden layer of an ideal network emits over calibration
+    images [N, ...] or batches of them, of 2^16 bins from 0 to the width of its window.
+
+    Raises UserError where there is no image.
+    """
+
+    @torch.no_grad()
+    def __init__(self, snn: SpikingNetwork, calibration: Tensor | Iterable[Tensor]):
+        self._widths = {name: fire.width for name, fire in snn.layers.items()}
+        self._counts = dict.fromkeys(snn.layers, torch.zeros(BINS, dtype=torch.float64))
+        seen = 0
+        for images in images_of(calibration):
+            seen += len(images)
+            for name, charges in snn.charges(images)[1].items():
+                if name != INPUT:
+                    emitted = charges[charges > 0].float()
+                    counts = torch.histc(emitted, BINS, 0.0, self._widths[name])
+                    self._counts[name] = self._counts[name] + counts.cpu().double()
+        if not seen:
+            raise UserError("deploy: calibration holds no image; give at least one")
+
+    def widths(self, quantile: float) -> dict[str, float]:
+        """Return the width of each layer's window that closes at this quantile of its charges; a
+        layer that emits none keeps its own.
+        """
+        return {name: self._width(name, quantile) for name in self._widths}
+
+    def _width(self, name: str, quantile: float) -> float:
+        counts = self._counts[name]
+        if not counts.sum() > 0:
+            return self._widths[name]
+        share = counts.cumsum(0) / counts.sum()
+        enough = int(torch.searchsorted(share, quantile - 1e-12)) + 1
+        return self._widths[name] * min(enough, BINS) / BINS
