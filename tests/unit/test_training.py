@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from kit.learning import AXES, CONFIG, by_hand, close, equal, make_data, network
 from torch import Tensor, nn
 
 from ttfs.data import DataSet
+from ttfs.data.augment import Augment
 from ttfs.errors import UserError
 from ttfs.seeds import seed
 from ttfs.training import fit
@@ -101,6 +103,23 @@ def test_the_training_loss_is_the_mean_over_images_not_over_batches(tmp_path, mo
     assert rows[0]["train_accuracy"] == pytest.approx(
         100.0 * (logits.argmax(1) == labels).sum().item() / 12
     )
+
+
+def test_labels_of_mixed_images_are_learned_by_their_shares(data):
+    mixed = replace(data, train=replace(data.train, augment=Augment(cutmix=1.0)))
+    order = torch.Generator().manual_seed(seed(*AXES, "order"))
+    whole = mixed.train.batches(32, order, augment=True)
+    images, shares = next(iter(whole))
+    net = network()
+    logits = net(images).detach()
+    expected = -(shares * logits.log_softmax(1)).sum(1).mean().item()
+    row = train(mixed, net, epochs=1, batch_size=32)[0]
+    assert row["train_loss"] == pytest.approx(expected, rel=1e-5)
+    hits = (logits.argmax(1) == shares.argmax(1)).float().mean().item()
+    assert row["train_accuracy"] == pytest.approx(100 * hits)
+    net.loss = F.nll_loss  # type: ignore[assignment]
+    with pytest.raises(UserError, match=r"train\.augment\.cutmix is for cross-entropy alone"):
+        train(mixed, net, epochs=1)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Augmentation of a whole batch at once."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from torch.nn import functional
 
 class Moves(NamedTuple):
     """The moves of N images: corners (row, column) of two windows [N, 2], mirrored or not [N],
-    corners of the squares that are cut out [N, 2], angles [radian] and factors of enlargement [N].
+    centers of the squares that are cut out [N, 2], angles [radian] and factors of enlargement [N],
+    centers [N, 2] and sides [N], as shares of the image's, of boxes of another image.
     """
 
     shift: Tensor
@@ -19,18 +21,29 @@ class Moves(NamedTuple):
     flip: Tensor
     cutout: Tensor | None
     turn: tuple[Tensor, Tensor] | None
+    boxes: tuple[Tensor, Tensor] | None
 
     def of(self, images: slice) -> "Moves":
         """Return the moves of some of the images."""
-        cutout = None if self.cutout is None else self.cutout[images]
-        turn = None if self.turn is None else (self.turn[0][images], self.turn[1][images])
-        return Moves(self.shift[images], self.crop[images], self.flip[images], cutout, turn)
+        return self._changed(lambda drawn: drawn[images])
+
+    def to(self, device: torch.device) -> "Moves":
+        """Return the moves on a device, which goes on with its work meanwhile."""
+        return self._changed(lambda drawn: drawn.to(device, non_blocking=True))
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Moves":
+        def changed(part: Any) -> Any:
+            if isinstance(part, tuple):
+                return tuple(map(change, part))
+            return None if part is None else change(part)
+
+        return Moves(*map(changed, self))
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random moves of images, in the order rotate and zoom, shift, crop, flip, cutout; `Augment()`
-    changes nothing.
+    """Random moves of images, in the order rotate and zoom, shift, crop, flip, cutout, cutmix;
+    `Augment()` changes nothing.
 
     shift: translation by whole pixels, uniform in [-shift, shift] on both axes, black (0) comes in.
     crop: padded by so many reflected pixels (the edge is not repeated), then a window of the old
@@ -43,6 +56,9 @@ class Augment:
     rotate: turned about the center by an angle uniform in [-rotate, rotate] degrees.
     zoom: enlarged about the center by a factor uniform in [1 - zoom, 1 + zoom]. Both read the image
         once, between four pixels (bilinear), and black comes in.
+    cutmix: share of the images into which a box of the next image of the batch is pasted, its
+        center anywhere in the image and its area, before what is outside is lost, uniform in [0, 1]
+        of the image. Labels are shared by area (Yun et al. 2019, arXiv 1905.04899).
     """
 
     shift: int = 0
@@ -51,10 +67,11 @@ class Augment:
     cutout: int = 0
     rotate: float = 0.0
     zoom: float = 0.0
+    cutmix: float = 0.0
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Moves:
         """Draw the moves of inputs of a shape (N, ...): as many random numbers whatever is switched
-        on, and then those of the cutout, and of rotation and zoom.
+        on, and then those of the cutout, of rotation and zoom, and of the cutmix.
         """
         count = shape[0]
         return Moves(
@@ -63,27 +80,46 @@ class Augment:
             torch.randint(2, (count,), generator=generator).bool(),
             _centers(shape, generator) if self.cutout else None,
             self._turns(count, generator) if self.rotate or self.zoom else None,
+            self._boxes(shape, generator) if self.cutmix else None,
         )
 
     def _turns(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         angles, factors = 2 * torch.rand(2, count, generator=generator) - 1
         return angles * math.radians(self.rotate), 1 + factors * self.zoom
 
+    def _boxes(self, shape: torch.Size, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        centers = _centers(shape, generator)
+        areas, chances = torch.rand(2, shape[0], generator=generator)
+        return centers, torch.where(chances < self.cutmix, areas.sqrt(), 0.0)
+
     def move(self, images: Tensor, moves: Moves) -> Tensor:
-        """Return the float images [N, C, H, W], on any device, with these moves made."""
-        device = images.device
+        """Return the float images [N, C, H, W] with these moves, on the same device, made."""
         if moves.turn is not None:
-            images = _turned(images, *(drawn.to(images) for drawn in moves.turn))
+            images = _turned(images, *moves.turn)
         if self.shift:
-            images = _windows(images, self.shift, "constant", moves.shift.to(device))
+            images = _windows(images, self.shift, "constant", moves.shift)
         if self.crop:
-            images = _windows(images, self.crop, "reflect", moves.crop.to(device))
+            images = _windows(images, self.crop, "reflect", moves.crop)
         if self.flip:
-            mirrored = moves.flip.to(device).view(-1, 1, 1, 1)
-            images = torch.where(mirrored, images.flip(3), images)
+            images = torch.where(moves.flip.view(-1, 1, 1, 1), images.flip(3), images)
         if moves.cutout is not None:
-            images = _cut_out(images, self.cutout, moves.cutout.to(device))
+            images = _cut_out(images, self.cutout, moves.cutout)
         return images
+
+    def mix(
+        self, images: Tensor, labels: Tensor, moves: Moves, classes: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return images [N, C, H, W], moved already, and labels int64 [N]; with cutmix images with
+        boxes of others in them, and the shares of the labels, float32 [N, classes].
+        """
+        if moves.boxes is None:
+            return images, labels
+        centers, sides = moves.boxes
+        height, width = images.shape[2:]
+        inside = _inside(images, centers, (sides * height).round(), (sides * width).round())
+        images = torch.where(inside, images.roll(-1, 0), images)
+        shares = functional.one_hot(labels, classes).to(images)
+        return images, shares.lerp(shares.roll(-1, 0), inside.to(images).mean((2, 3)))
 
 
 def _centers(shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -109,12 +145,22 @@ def _turned(images: Tensor, angles: Tensor, factors: Tensor) -> Tensor:
 
 def _cut_out(images: Tensor, size: int, centers: Tensor) -> Tensor:
     """Give a square of each image [N, C, H, W] the image's mean color; what is outside is lost."""
-    rows, columns = (torch.arange(side, device=images.device) for side in images.shape[2:])
-    first = centers - size // 2
-    inside_rows = (rows >= first[:, :1]) & (rows < first[:, :1] + size)  # [N, H]
-    inside_columns = (columns >= first[:, 1:]) & (columns < first[:, 1:] + size)  # [N, W]
-    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]  # [N, 1, H, W]
+    side = centers.new_full((len(images),), size)
+    inside = _inside(images, centers, side, side)
     return torch.where(inside, images.mean((2, 3), keepdim=True), images)
+
+
+def _inside(images: Tensor, centers: Tensor, heights: Tensor, widths: Tensor) -> Tensor:
+    """Return which pixels [N, 1, H, W] lie in the box of each image, of whole heights and widths
+    [N] about centers [N, 2].
+    """
+    ranges = []
+    for axis, sizes in enumerate((heights, widths)):
+        pixels = torch.arange(images.shape[2 + axis], device=images.device)
+        first = (centers[:, axis] - sizes // 2)[:, None]
+        ranges.append((pixels >= first) & (pixels < first + sizes[:, None]))
+    rows, columns = ranges
+    return rows[:, None, :, None] & columns[:, None, None, :]
 
 
 def _windows(images: Tensor, pad: int, mode: str, corner: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
     normalize = _normalize(config, where)
     parts = _three(config, wanted, where)
     parts = _in_memory(parts, wanted)
-    train, validation, test = (Split(*part, augment, normalize) for part in parts)
+    train, validation, test = (Split(*part, augment, normalize, wanted.classes) for part in parts)
     return DataSet(
         train=train,
         validation=validation,
@@ -78,7 +78,7 @@ def _records(config: Mapping[str, Any], where: str) -> DataSet:
     parts, classes = table_parts(config, where)
     shape = tuple(next(parts[0].inputs.batches([torch.tensor([0])], torch.device("cpu"))).shape[1:])
     augment = _augment({**config, "shape": list(shape)}, where)
-    train, validation, test, *more = (Split(*part, augment, None) for part in parts)
+    train, validation, test, *more = (Split(*part, augment, None, classes) for part in parts)
     digest = _digest(parts)
     return DataSet(train, validation, test, shape, classes, (0.0, 1.0), digest, *more)
 

@@ -64,8 +64,9 @@ class InMemory:
 
     def batches(self, index: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
         """Give one batch for each tensor of places; all go to the device first, once an epoch."""
-        values = self.values.to(device)
-        return (values.index_select(0, part.to(device)) for part in index)
+        values, places = self.values.to(device), torch.cat(list(index)).to(device)
+        parts = places.split([len(part) for part in index])
+        return (values.index_select(0, part) for part in parts)
 
     def fingerprint(self) -> Iterator[bytes | memoryview]:
         """Give dtype, shape and values."""

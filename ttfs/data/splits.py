@@ -21,7 +21,10 @@ class Normalize:
     def __call__(self, inputs: Tensor) -> Tensor:
         """Normalize float32 inputs [N, C, ...] in place."""
         column = (-1, *[1] * (inputs.ndim - 2))
-        mean, std = (value.to(inputs.device).view(column) for value in (self.mean, self.std))
+        mean, std = (
+            value.to(inputs.device, non_blocking=True).view(column)
+            for value in (self.mean, self.std)
+        )
         return inputs.sub_(mean).div_(std)
 
     def range(self, low: float, high: float) -> tuple[float, float]:
@@ -38,6 +41,7 @@ class Split:
     labels: Tensor
     augment: Augment
     normalize: Normalize | None
+    classes: int
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,7 +55,8 @@ class Split:
         rank: int = 0,
         ranks: int = 1,
     ) -> "Batches":
-        """Return the batches of an epoch: (inputs float32 [n, *shape], labels int64 [n]).
+        """Return the batches of an epoch: (inputs float32 [n, *shape], labels int64 [n], or, where
+        cutmix mixes images, their shares of the classes, float32 [n, classes]).
 
         With a generator (of the CPU) the inputs are shuffled and, where asked, augmented. The same
         state gives the same batches on every device, however many workers read. Each epoch draws an
@@ -64,7 +69,8 @@ class Split:
 
         Of `ranks` processes that learn together, this one has its part of each batch: the parts,
         in order of rank, are the batch that one process alone would have, and differ in size by one
-        at most. A last batch in order with fewer inputs than ranks joins the batch before it.
+        at most. Cutmix alone takes its boxes from the process's own part. A last batch in order
+        with fewer inputs than ranks joins the batch before it.
         """
         if augment and generator is None:
             raise ValueError("augmentation is drawn from a generator: give one")
@@ -120,7 +126,9 @@ class Batches:
         for size, stored, classes, mirrored in rows:
             values = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
             if self.augment:
-                values = split.augment.move(values, self._moves(values, size, moves, mirrored))
+                drawn = self._moves(values, size, moves, mirrored)
+                values = split.augment.move(values, drawn)
+                values, classes = split.augment.mix(values, classes, drawn, split.classes)
             if split.normalize is not None:
                 values = split.normalize(values)
             yield values, classes
@@ -131,7 +139,8 @@ class Batches:
         """The moves of this rank's part of a batch; those of the whole batch are drawn."""
         shape = torch.Size((size, *values.shape[1:]))
         moves = self.split.augment.draw(shape, generator).of(self._part(size))
-        return moves if mirrored is None else moves._replace(flip=mirrored)
+        moves = moves if mirrored is None else moves._replace(flip=mirrored)
+        return moves.to(values.device)
 
     @property
     def _alternates(self) -> bool:

@@ -48,8 +48,7 @@ class Classifier(pl.LightningModule):
         self._loss = getattr(network, "loss", F.cross_entropy)
         self._learning_loss = self._loss
         if config["label_smoothing"]:
-            if self._loss is not F.cross_entropy:
-                raise UserError("train.label_smoothing is for cross-entropy alone; set it to 0")
+            self._check_cross_entropy("label_smoothing")
             self._learning_loss = partial(self._loss, label_smoothing=config["label_smoothing"])
         self._activity = ActivityPenalty(network, config["activity_l1"], config["activity_l0"])
 
@@ -106,16 +105,25 @@ class Classifier(pl.LightningModule):
 
     def _step(self, network: nn.Module, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         images, labels = batch
+        likeliest = labels
+        if labels.is_floating_point():  # shares of mixed images
+            self._check_cross_entropy("augment.cutmix")
+            likeliest = labels.argmax(1)
         logits, *auxiliary = self._logits(network, images)
         measure = self._learning_loss if split == "train" else self._loss
         loss = measure(logits, labels)
         for others in auxiliary:
             loss = loss + AUXILIARY_WEIGHT * measure(others, labels)
-        correct = (logits.detach().argmax(1) == labels).sum()
+        correct = (logits.detach().argmax(1) == likeliest).sum()
         count = len(labels)
         sums = self._sums[split] = self._sums[split].to(loss.device, torch.float64)
-        sums += torch.stack([loss.detach() * count, correct, correct.new_tensor(count)])
+        sums[:2] += torch.stack([loss.detach() * count, correct])
+        sums[2] += count  # a number of the CPU: a tensor of it would let a GPU run out of work
         return loss
+
+    def _check_cross_entropy(self, key: str) -> None:
+        if self._loss is not F.cross_entropy:
+            raise UserError(f"train.{key} is for cross-entropy alone; set it to 0")
 
     def _logits(self, network: nn.Module, images: Tensor) -> list[Tensor]:
         try:

@@ -42,8 +42,8 @@ def fit(
     """Train the network in place and return its curve, a row an epoch.
 
     Ranks of a process group, each of which calls this alike, train one network together, each on
-    its part of every batch: the steps are those of one process, up to the order of float sums, and
-    up to dropout, of which each rank draws its own.
+    its part of every batch: the steps are those of one process, up to the order of float sums, to
+    dropout, of which each rank draws its own, and to cutmix, which mixes images of one rank.
 
     Args:
         network: maps items [N, ...] to logits [N, classes].

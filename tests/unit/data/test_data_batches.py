@@ -266,6 +266,64 @@ def test_a_cutout_moves_no_other_draw():
     assert all(torch.equal(*pair) for pair in zip(plain[:3], cut[:3], strict=True))
 
 
+def test_cutmix_pastes_a_box_of_the_next_image_and_shares_the_label():
+    images, labels = torch.rand(40, 2, 9, 7), torch.randint(3, (40,))
+    augment = Augment(cutmix=0.7)
+    moves = augment.draw(images.shape, torch.Generator().manual_seed(0))
+    assert moves.boxes is not None
+    mixed, shares = augment.mix(images, labels, moves, 3)
+    assert shares.shape == (40, 3)
+    for number, (center, side) in enumerate(zip(*moves.boxes, strict=True)):
+        expected, pasted = images[number].clone(), 0
+        after = (number + 1) % 40
+        height, width = (round(float(side * size)) for size in (9, 7))
+        for row, column in itertools.product(range(9), range(7)):
+            down, right = row - int(center[0]) + height // 2, column - int(center[1]) + width // 2
+            if 0 <= down < height and 0 <= right < width:
+                expected[:, row, column] = images[after, :, row, column]
+                pasted += 1
+        assert torch.equal(mixed[number], expected)
+        share = torch.zeros(3)
+        share[labels[number]] += 1 - pasted / 63
+        share[labels[after]] += pasted / 63
+        torch.testing.assert_close(shares[number], share)
+    assert torch.equal(augment.move(images, moves), images)
+
+
+def test_areas_of_cutmix_are_uniform_and_move_no_other_draw():
+    shape, plain = torch.Size((9000, 1, 9, 9)), Augment(2, 2, True, 3, 5.0, 0.1)
+    mixing = Augment(2, 2, True, 3, 5.0, 0.1, cutmix=0.5)
+    first, second = (a.draw(shape, torch.Generator().manual_seed(0)) for a in (plain, mixing))
+    assert all(torch.equal(*pair) for pair in zip(first[:4], second[:4], strict=True))
+    assert first.boxes is None
+    assert second.boxes is not None
+    centers, sides = second.boxes
+    assert (sides > 0).float().mean() == pytest.approx(0.5, abs=0.03)
+    tenths = (sides[sides > 0] ** 2 * 10).long().bincount()
+    assert tenths.tolist() == pytest.approx([450] * 10, abs=110)
+    assert (centers[:, 0] * 9 + centers[:, 1]).bincount().tolist() == pytest.approx(
+        [111] * 81, abs=50
+    )
+
+
+def test_cutmix_gives_shares_in_training_alone_and_each_rank_its_own():
+    images = np.random.default_rng(0).integers(0, 256, (64, 6, 6), dtype=np.uint8)
+    np.savez(DATA / "mixed.npz", x=images, y=np.arange(64) % 4 % 3)
+    train = load(config({"npz": "mixed.npz"}, test=0.2, augment={"cutmix": 1.0})).train
+    for inputs, shares in train.batches(8, torch.Generator().manual_seed(0), augment=True):
+        assert shares.shape == (len(inputs), 3)
+        torch.testing.assert_close(shares.sum(1), torch.ones(len(inputs)))
+    assert all(labels.dtype == torch.int64 for _, labels in train.batches(8))
+    alone, first = (
+        train.batches(8, torch.Generator().manual_seed(0), augment=True, ranks=ranks)
+        for ranks in (1, 2)
+    )
+    for (inputs, shares), (part, own) in zip(alone, first, strict=True):
+        middle = len(part) - 1  # its last image has the part's first for partner
+        assert torch.equal(part[:middle], inputs[:middle])
+        assert torch.equal(own[:middle], shares[:middle])
+
+
 def test_two_epochs_of_alternating_flips_show_both_sides_of_each_image():
     images = np.zeros((64, 6, 6), dtype=np.uint8)
     images[:, 0, 0], images[:, 3, 5] = np.arange(64), 200
