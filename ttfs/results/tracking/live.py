@@ -59,8 +59,10 @@ class LiveRun:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of one step (epoch) in one batch."""
         self._rows.append({"epoch": step, **metrics})
-        points = at(step, time.time(), curve_names(metrics))
-        self._attempt(lambda: log(self._client, self._run, metrics=points))
+        now = time.time()
+        self._attempt(
+            lambda: log(self._client, self._run, metrics=at(step, now, curve_names(metrics)))
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
