@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize, prune
 from ttfs.errors import UserError
 from ttfs.hardware.defects import Defects
 from ttfs.hardware.emission import Emission
+from ttfs.hardware.equalization import equalize_
 from ttfs.hardware.memristive import Devices, attach_devices_
 from ttfs.hardware.populations import NeuronsOnChip, PixelsOnChip
 from ttfs.hardware.weights import FewBits
@@ -40,6 +41,8 @@ class Hardware:
         leaves on a residual sum.
     weight_scale: what shares one scale of these levels, a "layer" or an output "channel" (a neuron
     of a dense layer).
+    equalize: the weights into and out of each channel of hidden neurons have one range before they
+        come onto the chip (`ttfs.hardware.equalize_`); the network computes the same.
     window_quantile: share of the emitted calibration charges that fit into the window; stronger
         ones come at its opening. None keeps the windows of the conversion.
     threshold_mismatch: standard deviation of a Gaussian shift of each hidden neuron's threshold, as
@@ -72,6 +75,7 @@ class Hardware:
     time_rounding: str = "next"
     weight_bits: int | None = None
     weight_scale: str = "layer"
+    equalize: bool = False
     window_quantile: float | None = None
     threshold_mismatch: float = 0.0
     dead_neurons: float = 0.0
@@ -186,10 +190,12 @@ def deploy(
     if not snn.ideal:
         raise UserError("deploy: the network runs on a chip already; deploy the ideal one")
     chip = copy.deepcopy(snn)
+    if hardware.equalize:
+        equalize_(chip)
     if hardware.window_quantile is not None:
         if calibration is None:
             raise UserError("deploy: window_quantile needs calibration images; pass calibration=")
-        widths = EmittedCharges(snn, calibration).widths(hardware.window_quantile)
+        widths = EmittedCharges(chip, calibration).widths(hardware.window_quantile)
         for name, width in widths.items():
             chip.layers[name].width = width
 

@@ -74,6 +74,7 @@ def quantized_relu(
         Hardware(
             weight_bits=hardware.weight_bits,
             weight_scale=hardware.weight_scale,
+            equalize=hardware.equalize,
             conductance_bits=hardware.conductance_bits,
             window_quantile=hardware.window_quantile,
         ),

@@ -1,6 +1,5 @@
 """A TTFS network on a chip: as mapped or fine-tuned there, beside the quantized ReLU network."""
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,7 +56,7 @@ def _settings(snn: SpikingNetwork, job: Job) -> tuple[dict[str, Any], int, float
     settings = dict(job.config["hardware"])
     draws, read_out, cut = (settings.pop(key) for key in ("draws", "read_out", "latency_cut"))
     if cut is not None:
-        settings["window_quantile"] = _quantile(snn, snn.latency / cut, job)
+        settings["window_quantile"] = _quantile(snn, snn.latency / cut, settings["equalize"], job)
     return settings, draws, read_out
 
 
@@ -82,11 +81,12 @@ def _on_chip(
     yield {"metric": "accuracy", "value": test_accuracy(control, job), "network": "relu", "draw": 0}
 
 
-def _quantile(snn: SpikingNetwork, latency: float, job: Job) -> float:
+def _quantile(snn: SpikingNetwork, latency: float, equalize: bool, job: Job) -> float:
     """The window quantile of a chip of this latency, by bisection; the latency grows with the
     quantile.
     """
-    emitted, trial = EmittedCharges(snn, calibration(job, CALIBRATION_ITEMS)), copy.deepcopy(snn)
+    trial = deploy(snn, Hardware(equalize=equalize))
+    emitted = EmittedCharges(trial, calibration(job, CALIBRATION_ITEMS))
     low, high = 0.0, 1.0
     for _ in range(16):
         middle = (low + high) / 2

@@ -101,6 +101,7 @@ CHIPS = [
     {"time_bits": 3, "time_rounding": "nearest"},
     {"weight_bits": 3},
     {"weight_bits": 3, "weight_scale": "channel"},
+    {"weight_bits": 3, "equalize": True, "window_quantile": 0.9},
     {"window_quantile": 0.9},
     {"threshold_mismatch": 0.1},
     {"dead_neurons": 0.3},

@@ -50,8 +50,8 @@ LABELS = {
     "weight_bits": "Bits of a weight",
     "window_quantile": "Charges that fit the window [quantile]",
     "latency_cut": "Windows shorter by [times]",
-    "deadline": "Deadline [share of latency]",
-    "threshold_spread": "Spread of thresholds [share of window]",
+    "read_out": "Read-out [share of latency]",
+    "threshold_mismatch": "Mismatch of thresholds [share of window]",
     "dead_neurons": "Dead neurons [share]",
     "lost_spikes": "Lost spikes [share]",
 }

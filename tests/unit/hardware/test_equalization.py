@@ -1,0 +1,132 @@
+"""Equalized networks compute what they did, and few bits hold their weights."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ttfs
+from ttfs.hardware import Hardware, deploy, equalize_, quantized_relu
+from ttfs.snn import SpikingNetwork, Synapses
+
+
+def normed(channels: int) -> nn.BatchNorm2d:
+    """Batch norm that has learned channels of very different size."""
+    norm = nn.BatchNorm2d(channels)
+    norm.running_mean.uniform_(0, 0.1)
+    norm.running_var.copy_(10 ** (6 * torch.rand(channels) - 5))
+    nn.init.uniform_(norm.weight, -1.5, 1.5)
+    nn.init.normal_(norm.bias)
+    return norm
+
+
+def chain() -> nn.Sequential:
+    """Batch norm after the ReLU, both kinds of pools, groups, a vector at the end."""
+    layers = [
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), normed(8), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1, groups=4), nn.ReLU(), normed(16), nn.AvgPool2d(2),
+        nn.Conv2d(16, 12, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 10),
+    ]  # fmt: skip
+    return nn.Sequential(*layers).eval()
+
+
+def plain() -> nn.Sequential:
+    """Convolutions whose channels are all alike."""
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(256, 10))
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(50, 3, 8, 8)
+
+
+def off(snn: nn.Module, other: nn.Module, images: Tensor) -> float:
+    """The largest difference of the logits, as a share of the largest logit."""
+    with torch.no_grad():
+        expected = other(images)
+        return ((snn(images) - expected).abs().max() / expected.abs().max()).item()
+
+
+def synapses(snn: SpikingNetwork) -> list[Synapses]:
+    return [module for module in snn.modules() if isinstance(module, Synapses)]
+
+
+def test_the_network_its_windows_and_its_spikes_stay(images):
+    snn = ttfs.convert(chain(), images).double()
+    equal = copy.deepcopy(snn)
+    assert equalize_(equal) == list(snn.layers)
+    assert off(equal, snn, images.double()) < 1e-12
+    assert equal.windows == snn.windows
+    before, after = (net.charges(images.double())[1] for net in (snn, equal))
+    for name in snn.layers:
+        assert torch.equal(before[name] > 0, after[name] > 0)
+        factor = (after[name] / before[name])[before[name] > 0]
+        assert factor.max() <= 1 + 1e-12
+
+
+def test_weights_into_and_out_of_a_channel_have_one_range(images):
+    equal = ttfs.convert(chain(), images).double()
+    equalize_(equal)
+    first, second, third, fourth, last = (part.weights.weight.abs() for part in synapses(equal))
+    into = [first.flatten(1), second.flatten(1), third.flatten(1), fourth]
+    grouped = second.flatten(2).amax(2).view(4, 4, 2).amax(1).flatten()
+    outof = [grouped, third.flatten(2).amax((0, 2)), fourth.amax(0), last.amax(0)]
+    for rows, columns in zip(into, outof, strict=True):
+        ratio = rows.amax(1) / columns
+        assert ratio.max() / ratio.min() < 1.01  # one constant a layer keeps the windows
+
+
+def test_few_bits_hold_the_weights_of_channels_of_any_size(images):
+    snn = ttfs.convert(plain(), images)
+    uneven = copy.deepcopy(snn)
+    first, second, last = synapses(uneven)
+    with torch.no_grad():
+        for entry, reader, channels in ((first, second, 8), (second, last, 16)):
+            size = 10 ** (4 * torch.rand(channels) - 4)
+            entry.weights.weight *= size.view(-1, 1, 1, 1)
+            entry.weights.bias *= size
+            columns = reader.weights.weight
+            columns.view(len(columns), channels, -1).div_(size.view(1, -1, 1))
+    assert off(uneven, snn, images) < 1e-4
+    errors = {
+        equalize: off(deploy(uneven, Hardware(weight_bits=4, equalize=equalize)), snn, images)
+        for equalize in (False, True)
+    }
+    assert errors[True] < 0.3
+    assert errors[False] > 0.45
+
+
+def test_the_control_is_equalized_too(images):
+    snn = ttfs.convert(chain(), images)
+    hardware = Hardware(weight_bits=4, equalize=True)
+    assert off(quantized_relu(snn, hardware), deploy(snn, hardware), images) < 1e-5
+
+
+class Sum(nn.Module):
+    """x + relu(conv(x)), between two convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.branch = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, padding=1)
+        self.inner, self.last = nn.Conv2d(6, 6, 1), nn.Linear(6, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        x = (x + self.branch(self.inner(x).relu())).relu()
+        return self.last(x.mean((2, 3)))
+
+
+def test_layers_of_a_residual_sum_and_clipping_ones_keep_their_scale(images):
+    snn = ttfs.convert(Sum().eval(), images).double()
+    equal = copy.deepcopy(snn)
+    assert len(equalize_(equal)) == 1  # the one within the branch
+    assert off(equal, snn, images.double()) < 1e-12
+    six = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.ReLU6(), nn.Linear(9, 3)).eval()
+    clipping = ttfs.convert(six, images)
+    weights = [part.weights.weight.clone() for part in synapses(clipping)]
+    assert equalize_(clipping) == []
+    after = (part.weights.weight for part in synapses(clipping))
+    assert all(map(torch.equal, weights, after))
