@@ -101,6 +101,59 @@ def test_the_readme_has_the_accuracy_of_the_records():
         assert row[2:7] == [ann, *trained(f"{place}/b1-scratch"), *last]
 
 
+NARROW, SPARSER = "airbench-128-residual", "b1-airbench-sparse+activity_l0"
+LISTENED = "b1-airbench+source=ann-airbench~activity_l1"
+CIFAR = [
+    ("airbench-256-residual", "ann-airbench+cutmix=0.5+cutout=0+epochs=60"),
+    (NARROW, "ann-airbench"),
+    (NARROW, "b1-airbench"),
+    *[(NARROW, f"{LISTENED}={strength}") for strength in ("1e-6", "3e-6")],
+    *[(NARROW, f"{SPARSER}={strength}") for strength in ("1e-6", "4e-6", "1.6e-5")],
+    ("vgg16", "ann-onecycle"),
+    ("vgg16", "b1-onecycle"),
+]
+"""Rows of the first table of the page on CIFAR-10: network and method."""
+
+
+def test_the_page_on_cifar_has_the_numbers_of_the_records():
+    rows = part("\n" + text_of("cifar.md"), text_of("cifar.md").partition("\n")[0], "network")
+    assert len(rows) == len(CIFAR)
+    for row, (model, method) in zip(rows, CIFAR, strict=True):
+        found = [read(p) for p in STORE.glob(f"cifar10-jpeg/{model}/{method}/seed*/record.json")]
+        accuracy, spikes = ([r.value(m) for r in found] for m in ("accuracy", "spikes_per_neuron"))
+        assert row[2].partition(" (")[0] == (
+            shown(accuracy) if row[4] == "3" else f"{accuracy[0]:.2f}"
+        )
+        assert row[3:] == ["–" if spikes[0] is None else f"{spikes[0]:.3f}", str(len(found))]
+
+
+QUARTER = "tuning.batch_size=256+tuning.epochs=8+tuning.learning_rate=1e-4+tuning.weight_decay=0"
+CLOCK = "time_bits={}+time_rounding=nearest+window_quantile=0.99"
+DEPLOYED = {
+    "latency / 4": ("latency_cut=4", f"latency_cut=4+{QUARTER}"),
+    "16 time steps": (CLOCK.format(4), ""),
+    "8 time steps": (CLOCK.format(3), ""),
+}
+
+
+def test_the_page_on_cifar_has_the_chips_of_the_records():
+    rows = part(text_of("cifar.md"), "## VGG16 on a chip", "chip")
+    assert [row[0] for row in rows] == list(DEPLOYED)
+
+    def accuracy(chip: str, kind: str) -> str:
+        place = STORE / "cifar10-jpeg/vgg16/b1-onecycle/seed0/hardware" / chip / "record.json"
+        found = [r["value"] for r in read(place).rows if _is_accuracy(r, kind)] if chip else []
+        return f"{mean(found):.2f}" if found else "–"
+
+    for name, *values in rows:
+        mapped, tuned = DEPLOYED[name]
+        assert values == [
+            accuracy(mapped, "ttfs"),
+            accuracy(tuned, "ttfs"),
+            accuracy(mapped, "relu"),
+        ]
+
+
 PENALTIES = {"fc2": ("0", "6e-4", "2e-3", "6e-3"), "lenet5": ("0", "2e-4", "6e-4")}
 
 
