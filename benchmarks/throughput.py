@@ -74,7 +74,7 @@ def noise(shape: tuple[int, ...], images: int, augment: dict[str, Any]) -> DataS
     def split(count: int) -> Split:
         pixels = torch.randint(256, (count, *shape), dtype=torch.uint8)
         labels = torch.randint(CLASSES, (count,))
-        return Split(InMemory(pixels), labels, Augment(**augment), None, 10)
+        return Split(InMemory(pixels), labels, Augment(**augment), None, CLASSES)
 
     return DataSet(split(images), split(100), split(1), shape, CLASSES, (0.0, 1.0), "noise")
 

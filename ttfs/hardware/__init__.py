@@ -4,7 +4,6 @@ short windows. Pure torch.
 
 from ttfs.hardware.chip import Hardware, deploy
 from ttfs.hardware.control import QuantizedNetwork, QuantizedReLU, quantized_relu
-from ttfs.hardware.equalization import equalize_
 from ttfs.hardware.memristive import program_
 from ttfs.hardware.windows import EmittedCharges
 
@@ -14,7 +13,6 @@ __all__ = [
     "QuantizedNetwork",
     "QuantizedReLU",
     "deploy",
-    "equalize_",
     "program_",
     "quantized_relu",
 ]

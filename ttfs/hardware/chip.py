@@ -41,8 +41,6 @@ class Hardware:
         leaves on a residual sum.
     weight_scale: what shares one scale of these levels, a "layer" or an output "channel" (a neuron
     of a dense layer).
-    equalize: the weights into and out of each channel of hidden neurons have one range before they
-        come onto the chip (`ttfs.hardware.equalize_`); the network computes the same.
     window_quantile: share of the emitted calibration charges that fit into the window; stronger
         ones come at its opening. None keeps the windows of the conversion.
     threshold_mismatch: standard deviation of a Gaussian shift of each hidden neuron's threshold, as
@@ -65,6 +63,8 @@ class Hardware:
         drawn anew for each image, and for each position of a convolution.
     lost_spikes: share of emitted spikes, input spikes included, that reach no synapse; drawn anew
     for each image.
+    equalize: the weights into and out of each channel of hidden neurons have one range before they
+        come onto the chip (`ttfs.hardware.equalization.equalize_`); the network computes the same.
     seed: names the chip: its defects and its noise.
 
     Raises UserError for a value that no chip can have.
@@ -75,7 +75,6 @@ class Hardware:
     time_rounding: str = "next"
     weight_bits: int | None = None
     weight_scale: str = "layer"
-    equalize: bool = False
     window_quantile: float | None = None
     threshold_mismatch: float = 0.0
     dead_neurons: float = 0.0
@@ -87,6 +86,7 @@ class Hardware:
     drift_spread: float = 0.0
     drift_time: float = 1.0
     read_noise: float = 0.0
+    equalize: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,20 +1,26 @@
 """Hidden neurons rescaled, channel by channel: the same network, weights that few levels hold."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
 
 from ttfs.snn import EarliestSpike, SpikingNetwork, Synapses
-from ttfs.snn.graph import module_of
-from ttfs.snn.synapses import Reshape, scale_columns
+from ttfs.snn.conversion.operations import ChannelMean
+from ttfs.snn.graph import module_of, run
+from ttfs.snn.synapses import Gather, Reshape, scale_columns
 
-PASSES_ON = (EarliestSpike, Reshape, nn.AvgPool1d, nn.AvgPool2d)
-"""What may lie between neurons and the synapses that read them."""
+POOLS = (EarliestSpike, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+PASSES_ON = (*POOLS, ChannelMean, Reshape, Gather)
+"""What may lie between neurons and the synapses that read them, where it mixes no channels."""
 SWEEPS = 100
 SETTLED = 1e-3
 """Sweeps end when no factor differs from 1 by more than this share."""
+LIVE = 1 / 256
+"""A channel whose weights are smaller, as a share of the largest of its layer, is as good as dead:
+it would take the others' part of the window."""
 
 
 class Reader(NamedTuple):
@@ -27,15 +33,15 @@ class Reader(NamedTuple):
 class Layer(NamedTuple):
     """Hidden neurons of C channels between the synapses that feed them and those that read them."""
 
-    name: str
+    channels: int
     entry: Synapses
     readers: list[Reader]
 
 
 @torch.no_grad()
-def equalize_(snn: SpikingNetwork) -> list[str]:
+def equalize_(snn: SpikingNetwork) -> int:
     """Give the weights into and out of each channel of hidden neurons one range, in place; return
-    the layers.
+    the number of layers.
 
     Potentials that are k > 0 times as large give B1 neurons k times the charge. So the weights and
     the bias into channel c may be multiplied by k_c and what reads it divided by k_c: the network
@@ -43,86 +49,148 @@ def equalize_(snn: SpikingNetwork) -> list[str]:
     k_c = sqrt(q_c / r_c) makes both sqrt(r_c q_c). Layers share weights, so they take turns until
     all agree (cross-layer equalization; Nagel et al. 2019, arXiv 1906.04721, section 4.1). In the
     end each layer's factors are divided by their largest: windows, and so the latency, stay, and no
-    window clips more than before.
+    window clips more than before. Channels without weights to speak of keep their scale.
 
     It is for weights of few levels, above all where a batch norm after the ReLU has left columns of
-    very different size in the weights, which no scale of a layer or an output channel can hold.
+    very different size in the weights, which no scale of a layer or an output channel can hold. It
+    has a price: charges become smaller beside the old windows, in which clock, jitter and mismatch
+    are measured; windows by a quantile of the charges (`window_quantile`) give it back.
 
     A layer keeps its scale where it clips (ReLU6), and where another thing than synapses, behind
-    pools at most, feeds or reads it, as in a residual sum.
+    pools and moves within channels at most, feeds or reads it, as in a residual sum.
+
+    Args:
+        snn: an ideal network of B1 neurons.
     """
-    layers = [layer for node in snn.body.graph.nodes if (layer := _layer(snn, node)) is not None]
-    total = {layer.name: torch.ones_like(_rows(layer)) for layer in layers}
+    shapes = _shapes(snn)
+    layers = [
+        layer for node, shape in shapes.items() if (layer := _layer(snn, node, shape)) is not None
+    ]
+    factors = _factors(layers)
+    for layer, factor in zip(layers, factors, strict=True):
+        entry = layer.entry
+        for part in (entry.weights.weight, entry.weights.bias, entry.bias_map):
+            if part is not None:
+                part.copy_(part * factor.view(-1, *[1] * (part.dim() - 1)))
+        for synapses, channels in layer.readers:
+            scale_columns(synapses.weights, factor.reciprocal()[channels])
+    return len(layers)
+
+
+def _factors(layers: list[Layer]) -> list[Tensor]:
+    """The factors k [C] of each layer, in float64."""
+    sizes: dict[Synapses, Tensor] = {}  # largest |w| [C_out, C] from each channel of the layer read
+    for layer in layers:
+        sizes |= {
+            synapses: _sizes(synapses.weights, channels, layer.channels)
+            for synapses, channels in layer.readers
+        }
+    for layer in layers:
+        if layer.entry not in sizes:
+            weight = layer.entry.weights.weight.double().abs()
+            sizes[layer.entry] = weight.flatten(1).amax(1, keepdim=True)
+    total = [torch.ones_like(sizes[layer.entry][:, 0]) for layer in layers]
     for _ in range(SWEEPS):
         moved = 0.0
-        for layer in layers:
-            rows, columns = _rows(layer), _columns(layer)
-            scale = torch.where((rows > 0) & (columns > 0), columns / rows, 1.0).sqrt()
-            _scale_(layer, scale)
-            total[layer.name] *= scale
-            moved = max(moved, (scale - 1).abs().max().item())
+        for layer, factor in zip(layers, total, strict=True):
+            rows, columns = _ranges(layer, sizes)
+            step = torch.where((rows > 0) & (columns > 0), columns.sqrt() / rows.sqrt(), 1.0)
+            factor *= step
+            sizes[layer.entry] *= step[:, None]
+            for synapses, _ in layer.readers:
+                sizes[synapses] /= step
+            moved = max(moved, (step - 1).abs().max().item())
         if moved <= SETTLED:
             break
-    for layer in layers:
-        _scale_(layer, (1 / total[layer.name].max()).expand(len(total[layer.name])))
-    return [layer.name for layer in layers]
+    return [
+        _within(factor, *_ranges(layer, sizes)) for layer, factor in zip(layers, total, strict=True)
+    ]
 
 
-def _layer(snn: SpikingNetwork, node: fx.Node) -> Layer | None:
-    """The layer of a node, where it can be rescaled."""
-    fire = snn.layers.get(str(node.target))
-    if fire is None or fire.ceiling < math.inf:
-        return None
-    [source] = node.all_input_nodes
-    entry = module_of(snn.body, source)
-    if not isinstance(entry, Synapses) or len(source.users) > 1:
-        return None
-    readers = _readers(snn, node)
-    return None if readers is None else Layer(str(node.target), entry, readers)
+def _within(factor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Factors of at most 1; 1 for channels that are as good as dead."""
+    size = rows.sqrt() * columns.sqrt()
+    live = (size > 0) & (size >= LIVE * size.max())
+    return (
+        torch.where(live, factor / factor[live].max(), 1.0)
+        if live.any()
+        else torch.ones_like(factor)
+    )
 
 
-def _readers(snn: SpikingNetwork, node: fx.Node) -> list[Reader] | None:
-    """The synapses that read a layer; None where anything else does."""
-    shape = snn.charges(snn.silence)[1][str(node.target)].shape
-    numbers = torch.arange(shape[1], device=snn.silence.device, dtype=snn.silence.dtype)
-    waiting = [(node, numbers.view(1, -1, *[1] * (len(shape) - 2)).expand(shape))]
-    found = []
-    while waiting:
-        source, channels = waiting.pop()
-        for user in source.users:
-            module = module_of(snn.body, user)
-            if isinstance(module, PASSES_ON):
-                waiting.append((user, module(channels)))
-                continue
-            rows = channels[0].reshape(channels.shape[1], -1)
-            if not isinstance(module, Synapses) or not (rows == rows[:, :1]).all():
-                return None
-            found.append(Reader(module, rows[:, 0].long()))
+def _ranges(layer: Layer, sizes: dict[Synapses, Tensor]) -> tuple[Tensor, Tensor]:
+    """The largest |w| into and out of each channel [C]."""
+    columns = torch.stack([sizes[synapses].amax(0) for synapses, _ in layer.readers])
+    return sizes[layer.entry].amax(1), columns.amax(0)
+
+
+def _sizes(weights: Any, channels: Tensor, count: int) -> Tensor:
+    """The largest |w| [C_out, count] of a convolution or linear map from each channel it reads."""
+    matrix = weights.weight.double().abs()
+    matrix = matrix.reshape(*matrix.shape[:2], -1).amax(2)  # [C_out, C_in / groups]
+    groups = getattr(weights, "groups", 1)
+    rows, inputs = len(matrix) // groups, matrix.shape[1]
+    sizes = matrix.new_zeros(len(matrix), count)
+    for group in range(groups):
+        own = slice(group * rows, (group + 1) * rows)
+        read = channels[group * inputs : (group + 1) * inputs].expand(rows, -1)
+        sizes[own] = sizes[own].scatter_reduce(1, read, matrix[own], "amax")
+    return sizes
+
+
+def _shapes(snn: SpikingNetwork) -> dict[fx.Node, torch.Size]:
+    """{node of a hidden layer: the shape [1, C, ...] of its charges}."""
+    found = {}
+
+    def see(node: fx.Node, value: Any) -> Any:
+        if str(node.target) in snn.layers:
+            found[node] = value.shape
+        return value
+
+    run(snn.body, torch.zeros_like(snn.silence), see)
     return found
 
 
-def _rows(layer: Layer) -> Tensor:
-    """The largest |w| into each channel [C]."""
-    return layer.entry.weights.weight.abs().flatten(1).amax(1)
+def _layer(snn: SpikingNetwork, node: fx.Node, shape: torch.Size) -> Layer | None:
+    """The layer of a node, where it can be rescaled."""
+    [source] = node.all_input_nodes
+    entry = module_of(snn.body, source)
+    clips = snn.layers[str(node.target)].ceiling < math.inf
+    if clips or not _plain(entry) or len(source.users) > 1:
+        return None
+    readers = _readers(snn, node, shape)
+    return Layer(shape[1], entry, readers) if readers else None  # type: ignore[arg-type]
 
 
-def _columns(layer: Layer) -> Tensor:
-    """The largest |w| out of each channel [C]."""
-    largest = torch.zeros_like(_rows(layer))
-    for synapses, channels in layer.readers:
-        weight = synapses.weights.weight.abs()
-        groups = getattr(synapses.weights, "groups", 1)
-        inputs = weight.flatten(2).amax(2) if weight.dim() > 2 else weight  # [C_out, C_in / groups]
-        inputs = inputs.view(groups, -1, inputs.shape[1]).amax(1).flatten()  # [C_in]
-        largest.scatter_reduce_(0, channels, inputs, "amax")
-    return largest
+def _readers(snn: SpikingNetwork, node: fx.Node, shape: torch.Size) -> list[Reader] | None:
+    """The synapses that read a layer; None where anything else does, or channels were mixed.
+
+    Two maps of numbers go the charges' way, rising and falling with the channel: where channels
+    are mixed, or 0 comes in, they no longer add up.
+    """
+    last = shape[1] - 1
+    device = snn.silence.device
+    rising = torch.arange(shape[1], device=device, dtype=torch.float64)
+    rising = rising.view(1, -1, *[1] * (len(shape) - 2)).expand(shape)
+    waiting, found = [(node, torch.cat([rising, last - rising]))], []
+    while waiting:
+        source, numbers = waiting.pop()
+        for user in source.users:
+            module = module_of(snn.body, user)
+            if isinstance(module, PASSES_ON):
+                waiting.append((user, module(numbers)))
+                continue
+            rows, falling = numbers.reshape(2, numbers.shape[1], -1)
+            if (
+                not _plain(module)
+                or not (rows == rows[:, :1]).all()
+                or (rows + falling != last).any()
+            ):
+                return None
+            found.append(Reader(module, rows[:, 0].long()))  # type: ignore[arg-type]
+    return found
 
 
-def _scale_(layer: Layer, scale: Tensor) -> None:
-    """Multiply the potentials of each channel by a scale [C], and divide what reads it by it."""
-    entry = layer.entry
-    for part in (entry.weights.weight, entry.weights.bias, entry.bias_map):
-        if part is not None:
-            part.mul_(scale.view(-1, *[1] * (part.dim() - 1)))
-    for synapses, channels in layer.readers:
-        scale_columns(synapses.weights, scale.reciprocal()[channels])
+def _plain(module: nn.Module | None) -> bool:
+    """Whether a module is synapses whose weights are held as they are."""
+    return isinstance(module, Synapses) and not parametrize.is_parametrized(module.weights)

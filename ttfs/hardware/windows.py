@@ -27,9 +27,9 @@ class EmittedCharges:
             seen += len(images)
             for name, charges in snn.charges(images)[1].items():
                 if name != INPUT:
-                    emitted = charges[charges > 0].float()
+                    emitted = charges[charges > 0].float().cpu()  # `histc` of a GPU may refuse
                     counts = torch.histc(emitted, BINS, 0.0, self._widths[name])
-                    self._counts[name] = self._counts[name] + counts.cpu().double()
+                    self._counts[name] = self._counts[name] + counts.double()
         if not seen:
             raise UserError("deploy: calibration holds no image; give at least one")
 

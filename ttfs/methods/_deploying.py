@@ -1,5 +1,6 @@
 """A TTFS network on a chip: as mapped or fine-tuned there, beside the quantized ReLU network."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from ttfs.errors import UserError
 from ttfs.hardware import EmittedCharges, Hardware, deploy, program_, quantized_relu
+from ttfs.hardware.equalization import equalize_
 from ttfs.methods._answers import answers, test_accuracy
 from ttfs.methods._job import Job, Row
 from ttfs.methods._spiking import calibration
@@ -85,7 +87,9 @@ def _quantile(snn: SpikingNetwork, latency: float, equalize: bool, job: Job) -> 
     """The window quantile of a chip of this latency, by bisection; the latency grows with the
     quantile.
     """
-    trial = deploy(snn, Hardware(equalize=equalize))
+    trial = copy.deepcopy(snn)
+    if equalize:
+        equalize_(trial)
     emitted = EmittedCharges(trial, calibration(job, CALIBRATION_ITEMS))
     low, high = 0.0, 1.0
     for _ in range(16):

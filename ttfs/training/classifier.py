@@ -48,7 +48,7 @@ class Classifier(pl.LightningModule):
         self._loss = getattr(network, "loss", F.cross_entropy)
         self._learning_loss = self._loss
         if config["label_smoothing"]:
-            self._check_cross_entropy("label_smoothing")
+            self._check_cross_entropy("train.label_smoothing")
             self._learning_loss = partial(self._loss, label_smoothing=config["label_smoothing"])
         self._activity = ActivityPenalty(network, config["activity_l1"], config["activity_l0"])
 
@@ -123,7 +123,7 @@ class Classifier(pl.LightningModule):
 
     def _check_cross_entropy(self, key: str) -> None:
         if self._loss is not F.cross_entropy:
-            raise UserError(f"train.{key} is for cross-entropy alone; set it to 0")
+            raise UserError(f"{key} is for cross-entropy alone; set it to 0")
 
     def _logits(self, network: nn.Module, images: Tensor) -> list[Tensor]:
         try:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import ttfs
-from ttfs.hardware import Hardware, deploy, equalize_, quantized_relu
+from ttfs.hardware import Hardware, deploy, quantized_relu
+from ttfs.hardware.equalization import equalize_
 from ttfs.snn import SpikingNetwork, Synapses
 
 
@@ -32,9 +33,10 @@ def chain() -> nn.Sequential:
     return nn.Sequential(*layers).eval()
 
 
-def plain() -> nn.Sequential:
+def plain(groups: int = 1) -> nn.Sequential:
     """Convolutions whose channels are all alike."""
-    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten()]
+    second = nn.Conv2d(8, 16, 3, groups=groups)
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), second, nn.ReLU(), nn.Flatten()]
     return nn.Sequential(*layers, nn.Linear(256, 10))
 
 
@@ -57,7 +59,7 @@ def synapses(snn: SpikingNetwork) -> list[Synapses]:
 def test_the_network_its_windows_and_its_spikes_stay(images):
     snn = ttfs.convert(chain(), images).double()
     equal = copy.deepcopy(snn)
-    assert equalize_(equal) == list(snn.layers)
+    assert equalize_(equal) == len(snn.layers)
     assert off(equal, snn, images.double()) < 1e-12
     assert equal.windows == snn.windows
     before, after = (net.charges(images.double())[1] for net in (snn, equal))
@@ -68,13 +70,12 @@ def test_the_network_its_windows_and_its_spikes_stay(images):
 
 
 def test_weights_into_and_out_of_a_channel_have_one_range(images):
-    equal = ttfs.convert(chain(), images).double()
+    equal = ttfs.convert(plain(groups=4), images).double()
     equalize_(equal)
-    first, second, third, fourth, last = (part.weights.weight.abs() for part in synapses(equal))
-    into = [first.flatten(1), second.flatten(1), third.flatten(1), fourth]
+    first, second, last = (part.weights.weight.abs() for part in synapses(equal))
     grouped = second.flatten(2).amax(2).view(4, 4, 2).amax(1).flatten()
-    outof = [grouped, third.flatten(2).amax((0, 2)), fourth.amax(0), last.amax(0)]
-    for rows, columns in zip(into, outof, strict=True):
+    outof = [grouped, last.view(10, 16, -1).amax((0, 2))]
+    for rows, columns in zip((first.flatten(1), second.flatten(1)), outof, strict=True):
         ratio = rows.amax(1) / columns
         assert ratio.max() / ratio.min() < 1.01  # one constant a layer keeps the windows
 
@@ -122,11 +123,78 @@ class Sum(nn.Module):
 def test_layers_of_a_residual_sum_and_clipping_ones_keep_their_scale(images):
     snn = ttfs.convert(Sum().eval(), images).double()
     equal = copy.deepcopy(snn)
-    assert len(equalize_(equal)) == 1  # the one within the branch
+    assert equalize_(equal) == 1  # the one within the branch
     assert off(equal, snn, images.double()) < 1e-12
     six = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.ReLU6(), nn.Linear(9, 3)).eval()
     clipping = ttfs.convert(six, images)
     weights = [part.weights.weight.clone() for part in synapses(clipping)]
-    assert equalize_(clipping) == []
+    assert equalize_(clipping) == 0
     after = (part.weights.weight for part in synapses(clipping))
     assert all(map(torch.equal, weights, after))
+
+
+class Maxout(nn.Module):
+    """The larger of each two neurons."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(192, 20), nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x.flatten(1)).relu().view(-1, 10, 2).amax(2))
+
+
+def pooled(pool: nn.Module, features: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(features, 10))
+
+
+@pytest.mark.parametrize(
+    ("ann", "layers"),
+    [
+        (Maxout(), 0),
+        (pooled(nn.AdaptiveAvgPool2d(1), 6), 1),
+        (pooled(nn.AvgPool2d(2, padding=1), 96), 0),  # the border counts zeros
+        (pooled(nn.AvgPool2d(3, 2, 1, count_include_pad=False), 54), 1),
+        (pooled(nn.AvgPool2d(2, divisor_override=2), 54), 0),
+        (pooled(nn.MaxPool2d(3, 2, 1), 54), 1),
+    ],
+    ids=lambda value: (
+        str(value)
+        if isinstance(value, int)
+        else type(value[2]).__name__
+        if isinstance(value, nn.Sequential)
+        else "Maxout"
+    ),
+)
+def test_no_pool_mixes_up_the_channels(ann: nn.Module, layers: int, images):
+    snn = ttfs.convert(ann.eval(), images).double()
+    equal = copy.deepcopy(snn)
+    assert equalize_(equal) == layers
+    assert off(equal, snn, images.double()) < 1e-12
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-42, 1e-6])
+def test_a_dead_channel_takes_no_part_of_the_window(images, weight: float):
+    snn = ttfs.convert(plain(), images)
+    with torch.no_grad():
+        synapses(snn)[1].weights.weight /= 400  # living channels get factors of about 1/20
+        alive = copy.deepcopy(snn)
+        equalize_(alive)
+        synapses(snn)[0].weights.weight[2] = weight
+    equal = copy.deepcopy(snn)
+    equalize_(equal)
+    assert off(equal, snn, images) < 1e-5
+    for name in snn.layers:
+        shares = [
+            net.charges(images)[1][name].amax() / net.layers[name].width for net in (equal, alive)
+        ]
+        assert shares[0] > 0.3 * shares[1]
+
+
+def test_weights_that_are_computed_stay_and_few_bits_of_precision_are_lost_once(images):
+    snn = ttfs.convert(plain(), images)
+    torch.nn.utils.parametrizations.weight_norm(synapses(snn)[1].weights)
+    assert off(deploy(snn, Hardware(equalize=True)), snn, images) < 1e-5
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(192, 300), nn.ReLU(), nn.Linear(300, 10))
+    narrow = ttfs.convert(wide, images).bfloat16()
+    assert off(deploy(narrow, Hardware(equalize=True)), narrow, images.bfloat16()) < 0.03
