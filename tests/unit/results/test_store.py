@@ -70,6 +70,16 @@ def test_a_locked_store(store, found, capsys, monkeypatch):
     assert publish(found).written == 6
 
 
+def test_training_goes_on_where_mlflow_cannot_be_imported(capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "mlflow"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with live() as run:
+        for number in range(3):
+            run.log(number, point())
+    assert capsys.readouterr().err.count("warning") == 1
+
+
 def test_an_unreachable_server_is_named_without_its_password(found, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
