@@ -127,6 +127,21 @@ def test_the_page_on_cifar_has_the_numbers_of_the_records():
         assert row[3:] == ["–" if spikes[0] is None else f"{spikes[0]:.3f}", str(len(found))]
 
 
+def test_the_page_on_cifar_has_the_numbers_of_the_airbench_records():
+    rows = part(text_of("cifar.md"), "## MNIST and Fashion-MNIST", "data set")
+    for row, source in (
+        (rows[0], "fashion-mnist/airbench-64/b1-airbench+source=ann-airbench-28~cutout=8~*"),
+        (rows[2], "mnist/airbench-64/b1-airbench+source=ann-airbench-28~epochs=32~*"),
+    ):
+        found = [read(path) for path in STORE.glob(f"{source}/seed*/record.json")]
+        accuracy, spikes, latency = (
+            [record.value(metric) for record in found]
+            for metric in ("accuracy", "spikes_per_neuron", "latency")
+        )
+        value = shown(accuracy) if len(found) > 1 else f"{accuracy[0]:.2f}"
+        assert row[3:6] == [value, f"{mean(spikes):.3f}", f"{mean(latency):.0f}"]
+
+
 QUARTER = "tuning.batch_size=256+tuning.epochs=8+tuning.learning_rate=1e-4+tuning.weight_decay=0"
 CLOCK = "time_bits={}+time_rounding=nearest+window_quantile=0.99"
 DEPLOYED = {
