@@ -25,7 +25,8 @@ class Killed(BaseException):
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
-    return make_data(tmp_path, monkeypatch, augment={"shift": 1, "flip": "alternating"})
+    augment = {"shift": 1, "flip": "alternating", "cutmix": 0.5}
+    return make_data(tmp_path, monkeypatch, augment=augment)
 
 
 @pytest.fixture(autouse=True)

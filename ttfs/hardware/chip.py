@@ -195,9 +195,7 @@ def deploy(
     if hardware.window_quantile is not None:
         if calibration is None:
             raise UserError("deploy: window_quantile needs calibration images; pass calibration=")
-        widths = EmittedCharges(chip, calibration).widths(hardware.window_quantile)
-        for name, width in widths.items():
-            chip.layers[name].width = width
+        EmittedCharges(chip, calibration).close_(chip, hardware.window_quantile)
 
     lead = (
         0.5 / 2**hardware.time_bits

@@ -111,11 +111,9 @@ def _within(factor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Factors of at most 1; 1 for channels that are as good as dead."""
     size = rows.sqrt() * columns.sqrt()
     live = (size > 0) & (size >= LIVE * size.max())
-    return (
-        torch.where(live, factor / factor[live].max(), 1.0)
-        if live.any()
-        else torch.ones_like(factor)
-    )
+    if not live.any():
+        return torch.ones_like(factor)
+    return torch.where(live, factor / factor[live].max(), 1.0)
 
 
 def _ranges(layer: Layer, sizes: dict[Synapses, Tensor]) -> tuple[Tensor, Tensor]:
@@ -181,11 +179,8 @@ def _readers(snn: SpikingNetwork, node: fx.Node, shape: torch.Size) -> list[Read
                 waiting.append((user, module(numbers)))
                 continue
             rows, falling = numbers.reshape(2, numbers.shape[1], -1)
-            if (
-                not _plain(module)
-                or not (rows == rows[:, :1]).all()
-                or (rows + falling != last).any()
-            ):
+            mixed = (rows != rows[:, :1]).any() or (rows + falling != last).any()
+            if mixed or not _plain(module):
                 return None
             found.append(Reader(module, rows[:, 0].long()))  # type: ignore[arg-type]
     return found

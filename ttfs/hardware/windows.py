@@ -33,11 +33,12 @@ class EmittedCharges:
         if not seen:
             raise UserError("deploy: calibration holds no image; give at least one")
 
-    def widths(self, quantile: float) -> dict[str, float]:
-        """Return the width of each layer's window that closes at this quantile of its charges; a
-        layer that emits none keeps its own.
+    def close_(self, snn: SpikingNetwork, quantile: float) -> None:
+        """Let each window of the network, or of a copy, close at this quantile of the layer's
+        charges; a layer that emits none keeps the width that it had.
         """
-        return {name: self._width(name, quantile) for name in self._widths}
+        for name, layer in snn.layers.items():
+            layer.width = self._width(name, quantile)
 
     def _width(self, name: str, quantile: float) -> float:
         counts = self._counts[name]

@@ -1,6 +1,5 @@
 """A TTFS network on a chip: as mapped or fine-tuned there, beside the quantized ReLU network."""
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +7,6 @@ from torch import Tensor, nn
 
 from ttfs.errors import UserError
 from ttfs.hardware import EmittedCharges, Hardware, deploy, program_, quantized_relu
-from ttfs.hardware.equalization import equalize_
 from ttfs.methods._answers import answers, test_accuracy
 from ttfs.methods._job import Job, Row
 from ttfs.methods._spiking import calibration
@@ -87,15 +85,12 @@ def _quantile(snn: SpikingNetwork, latency: float, equalize: bool, job: Job) -> 
     """The window quantile of a chip of this latency, by bisection; the latency grows with the
     quantile.
     """
-    trial = copy.deepcopy(snn)
-    if equalize:
-        equalize_(trial)
+    trial = deploy(snn, Hardware(equalize=equalize))
     emitted = EmittedCharges(trial, calibration(job, CALIBRATION_ITEMS))
     low, high = 0.0, 1.0
     for _ in range(16):
         middle = (low + high) / 2
-        for name, width in emitted.widths(middle).items():
-            trial.layers[name].width = width
+        emitted.close_(trial, middle)
         short = trial.latency <= latency
         low, high = (middle, high) if short else (low, middle)
     if low == 0.0:

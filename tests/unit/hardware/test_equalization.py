@@ -158,13 +158,7 @@ def pooled(pool: nn.Module, features: int) -> nn.Sequential:
         (pooled(nn.AvgPool2d(2, divisor_override=2), 54), 0),
         (pooled(nn.MaxPool2d(3, 2, 1), 54), 1),
     ],
-    ids=lambda value: (
-        str(value)
-        if isinstance(value, int)
-        else type(value[2]).__name__
-        if isinstance(value, nn.Sequential)
-        else "Maxout"
-    ),
+    ids=["maxout", "global", "padded", "without the border", "divisor", "max"],
 )
 def test_no_pool_mixes_up_the_channels(ann: nn.Module, layers: int, images):
     snn = ttfs.convert(ann.eval(), images).double()

@@ -179,6 +179,7 @@ hardware:
   - {over: {time_bits: [8, 2], time_rounding: nearest, tuning: [none, {epochs: 1}]}}
   - {over: {read_out: [0.5, 1.0]}}
   - {over: {latency_cut: [1.6]}}
+  - {over: {latency_cut: 3, equalize: true}}
   - {over: {latency_cut: 1000}}
 """
 
@@ -215,8 +216,9 @@ def test_chips_of_all_sorts(little: Path, capsys: pytest.CaptureFixture):
     half, whole = record("b1-converted", "read_out=0.5"), record("b1-converted", "ideal")
     assert whole.value("accuracy", network="ttfs", draw=0) == ideal["accuracy"]
     assert half.value("latency", network="ttfs", draw=0) == pytest.approx(ideal["latency"] / 2)
-    cut = record("b1-converted", "latency_cut=1.6")
-    assert 0.97 < cut.value("latency", network="ttfs", draw=0) / (ideal["latency"] / 1.6) <= 1.0
+    for name, cut in (("latency_cut=1.6", 1.6), ("equalize=true+latency_cut=3", 3)):
+        latency = record("b1-converted", name).value("latency", network="ttfs", draw=0)
+        assert 0.97 < latency / (ideal["latency"] / cut) <= 1.0
 
 
 def test_a_study_leaves_its_table_and_a_summary(at: Path):
