@@ -334,6 +334,9 @@ def test_calibration_takes_what_loaders_give() -> None:
         ttfs.convert(ann, ["images"])
     with pytest.raises(ConversionError, match=r"calibration is None .*; give images \[N"):
         ttfs.convert(ann, None)  # type: ignore[arg-type]
+    for pair in ((images, labels), [images, torch.zeros(len(images), 10)]):
+        with pytest.raises(ConversionError, match=r"one pair as \[\(images, labels\)\]"):
+            ttfs.convert(ann, pair)
     for number in (torch.tensor(0.5), [torch.tensor(0.5)]):
         with pytest.raises(ConversionError, match="calibration gives a single number; give"):
             ttfs.convert(ann, number)

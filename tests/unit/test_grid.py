@@ -251,6 +251,21 @@ def test_each_data_set_has_its_reference(plan):
         }
     )
     assert grid.references == {"digits": "ann", "yin-yang": "ann+learning_rate=0.03"}
+    assert grid.reference_name == "ann"
+
+
+def test_references_that_differ_have_the_name_of_their_file(plan):
+    fast, slow = (f"{{method: ann, over: {{learning_rate: {rate}}}}}" for rate in (3e-2, 1e-2))
+    named = {"deployed: [b1-converted, b1-finetuned]": "reference: ann+learning_rate=0.03"}
+    of_both = "datasets:\n" + "".join(
+        f"  - {{dataset: {dataset}, methods: [{method}]}}\n"
+        for dataset, method in (("digits", fast), ("yin-yang", slow))
+    )
+    grid = plan(named | {"datasets: [digits]\n": of_both})
+    assert grid.references["yin-yang"] == "ann+learning_rate=0.01"
+    assert grid.reference_name == "ann"
+    alone = plan(named | {"[ann, b1": f"[{fast}, ann, b1"})
+    assert alone.reference_name == "ann+learning_rate=0.03"
 
 
 def test_a_column_of_a_key_that_the_data_set_sets_shows_its_value(plan):

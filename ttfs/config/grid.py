@@ -225,6 +225,14 @@ class Grid:
                 found[dataset] = self.reference if self.reference in alike else alike[0]
         return found
 
+    @property
+    def reference_name(self) -> str:
+        """The name of the reference, for heads of tables: of its file, where data sets have
+        references of their own.
+        """
+        names = set(self.references.values()) or {self.reference}
+        return names.pop() if len(names) == 1 else self.methods[self.reference].config["id"]
+
     @cached_property
     def varied(self) -> dict[str, tuple[str, ...]]:
         """The dotted keys that vary, by noun."""

@@ -1,7 +1,7 @@
 """One part of a data set, and how it is batched."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
 import torch
@@ -45,6 +45,15 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def some(self, count: int) -> "Split":
+        """Return `count` inputs, or all where there are fewer: the first ones, or evenly spread
+        ones where the first lack a class, as in sets that lie class by class.
+        """
+        places = torch.arange(min(count, len(self)))
+        if len(self.labels[places].unique()) < len(self.labels.unique()):
+            places = places * len(self) // len(places)
+        return replace(self, inputs=self.inputs.subset(places), labels=self.labels[places])
 
     def batches(
         self,

@@ -16,7 +16,7 @@ from ttfs.hardware.emission import Emission
 from ttfs.hardware.equalization import equalize_
 from ttfs.hardware.memristive import Devices, attach_devices_
 from ttfs.hardware.populations import NeuronsOnChip, PixelsOnChip
-from ttfs.hardware.weights import FewBits
+from ttfs.hardware.weights import FewBits, InLevels
 from ttfs.hardware.windows import EmittedCharges
 from ttfs.seeds import seed
 from ttfs.snn import INPUT, SpikingNetwork, Synapses
@@ -63,8 +63,9 @@ class Hardware:
         drawn anew for each image, and for each position of a convolution.
     lost_spikes: share of emitted spikes, input spikes included, that reach no synapse; drawn anew
     for each image.
-    equalize: the weights into and out of each channel of hidden neurons have one range before they
-        come onto the chip (`ttfs.hardware.equalization.equalize_`); the network computes the same.
+    equalize: the weights of the channels of hidden neurons have one size before they come onto the
+        chip, for the scales of `weight_scale` (`ttfs.hardware.equalization.equalize_`); the network
+        computes the same.
     seed: names the chip: its defects and its noise.
 
     Raises UserError for a value that no chip can have.
@@ -191,7 +192,7 @@ def deploy(
         raise UserError("deploy: the network runs on a chip already; deploy the ideal one")
     chip = copy.deepcopy(snn)
     if hardware.equalize:
-        equalize_(chip)
+        equalize_(chip, hardware.weight_scale == "channel")
     if hardware.window_quantile is not None:
         if calibration is None:
             raise UserError("deploy: window_quantile needs calibration images; pass calibration=")
@@ -223,8 +224,12 @@ def _put_weights_(chip: SpikingNetwork, hardware: Hardware) -> None:
         if not isinstance(module, Synapses):
             continue
         if hardware.weight_bits is not None:
-            few = FewBits(hardware.weight_bits, module.weights.weight, per_channel)
-            parametrize.register_parametrization(module.weights, "weight", few)
+            weights, in_levels = module.weights, hardware.equalize
+            few = FewBits(hardware.weight_bits, weights.weight, per_channel, in_levels)
+            parametrize.register_parametrization(weights, "weight", few)
+            for owner, name in ((weights, "bias"), (module, "bias_map")):
+                if in_levels and getattr(owner, name) is not None:
+                    parametrize.register_parametrization(owner, name, InLevels(few.step))
         elif not hardware.devices.ideal:
             own = seed("hardware", hardware.seed, name, "devices")
             attach_devices_(module, hardware.devices, per_channel, own)

@@ -1,6 +1,7 @@
 """Hidden neurons rescaled, channel by channel: the same network, weights that few levels hold."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -38,18 +39,31 @@ class Layer(NamedTuple):
     readers: list[Reader]
 
 
+Sizes = dict[Synapses, Tensor]
+"""The largest |w| [C_out, C] from each channel of the layer that synapses read."""
+Step = Callable[[Layer, Sizes], Tensor]
+"""The factors [C] by which a layer comes nearer to the weights that are wanted."""
+
+
 @torch.no_grad()
-def equalize_(snn: SpikingNetwork) -> int:
-    """Give the weights into and out of each channel of hidden neurons one range, in place; return
-    the number of layers.
+def equalize_(snn: SpikingNetwork, per_channel: bool = False) -> int:
+    """Give the channels of hidden neurons weights of one size, in place; return the number of
+    layers.
 
     Potentials that are k > 0 times as large give B1 neurons k times the charge. So the weights and
     the bias into channel c may be multiplied by k_c and what reads it divided by k_c: the network
-    computes what it did. With r_c the largest |w| into channel c, and q_c the largest out of it,
-    k_c = sqrt(q_c / r_c) makes both sqrt(r_c q_c). Layers share weights, so they take turns until
-    all agree (cross-layer equalization; Nagel et al. 2019, arXiv 1906.04721, section 4.1). In the
-    end each layer's factors are divided by their largest: windows, and so the latency, stay, and no
-    window clips more than before. Channels without weights to speak of keep their scale.
+    computes what it did. Which k_c are best goes by what shares a scale of the few levels:
+
+    - A layer: with r_c the largest |w| into channel c, and q_c the largest out of it,
+      k_c = sqrt(q_c / r_c) makes both sqrt(r_c q_c). Layers share weights, so they take turns until
+      all agree (cross-layer equalization; Nagel et al. 2019, arXiv 1906.04721, section 4.1).
+    - An output channel, that is a row of weights: rows may be of any size, and columns alone count.
+      The k_c are those with which the root mean square is 1 in each row, and in each column, of
+      the largest |w| of each pair of channels, rows divided by their scale (balanced by turns as in
+      Sinkhorn and Knopp 1967, Pacific J. Math. 21).
+
+    In the end each layer's factors are divided by their largest: windows, and so the latency, stay,
+    and no window clips more than before. Channels without weights to speak of keep their scale.
 
     It is for weights of few levels, above all where a batch norm after the ReLU has left columns of
     very different size in the weights, which no scale of a layer or an output channel can hold. It
@@ -61,12 +75,13 @@ def equalize_(snn: SpikingNetwork) -> int:
 
     Args:
         snn: an ideal network of B1 neurons.
+        per_channel: whether each output channel has a scale of its own.
     """
     shapes = _shapes(snn)
     layers = [
         layer for node, shape in shapes.items() if (layer := _layer(snn, node, shape)) is not None
     ]
-    factors = _factors(layers)
+    factors = _factors(layers, _balance if per_channel else _equal)
     for layer, factor in zip(layers, factors, strict=True):
         entry = layer.entry
         for part in (entry.weights.weight, entry.weights.bias, entry.bias_map):
@@ -77,9 +92,9 @@ def equalize_(snn: SpikingNetwork) -> int:
     return len(layers)
 
 
-def _factors(layers: list[Layer]) -> list[Tensor]:
+def _factors(layers: list[Layer], towards: Step) -> list[Tensor]:
     """The factors k [C] of each layer, in float64."""
-    sizes: dict[Synapses, Tensor] = {}  # largest |w| [C_out, C] from each channel of the layer read
+    sizes: Sizes = {}
     for layer in layers:
         sizes |= {
             synapses: _sizes(synapses.weights, channels, layer.channels)
@@ -93,8 +108,8 @@ def _factors(layers: list[Layer]) -> list[Tensor]:
     for _ in range(SWEEPS):
         moved = 0.0
         for layer, factor in zip(layers, total, strict=True):
-            rows, columns = _ranges(layer, sizes)
-            step = torch.where((rows > 0) & (columns > 0), columns.sqrt() / rows.sqrt(), 1.0)
+            step = towards(layer, sizes)
+            step = torch.where(step.isfinite() & (step > 0), step, 1.0)  # some have no weights
             factor *= step
             sizes[layer.entry] *= step[:, None]
             for synapses, _ in layer.readers:
@@ -116,7 +131,20 @@ def _within(factor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return torch.where(live, factor / factor[live].max(), 1.0)
 
 
-def _ranges(layer: Layer, sizes: dict[Synapses, Tensor]) -> tuple[Tensor, Tensor]:
+def _equal(layer: Layer, sizes: Sizes) -> Tensor:
+    """The factors [C] that make the range of each channel's weights one, into it and out of it."""
+    rows, columns = _ranges(layer, sizes)
+    return columns.sqrt() / rows.sqrt()
+
+
+def _balance(layer: Layer, sizes: Sizes) -> Tensor:
+    """The factors [C] that make columns one size where rows are: root mean squares."""
+    rows = torch.cat([sizes[synapses] for synapses, _ in layer.readers])
+    shares = rows / rows.square().mean(1, keepdim=True).sqrt()
+    return shares.nan_to_num(0.0).square().mean(0).sqrt()
+
+
+def _ranges(layer: Layer, sizes: Sizes) -> tuple[Tensor, Tensor]:
     """The largest |w| into and out of each channel [C]."""
     columns = torch.stack([sizes[synapses].amax(0) for synapses, _ in layer.readers])
     return sizes[layer.entry].amax(1), columns.amax(0)

@@ -1,6 +1,6 @@
 """A TTFS network on a chip: as mapped or fine-tuned there, beside the quantized ReLU network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ def _settings(snn: SpikingNetwork, job: Job) -> tuple[dict[str, Any], int, float
     settings = dict(job.config["hardware"])
     draws, read_out, cut = (settings.pop(key) for key in ("draws", "read_out", "latency_cut"))
     if cut is not None:
-        settings["window_quantile"] = _quantile(snn, snn.latency / cut, settings["equalize"], job)
+        settings["window_quantile"] = _quantile(snn, snn.latency / cut, settings, job)
     return settings, draws, read_out
 
 
@@ -81,11 +81,12 @@ def _on_chip(
     yield {"metric": "accuracy", "value": test_accuracy(control, job), "network": "relu", "draw": 0}
 
 
-def _quantile(snn: SpikingNetwork, latency: float, equalize: bool, job: Job) -> float:
+def _quantile(snn: SpikingNetwork, latency: float, settings: Mapping[str, Any], job: Job) -> float:
     """The window quantile of a chip of this latency, by bisection; the latency grows with the
     quantile.
     """
-    trial = deploy(snn, Hardware(equalize=equalize))
+    chip = {key: settings[key] for key in ("equalize", "weight_scale")}
+    trial = deploy(snn, Hardware(**chip))
     emitted = EmittedCharges(trial, calibration(job, CALIBRATION_ITEMS))
     low, high = 0.0, 1.0
     for _ in range(16):

@@ -16,18 +16,17 @@ FIRST_IMAGES = 1000
 
 
 def calibration(job: Job, count: int | None) -> Iterator["Tensor"]:
-    """Yield training items in order, as many as asked for; all, without a number."""
-    left = count or len(job.data.train)
-    for items, _ in job.data.train.batches(1000, device=job.device):
-        yield items[:left]
-        left -= len(items)
-        if left <= 0:
-            break
+    """Yield training items in order, as many as asked for, of all classes; all, without a
+    number.
+    """
+    train = job.data.train
+    part = train if count is None else train.some(count)
+    return (items for items, _ in part.batches(1000, device=job.device))
 
 
 def first_items(job: Job) -> "Tensor":
-    """Return the first training items, on the CPU."""
-    items, _ = next(iter(job.data.train.batches(FIRST_IMAGES)))
+    """Return the training items that a network is drawn with, on the CPU."""
+    items, _ = next(iter(job.data.train.some(FIRST_IMAGES).batches(FIRST_IMAGES)))
     return items
 
 

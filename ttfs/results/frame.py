@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 from ttfs.config import STORE, Cell, Grid, column
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS, Metric
-from ttfs.results.record import FAILURE, RECORD, Record, dimensions, read
+from ttfs.results.record import FAILURE, RECORD, Record, dimensions, earlier, read
 from ttfs.results.state import State
 
 BLOCK = ["dataset", "model"]
@@ -193,7 +194,7 @@ def summary(results: Results, cell_table: pd.DataFrame) -> pd.DataFrame:
         for name in names:
             row |= summed(name, good[name])
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else [*ROW, *varied, "n", "seeds"])
 
 
 def spiking(summary_table: pd.DataFrame) -> pd.Series:
@@ -258,12 +259,11 @@ def on_hardware(results: Results) -> pd.DataFrame:
 
     A seed's accuracy is its mean over draws, `accuracy_std_of_draws` the sample standard deviation
     within a seed. `accuracy_minus_ideal` is the difference to the same seed's ideal network, in
-    points; `latency_cut` is the ideal latency / latency.
+    points; `latency_cut` is the ideal latency / latency. Both need the record of the very network
+    that went onto the chip, be it an earlier one, not that of another training.
     """
     grid = results.grid
-    ideal = {
-        record.name: record.metrics for record in results.of("networks") if record.status == "ok"
-    }
+    ideal = _ideal(results)
     drawn = wide(results.of("hardware"), ["network", "draw"])
     keys = [*ROW, "hardware", "network"]
     if drawn.empty:
@@ -283,10 +283,25 @@ def on_hardware(results: Results) -> pd.DataFrame:
     return found
 
 
+def _ideal(results: Results) -> dict[str, dict[str, float]]:
+    """{cell of a chip: metrics of the ideal network}, where that has a record of these weights."""
+    present = {record.name: record for record in results.of("networks")}
+    found = {}
+    for chip in results.of("hardware"):
+        name = Cell(**{key: chip.ids[key] for key in (*ROW, "seed")}).name
+        now = [present[name]] if name in present else []
+        for record in chain(now, earlier(results.store / name)):
+            same = record.digests.get("weights") == chip.digests.get("weights")
+            if record.status == "ok" and same:
+                found[chip.name] = record.metrics
+                break
+    return found
+
+
 def _over_draws(draws: pd.DataFrame, ideal: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """One seed's row, from those of its draws and the metrics of the ideal networks by cell."""
+    """One seed's row, from those of its draws and the metrics of the ideal network of each chip."""
     row = dict(draws.iloc[0])
-    own = ideal.get(Cell(**{name: row[name] for name in (*ROW, "seed")}).name, {})
+    own = ideal.get(Cell(**{name: row[name] for name in (*ROW, "seed", "hardware")}).name, {})
     accuracies = list(draws["accuracy"])
     row |= {"draws": len(draws), "accuracy": statistics.fmean(accuracies)}
     row[OF_DRAWS] = std(accuracies)

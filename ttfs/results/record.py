@@ -171,6 +171,12 @@ def keep_history(folder: Path) -> None:
         atomic_write(folder / "history" / f"{stamp}-{checksum(content)[:8]}.json", content)
 
 
+def earlier(folder: Path) -> Iterator[Record]:
+    """Yield the earlier records of a cell, the last first. Raises UserError as `read` does."""
+    for path in sorted((folder / "history").glob("*.json"), reverse=True):
+        yield read(path)
+
+
 def read(path: Path, name: str | None = None) -> Record:
     """Read one record; with a `name`, it must be that of the cell.
 

@@ -114,7 +114,7 @@ def _matches(results: Results, ours: Mapping[str, Any], value: Mapping[str, Any]
 
 
 def _summary_text(results: Results, summary_table: pd.DataFrame, cell_table: pd.DataFrame) -> str:
-    reference = results.grid.reference
+    reference = results.grid.reference_name
     names = [name for name in metrics_of(cell_table) if METRICS[name].in_summary]
     if "accuracy" in names and reference:
         names.insert(names.index("accuracy") + 1, GAIN)

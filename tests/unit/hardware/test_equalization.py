@@ -56,10 +56,11 @@ def synapses(snn: SpikingNetwork) -> list[Synapses]:
     return [module for module in snn.modules() if isinstance(module, Synapses)]
 
 
-def test_the_network_its_windows_and_its_spikes_stay(images):
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_the_network_its_windows_and_its_spikes_stay(images, per_channel: bool):
     snn = ttfs.convert(chain(), images).double()
     equal = copy.deepcopy(snn)
-    assert equalize_(equal) == len(snn.layers)
+    assert equalize_(equal, per_channel) == len(snn.layers)
     assert off(equal, snn, images.double()) < 1e-12
     assert equal.windows == snn.windows
     before, after = (net.charges(images.double())[1] for net in (snn, equal))
@@ -78,6 +79,39 @@ def test_weights_into_and_out_of_a_channel_have_one_range(images):
     for rows, columns in zip((first.flatten(1), second.flatten(1)), outof, strict=True):
         ratio = rows.amax(1) / columns
         assert ratio.max() / ratio.min() < 1.01  # one constant a layer keeps the windows
+
+
+def test_columns_are_balanced_where_rows_have_their_scales(images):
+    equal = ttfs.convert(plain(groups=4), images).double()
+    equalize_(equal, per_channel=True)
+    _, second, last = (part.weights.weight.abs() for part in synapses(equal))
+    grouped = second.flatten(2).amax(2).view(4, 4, 2)  # [groups, rows, columns]
+    for rows in (grouped, last.view(1, 10, 16, -1).amax(3)):
+        shares = rows / rows.square().mean(2, keepdim=True).sqrt()
+        columns = shares.square().mean(1).sqrt()
+        assert columns.max() / columns.min() < 1.01
+
+
+def test_few_bits_hold_the_columns_that_batch_norm_leaves_behind_the_relu(images):
+    """A channel that fires rarely has a small spread, so the norm makes its columns large."""
+    norm = nn.BatchNorm2d(64, momentum=None)
+    layers = nn.Conv2d(3, 64, 3), nn.ReLU(), norm, nn.Flatten(), nn.Linear(64 * 36, 10)
+    ann = nn.Sequential(*layers)
+    with torch.no_grad():
+        potential = layers[0](images)
+        high = potential.quantile(0.9, dim=0).amax((1, 2))  # few potentials are above it
+        layers[0].bias -= high * torch.arange(64) / 64
+        layers[0].bias[::2] -= 1e-3
+    ann(images)
+    snn = ttfs.convert(ann.eval(), images)
+
+    def error(**keys) -> float:
+        return off(deploy(snn, Hardware(weight_bits=4, **keys)), snn, images)
+
+    balanced = error(weight_scale="channel", equalize=True)
+    print(balanced, error(weight_scale="channel"), error(equalize=True))
+    assert balanced < 0.5 * error(weight_scale="channel")
+    assert balanced < 0.5 * error(equalize=True)
 
 
 def test_few_bits_hold_the_weights_of_channels_of_any_size(images):
@@ -167,16 +201,17 @@ def test_no_pool_mixes_up_the_channels(ann: nn.Module, layers: int, images):
     assert off(equal, snn, images.double()) < 1e-12
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("weight", [0.0, 1e-42, 1e-6])
-def test_a_dead_channel_takes_no_part_of_the_window(images, weight: float):
+def test_a_dead_channel_takes_no_part_of_the_window(images, weight: float, per_channel: bool):
     snn = ttfs.convert(plain(), images)
     with torch.no_grad():
         synapses(snn)[1].weights.weight /= 400  # living channels get factors of about 1/20
         alive = copy.deepcopy(snn)
-        equalize_(alive)
+        equalize_(alive, per_channel)
         synapses(snn)[0].weights.weight[2] = weight
     equal = copy.deepcopy(snn)
-    equalize_(equal)
+    equalize_(equal, per_channel)
     assert off(equal, snn, images) < 1e-5
     for name in snn.layers:
         shares = [

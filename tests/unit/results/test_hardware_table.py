@@ -2,16 +2,18 @@
 
 import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.records import grid, made_up
 
 from ttfs.config import Variant, read_named
-from ttfs.results import figures, tables
+from ttfs.results import figures, page, tables, tracking
 from ttfs.results.figures.chips import beaten as beaten_by_others
 from ttfs.results.frame import Results, on_hardware
-from ttfs.results.record import Record
+from ttfs.results.record import Record, write
+from ttfs.stages.spikes import spikes as spikes_of
 
 CLOCK = [f"clocked+time_bits={bits}{tuned}" for bits in (4, 2) for tuned in ("", "+tuning")]
 FIXED = "combined"
@@ -125,6 +127,46 @@ def test_a_seed_whose_network_failed_has_no_difference(found: Results):
     assert set(table["n"]) == {3}
     assert table["accuracy_minus_ideal_mean"].isna().all()
     assert table["accuracy_mean"].notna().all()
+
+
+def test_the_difference_is_to_the_network_that_went_onto_the_chip(
+    found: Results, tmp_path: Path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    def of_weights(record: Record, weights: str) -> Record:
+        return replace(record, digests={**record.digests, "weights": weights})
+
+    chips = [of_weights(one, "w1") for one in found.records if "hardware" in one.ids]
+    networks = [one for one in found.records if "hardware" not in one.ids]
+    same = on_hardware(Results(found.grid, [of_weights(one, "w1") for one in networks] + chips))
+    assert same.equals(on_hardware(found))
+    assert same["accuracy_minus_ideal_mean"].notna().all()
+
+    again = Results(found.grid, [of_weights(one, "w2") for one in networks] + chips)
+    table = on_hardware(again)
+    assert table["accuracy_minus_ideal_mean"].isna().all()
+    assert table["latency_cut_mean"].isna().all()
+
+    for one in networks:
+        write(of_weights(one, "w1"), again.store / one.name)
+        write(of_weights(one, "w2"), again.store / one.name)
+    assert on_hardware(again).equals(same)
+
+
+@pytest.mark.usefixtures("store")
+def test_chips_whose_networks_have_no_record(found: Results, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chips = Results(found.grid, [one for one in found.records if "hardware" in one.ids])
+    folder = chips.grid.folder
+    tables.write(chips, folder / "tables")
+    figures.write(chips, folder / "figures")
+    page.write(chips, folder)
+    assert "clocked+time_bits=4" in (folder / "tables/hardware.md").read_text()
+    assert "clocked" in (folder / "index.html").read_text()
+    assert (folder / "figures/hardware.svg").exists()
+    assert tracking.publish(chips).written == len(chips.records)
+    assert list(spikes_of(chips)) == []
 
 
 def test_figures_are_drawn_and_the_same_each_time(found: Results, tmp_path: Path, monkeypatch):

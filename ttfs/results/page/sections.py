@@ -109,7 +109,7 @@ class Sections:
         return [*self._comparison(), *self._published(), *self._hardware()]
 
     def _comparison(self) -> Iterator[Section]:
-        table, reference = self.summary, self.results.grid.reference
+        table, reference = self.summary, self.results.grid.reference_name
         names = [name for name in metrics_of(self._cells) if METRICS[name].in_summary]
         if "accuracy" in names and reference:
             names.append(GAIN)

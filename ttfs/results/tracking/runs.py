@@ -78,7 +78,8 @@ def entries(results: Results) -> list[Entry]:
         else:
             groups[entry.parent].append(entry)
     for name, seeds in groups.items():
-        found += [_mean(name, seeds), *seeds]
+        network = _group_of_network(name)
+        found += [_mean(name, seeds, network if network in groups else None), *seeds]
     return found
 
 
@@ -114,8 +115,10 @@ def _group(ids: Mapping[str, Any]) -> str:
     return "/".join(part for part in name_of(ids).split("/") if part != f"seed{ids['seed']}")
 
 
-def _mean(name: str, seeds: Sequence[Entry]) -> Entry:
-    """The run of a method, with the mean of each number over the seeds that succeeded."""
+def _mean(name: str, seeds: Sequence[Entry], network: str | None) -> Entry:
+    """The run of a method, with the mean of each number over the seeds that succeeded; on hardware
+    a child of the network's, where that has a record.
+    """
     good = [seed for seed in seeds if not seed.failed]
     first = seeds[0]
     on_chip = first.level == CHIP
@@ -136,7 +139,7 @@ def _mean(name: str, seeds: Sequence[Entry]) -> Entry:
         first,
         cell=name,
         level=CHIP_MEAN if on_chip else MEAN,
-        parent=_group_of_network(name) if on_chip else None,
+        parent=network if on_chip else None,
         name=run_name(ids | chip),
         metrics=metrics,
         params=params,

@@ -77,23 +77,34 @@ def images_of(calibration: Any) -> Iterator[Tensor]:
         batches = iter(calibration)
     except TypeError as error:  # perhaps of a loader's own code
         raise ConversionError(f"calibration is {calibration!r} ({error}); {GIVE}") from error
-    for batch in batches:
-        if isinstance(batch, Mapping):
-            keys = [
-                key for key in ("image", "images", "pixel_values", "x", "input") if key in batch
-            ]
-            tensors = [batch[key] for key in keys] or [
-                v for v in batch.values() if isinstance(v, Tensor)
-            ]
-        else:
-            tensors = list(batch) if isinstance(batch, tuple | list) else [batch]
-        if not tensors or not isinstance(tensors[0], Tensor):
-            kind = type(tensors[0] if tensors else batch).__name__
-            raise ConversionError(f"calibration gives {kind}; {GIVE}")
-        if not tensors[0].dim():
-            raise ConversionError(f"calibration gives a single number; {GIVE}")
-        if len(tensors[0]):
-            yield tensors[0]
+    form = None
+    for images in map(_images, batches):
+        if not len(images):
+            continue
+        items = tuple(images.shape[1:])
+        own = items if len(items) < 2 else len(items)  # images may differ in size, vectors not
+        form = own if form is None else form
+        if own != form:
+            raise ConversionError(
+                f"calibration gives items of shape {items} after others of another form; {GIVE}; "
+                "one pair as [(images, labels)]"
+            )
+        yield images
+
+
+def _images(batch: Any) -> Tensor:
+    """The images of a batch that a loader gives."""
+    if isinstance(batch, Mapping):
+        keys = [key for key in ("image", "images", "pixel_values", "x", "input") if key in batch]
+        parts = [batch[key] for key in keys] or [v for v in batch.values() if isinstance(v, Tensor)]
+    else:
+        parts = list(batch) if isinstance(batch, tuple | list) else [batch]
+    if not parts or not isinstance(parts[0], Tensor):
+        kind = type(parts[0] if parts else batch).__name__
+        raise ConversionError(f"calibration gives {kind}; {GIVE}")
+    if not parts[0].dim():
+        raise ConversionError(f"calibration gives a single number; {GIVE}")
+    return parts[0]
 
 
 def _checked(ann: nn.Module, headroom: float, span: Any) -> tuple[float, float]:
