@@ -9,13 +9,14 @@ from ttfs.errors import UserError
 from ttfs.hardware import EmittedCharges, Hardware, deploy, program_, quantized_relu
 from ttfs.methods._answers import answers, test_accuracy
 from ttfs.methods._job import Job, Row
+from ttfs.methods._learning import in_words
 from ttfs.methods._spiking import calibration
 from ttfs.metrics import Seen, Subject, fan_out, measure
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork
 
 CALIBRATION_ITEMS = 10_000
-"""Training items, the first so many, that the windows of a chip are measured on."""
+"""Training items that the windows of a chip are measured on."""
 CHANCE = (
     "jitter", "threshold_mismatch", "dead_neurons", "lost_spikes", "programming_noise",
     "stuck_devices", "drift_spread", "read_noise",
@@ -77,7 +78,7 @@ def _on_chip(
         return  # few-bit weights alone make the TTFS network the quantized ReLU network itself
     control = quantized_relu(snn, chip(0), calibration(job, CALIBRATION_ITEMS))
     if tuned:
-        _fine_tune(control, job)
+        _fine_tune(control, job, "relu")
     yield {"metric": "accuracy", "value": test_accuracy(control, job), "network": "relu", "draw": 0}
 
 
@@ -110,16 +111,21 @@ def _deploy(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
 
 def _tuned(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
     tuned = _deploy(snn, chip, job)
-    _fine_tune(tuned, job)
+    _fine_tune(tuned, job, "ttfs")
     job.save(tuned.state_dict())
     return tuned
 
 
-def _fine_tune(network: nn.Module, job: Job) -> None:
+def _fine_tune(network: nn.Module, job: Job, name: str) -> None:
     """Train a network on its chip, in place; the trials draw other noise than the training did."""
     from ttfs.training import fit  # Lightning takes seconds to import, and mapping needs none
 
-    fit(network.train(), job.data, job.config["train"], (*job.axes, "chip"), job.device)
+    config = job.config["train"]
+
+    def on_epoch(row: dict[str, float]) -> None:
+        job.say(f"{name} network, fine-tuning, {in_words(row, config['epochs'])}")
+
+    fit(network.train(), job.data, config, (*job.axes, "chip"), job.device, on_epoch)
     network.to(job.device).eval()
 
 

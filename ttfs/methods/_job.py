@@ -181,8 +181,8 @@ class Job(Task):
     def draw(self) -> "nn.Module":
         """Return the cell's ReLU network with the weights that its seed draws for all methods.
 
-        A network with a method `prepare(images)` sets weights from the first training images, as
-        many as its `prepared_by` says.
+        A network with a method `prepare(images)` sets weights from training images, as many as
+        its `prepared_by` says.
         """
         import torch
 
@@ -191,7 +191,7 @@ class Job(Task):
         torch.manual_seed(seed(*self.axes, "init"))
         network: Any = self.build()
         if hasattr(network, "prepare"):
-            images, _ = next(iter(self.data.train.batches(network.prepared_by)))
+            images, _ = self.data.train.one_batch(network.prepared_by)
             network.prepare(images)
         return network  # type: ignore[no-any-return]
 

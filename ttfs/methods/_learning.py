@@ -1,12 +1,20 @@
 """Training of a cell's network, reported to the terminal, the log and MLflow epoch by epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ttfs.methods._job import Job
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def in_words(row: Mapping[str, float], epochs: int) -> str:
+    """An epoch of training, for the terminal and the log."""
+    return (
+        f"epoch {row['epoch']:.0f}/{epochs}: train loss {row['train_loss']:.4f}, "
+        f"validation accuracy {row['validation_accuracy']:.2f} %"
+    )
 
 
 def learn(network: "nn.Module", job: Job, callbacks: Sequence[Any] = ()) -> None:
@@ -19,10 +27,7 @@ def learn(network: "nn.Module", job: Job, callbacks: Sequence[Any] = ()) -> None
     with LiveRun(job.grid.name, job.cell, job.config, silent=job.rank > 0) as live:
 
         def on_epoch(row: dict[str, float]) -> None:
-            job.say(
-                f"epoch {row['epoch']:.0f}/{config['epochs']}: train loss {row['train_loss']:.4f}, "
-                f"validation accuracy {row['validation_accuracy']:.2f} %"
-            )
+            job.say(in_words(row, config["epochs"]))
             live.log(int(row["epoch"]), {name: row[name] for name in CURVE_COLUMNS})
 
         checkpoint = job.folder / f"training-{job.digest}.ckpt"

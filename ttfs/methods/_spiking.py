@@ -16,9 +16,7 @@ FIRST_IMAGES = 1000
 
 
 def calibration(job: Job, count: int | None) -> Iterator["Tensor"]:
-    """Yield training items in order, as many as asked for, of all classes; all, without a
-    number.
-    """
+    """Yield training items in order, as many as asked for (`Split.some`); all, without a number."""
     train = job.data.train
     part = train if count is None else train.some(count)
     return (items for items, _ in part.batches(1000, device=job.device))
@@ -26,7 +24,7 @@ def calibration(job: Job, count: int | None) -> Iterator["Tensor"]:
 
 def first_items(job: Job) -> "Tensor":
     """Return the training items that a network is drawn with, on the CPU."""
-    items, _ = next(iter(job.data.train.some(FIRST_IMAGES).batches(FIRST_IMAGES)))
+    items, _ = job.data.train.one_batch(FIRST_IMAGES)
     return items
 
 

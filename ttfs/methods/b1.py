@@ -35,8 +35,7 @@ class B1(Kind):
         calibration_items: int | None = Field(
             None, ge=1,
             description="Training items that the windows of a mapped network are measured on, "
-                "the first so "
-            "many; null takes all",
+                "so many; null takes all",
         )  # fmt: skip
         train: SpikingTrain | None = Field(
             None, description="Training in the spike-time domain; null leaves the mapping as it is"

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 IMAGES = 5000
-"""Training images, the first so many, whose patches are measured."""
+"""Training images whose patches are measured."""
 FLOOR = 5e-4
 """Added to each variance, so that patches without contrast stay small."""
 

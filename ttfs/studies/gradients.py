@@ -188,7 +188,7 @@ def _measure(
     """Rows of one network whose last charges are scaled; `closely` adds its spectrum and rows by
     layer.
     """
-    images, _ = next(iter(data.validation.batches(config["images"])))
+    images, _ = data.validation.one_batch(config["images"])
     jacobians = [jacobian(network, image) / scale[:, None] for image in images.double()]
     for index, matrix in enumerate(jacobians):
         yield _row("jacobian_gain", index, gain(matrix))
@@ -201,7 +201,7 @@ def _measure(
     shares = torch.linspace(0, 1, QUANTILES + 1, dtype=values.dtype)
     for share, value in zip(shares.tolist(), values.quantile(shares).tolist(), strict=True):
         yield _row("singular_value", share, value)
-    images, labels = next(iter(data.train.batches(config["batch_size"])))
+    images, labels = data.train.one_batch(config["batch_size"])
     for index, (wanted, step, change) in enumerate(
         gradients_by_layer(network, images.double(), labels), start=1
     ):

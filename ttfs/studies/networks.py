@@ -34,7 +34,7 @@ def four_networks(
     """
     torch.manual_seed(seed(*axes, "init"))
     ann = build(model, data.shape, data.classes).to(dtype)
-    images = next(iter(data.train.batches(1000)))[0].to(dtype)
+    images = data.train.one_batch(1000)[0].to(dtype)
     headroom = growth - 1.0
     b1, smart, drawn = (
         convert(ann, images, kind, headroom, data.input_range) for kind in ("b1", "alpha1", "b1")

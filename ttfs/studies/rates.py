@@ -63,8 +63,8 @@ def summary(table: pd.DataFrame) -> Iterator[Row]:
 def _model(config: Mapping[str, Any], data: DataSet, model: Mapping[str, Any]) -> Iterator[Row]:
     axes: Axes = (config["dataset"]["id"], model["id"], config["seed"])
     ann = _trained(config, data, model, axes)
-    items = next(iter(data.train.batches(config["calibration_items"])))[0]
-    images, labels = next(iter(data.validation.batches(config["items"])))
+    items = data.train.one_batch(config["calibration_items"])[0]
+    images, labels = data.validation.one_batch(config["items"])
     snn = convert(ann, items, input_range=data.input_range)
     wanted = pre_activations(snn, images)
     size = {name: z.relu().square().mean().sqrt().item() for name, z in wanted.items()}

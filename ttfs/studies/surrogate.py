@@ -124,7 +124,7 @@ def _axes(config: Mapping[str, Any], depth: int, draw: int) -> Axes:
 
 def _draw(config: Mapping[str, Any], data: DataSet, depth: int, draw: int) -> Iterator[Row]:
     network = _network(config, data, depth, draw).double()  # squares of 1e-20 leave float32
-    images, labels = next(iter(data.train.batches(config["batch_size"])))
+    images, labels = data.train.one_batch(config["batch_size"])
     images = images.double()
     for alpha in config["alphas"]:
         set_alpha_(network, alpha)

@@ -134,6 +134,29 @@ def test_few_bits_hold_the_weights_of_channels_of_any_size(images):
     assert errors[False] > 0.45
 
 
+@pytest.mark.parametrize("scale", ["layer", "channel"])
+def test_fine_tuning_after_it_moves_in_levels(images, scale: str):
+    snn = ttfs.convert(chain(), images).double()
+    few = {"weight_bits": 4, "weight_scale": scale}
+    equal = copy.deepcopy(snn)
+    equalize_(equal, scale == "channel")
+    chip = deploy(snn, Hardware(**few, equalize=True))
+    assert off(chip, deploy(equal, Hardware(**few)), images.double()) < 1e-12
+
+    chip(images.double()).square().sum().backward()
+    assert all(held.grad.isfinite().all() for held in chip.parameters())
+    for here, there in zip(synapses(chip), synapses(equal), strict=True):
+        held = here.weights.parametrizations.weight
+        step = held[0].step
+        assert torch.allclose(held.original * step, there.weights.weight)
+        biases = here.weights if there.bias_map is None else here
+        name = "bias" if there.bias_map is None else "bias_map"
+        held, bias = biases.parametrizations[name].original, getattr(biases, name)
+        assert torch.allclose(held * step.reshape(-1, *[1] * (held.dim() - 1)), bias)
+        wanted = getattr(there.weights if name == "bias" else there, name)
+        assert torch.allclose(bias, wanted, rtol=1e-12)
+
+
 def test_the_control_is_equalized_too(images):
     snn = ttfs.convert(chain(), images)
     hardware = Hardware(weight_bits=4, equalize=True)

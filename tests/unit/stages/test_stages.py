@@ -180,6 +180,7 @@ hardware:
   - {over: {read_out: [0.5, 1.0]}}
   - {over: {latency_cut: [1.6]}}
   - {over: {latency_cut: 3, equalize: true}}
+  - {over: {latency_cut: 3, equalize: true, weight_scale: channel}}
   - {over: {latency_cut: 1000}}
 """
 
@@ -194,7 +195,10 @@ def test_chips_of_all_sorts(little: Path, capsys: pytest.CaptureFixture):
     assert [words for words, status in statuses.items() if status] == [
         f"deploy {B1}/hardware/latency_cut=1000"
     ]
-    assert "the input takes 1 of it, so cut it less" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the input takes 1 of it, so cut it less" in said
+    for network in ("ttfs", "relu"):
+        assert f"{network} network, fine-tuning, epoch 1/1: train loss" in said
     failure = read(cell("b1-converted", "latency_cut=1000") / "failure.json")
     assert failure.error is not None
     assert failure.error.startswith("deploy: latency_cut of latency_cut=1000: ")
@@ -216,7 +220,8 @@ def test_chips_of_all_sorts(little: Path, capsys: pytest.CaptureFixture):
     half, whole = record("b1-converted", "read_out=0.5"), record("b1-converted", "ideal")
     assert whole.value("accuracy", network="ttfs", draw=0) == ideal["accuracy"]
     assert half.value("latency", network="ttfs", draw=0) == pytest.approx(ideal["latency"] / 2)
-    for name, cut in (("latency_cut=1.6", 1.6), ("equalize=true+latency_cut=3", 3)):
+    cuts = {"latency_cut=1.6": 1.6, "equalize=true+latency_cut=3": 3}
+    for name, cut in (cuts | {"equalize=true+latency_cut=3+weight_scale=channel": 3}).items():
         latency = record("b1-converted", name).value("latency", network="ttfs", draw=0)
         assert 0.97 < latency / (ideal["latency"] / cut) <= 1.0
 
