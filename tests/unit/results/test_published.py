@@ -151,22 +151,29 @@ DEPLOYED = {
 }
 
 
+LEVELS = "tuning.batch_size=256+tuning.epochs=4+tuning.learning_rate=0.01+tuning.weight_decay=0"
+SHORT = "b1-onecycle+source=ann-onecycle~epochs=25~learning_rate=0.03"
+
+
+def on_vgg16(method: str, chip: str, kind: str) -> str:
+    """The accuracy of a chip of VGG16, as pages show it."""
+    place = STORE / f"cifar10-jpeg/vgg16/{method}/seed0/hardware/{chip}/record.json"
+    found = [r["value"] for r in read(place).rows if _is_accuracy(r, kind)] if chip else []
+    return f"{mean(found):.2f}" if found else "–"
+
+
 def test_the_page_on_cifar_has_the_chips_of_the_records():
     rows = part(text_of("cifar.md"), "## VGG16 on a chip", "chip")
     assert [row[0] for row in rows] == list(DEPLOYED)
-
-    def accuracy(chip: str, kind: str) -> str:
-        place = STORE / "cifar10-jpeg/vgg16/b1-onecycle/seed0/hardware" / chip / "record.json"
-        found = [r["value"] for r in read(place).rows if _is_accuracy(r, kind)] if chip else []
-        return f"{mean(found):.2f}" if found else "–"
-
     for name, *values in rows:
         mapped, tuned = DEPLOYED[name]
-        assert values == [
-            accuracy(mapped, "ttfs"),
-            accuracy(tuned, "ttfs"),
-            accuracy(mapped, "relu"),
-        ]
+        kinds = (mapped, "ttfs"), (tuned, "ttfs"), (mapped, "relu")
+        assert values == [on_vgg16("b1-onecycle", *chip) for chip in kinds]
+
+    mapped, tuned = part(text_of("cifar.md"), "### 4-bit weights and 16 steps", "4-bit")
+    for row, tuning in ((mapped, ""), (tuned, f"{LEVELS}+")):
+        chip = f"four-bits+{tuning}window_quantile=0.999"
+        assert row[1:] == [on_vgg16(SHORT, chip, kind) for kind in ("ttfs", "relu")]
 
 
 PENALTIES = {"fc2": ("0", "6e-4", "2e-3", "6e-3"), "lenet5": ("0", "2e-4", "6e-4")}
