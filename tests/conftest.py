@@ -81,6 +81,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def at(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The finished folder itself, as the working directory: to look at."""
+    monkeypatch.chdir(made)
+    return made
+
+
+@pytest.fixture
 def little(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working directory: a copy of the folder in which the little grid has finished."""
     folder = tmp_path / "little"

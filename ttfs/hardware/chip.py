@@ -224,12 +224,18 @@ def _put_weights_(chip: SpikingNetwork, hardware: Hardware) -> None:
         if not isinstance(module, Synapses):
             continue
         if hardware.weight_bits is not None:
-            weights, in_levels = module.weights, hardware.equalize
-            few = FewBits(hardware.weight_bits, weights.weight, per_channel, in_levels)
-            parametrize.register_parametrization(weights, "weight", few)
-            for owner, name in ((weights, "bias"), (module, "bias_map")):
-                if in_levels and getattr(owner, name) is not None:
-                    parametrize.register_parametrization(owner, name, InLevels(few.step))
+            few = FewBits(hardware.weight_bits, module.weights.weight, per_channel)
+            if hardware.equalize:
+                _hold_in_levels_(module, few.step)
+            parametrize.register_parametrization(module.weights, "weight", few)
         elif not hardware.devices.ideal:
             own = seed("hardware", hardware.seed, name, "devices")
             attach_devices_(module, hardware.devices, per_channel, own)
+
+
+def _hold_in_levels_(synapses: Synapses, step: Tensor) -> None:
+    """Let fine-tuning move weights and biases in steps: factors have made them of any size."""
+    weights = synapses.weights
+    for owner, name in ((weights, "weight"), (weights, "bias"), (synapses, "bias_map")):
+        if getattr(owner, name) is not None:
+            parametrize.register_parametrization(owner, name, InLevels(step))

@@ -13,26 +13,20 @@ class FewBits(nn.Module):
     2 L + 1 levels, zero among them; 2 bits are {-step, 0, step}. The step, one for the layer or one
     for each output channel, is that of the least squared error for the weights at hand, among 64
     from max |w| / (64 L) to max |w| / L; it is part of the chip and stays. The gradient passes
-    straight through rounding and clipping to the float weights, which fine-tuning moves; to w /
-    step, where they are held in levels.
+    straight through rounding and clipping to the float weights, which fine-tuning moves.
     """
 
     step: Tensor
 
-    def __init__(self, bits: int, weight: Tensor, per_channel: bool, in_levels: bool = False):
+    def __init__(self, bits: int, weight: Tensor, per_channel: bool):
         super().__init__()
-        self.bits, self.per_channel, self.in_levels = bits, per_channel, in_levels
+        self.bits, self.per_channel = bits, per_channel
         self._most = 2 ** (bits - 1) - 1
         self.register_buffer("step", self._best_step(weight.detach()))
 
-    def forward(self, held: Tensor) -> Tensor:
+    def forward(self, weight: Tensor) -> Tensor:
         """Map float weights to weights on the grid, of the same shape."""
-        weight = held * self.step if self.in_levels else held
         return self._rounded(weight.detach(), self.step) + (weight - weight.detach())
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """Map weights to what is held of them, and trained."""
-        return weight / self.step if self.in_levels else weight
 
     def _rounded(self, weight: Tensor, step: Tensor) -> Tensor:
         return (weight / step).round().clamp(-self._most, self._most) * step
@@ -54,7 +48,10 @@ class FewBits(nn.Module):
 
 
 class InLevels(nn.Module):
-    """Biases in the steps of their neurons' weights: b = step held, and `held` is trained."""
+    """Weights and biases in the steps of their weights: w = step held, and `held` is trained.
+
+    A learning rate then means as much in each row, however large its weights are.
+    """
 
     step: Tensor
 
@@ -63,12 +60,12 @@ class InLevels(nn.Module):
         self.register_buffer("step", step)
 
     def forward(self, held: Tensor) -> Tensor:
-        """Map what is held to biases [C, ...]."""
+        """Map what is held, [C, ...], to weights or biases of the same shape."""
         return held * self._like(held)
 
-    def right_inverse(self, bias: Tensor) -> Tensor:
-        """Map biases [C, ...] to what is held of them."""
-        return bias / self._like(bias)
+    def right_inverse(self, values: Tensor) -> Tensor:
+        """Map weights or biases to what is held of them."""
+        return values / self._like(values)
 
-    def _like(self, bias: Tensor) -> Tensor:
-        return self.step.reshape(-1, *[1] * (bias.dim() - 1))
+    def _like(self, values: Tensor) -> Tensor:
+        return self.step.reshape(-1, *[1] * (values.dim() - 1))

@@ -288,7 +288,7 @@ def _ideal(results: Results) -> dict[str, dict[str, float]]:
     present = {record.name: record for record in results.of("networks")}
     found = {}
     for chip in results.of("hardware"):
-        name = Cell(**{key: chip.ids[key] for key in (*ROW, "seed")}).name
+        name = Cell(**chip.ids).network.name
         now = [present[name]] if name in present else []
         for record in chain(now, earlier(results.store / name)):
             same = record.digests.get("weights") == chip.digests.get("weights")

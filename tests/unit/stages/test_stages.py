@@ -41,13 +41,6 @@ SPIKING = {
 ANN, B1 = CELL.format("ann"), CELL.format("b1-converted")
 
 
-@pytest.fixture
-def at(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The finished folder itself, as the working directory: to look at."""
-    monkeypatch.chdir(made)
-    return made
-
-
 def test_records_hold_what_their_stages_measure(at: Path):
     expected = {
         "ann": PLAIN | TRAINED,
@@ -142,88 +135,6 @@ def test_the_same_stages_give_the_same_bytes(little: Path):
     assert set(run_due().values()) == {0}
     assert [path.read_bytes() for path in names] == before
     assert [record(method).rows for method in METHODS] == rows
-
-
-def test_a_chip_is_measured_as_mapped_or_fine_tuned(at: Path):
-    mapped = record("b1-converted", "weight_bits=4")
-    assert {row.get("network") for row in mapped.rows} == {"ttfs"}
-    assert {row["draw"] for row in mapped.rows} == {0}  # no chance, one draw
-    assert not (cell("b1-converted", "weight_bits=4") / "weights.pt").exists()
-    tuned = record("b1-converted", "jitter=0.1+tuning.epochs=1")
-    accuracies = [tuned.value("accuracy", network="ttfs", draw=draw) for draw in range(5)]
-    assert None not in accuracies
-    assert len(set(accuracies)) > 1
-    assert tuned.value("spikes_per_neuron", network="ttfs", draw=0) is not None
-    assert tuned.value("spikes_per_neuron", network="ttfs", draw=1) is None
-    assert (cell("b1-converted", "jitter=0.1+tuning.epochs=1") / "weights.pt").exists()
-
-
-def test_trials_of_memristive_synapses_are_programmings_the_first_of_which_is_loaded(little: Path):
-    path = Path(GRID)
-    chip = "hardware: [{over: {programming_noise: 0.3, tuning: {epochs: 1}}}]\n"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(chip if "hardware:" in line else line for line in lines))
-    assert set(run_due().values()) == {0}
-    name = "programming_noise=0.3+tuning.epochs=1"
-    tuned = record("b1-converted", name)
-    accuracies = [tuned.value("accuracy", network="ttfs", draw=draw) for draw in range(5)]
-    assert len(set(accuracies)) > 1
-    loaded = ttfs.load(cell("b1-converted", name))
-    items, labels = next(iter(loaded.data.test.batches(1000)))
-    right = (loaded.network(items).argmax(1) == labels).double().mean().item()
-    assert accuracies[0] == pytest.approx(100 * right)
-
-
-CHIPS = """\
-hardware:
-  - {over: {time_bits: [8, 2], time_rounding: nearest, tuning: [none, {epochs: 1}]}}
-  - {over: {read_out: [0.5, 1.0]}}
-  - {over: {latency_cut: [1.6]}}
-  - {over: {latency_cut: 3, equalize: true}}
-  - {over: {latency_cut: 3, equalize: true, weight_scale: channel}}
-  - {over: {latency_cut: 1000}}
-"""
-
-
-def test_chips_of_all_sorts(little: Path, capsys: pytest.CaptureFixture):
-    path = Path(GRID)
-    text = "".join(
-        line for line in path.read_text().splitlines(keepends=True) if "hardware:" not in line
-    )
-    path.write_text(text + CHIPS)
-    statuses = run_due()
-    assert [words for words, status in statuses.items() if status] == [
-        f"deploy {B1}/hardware/latency_cut=1000"
-    ]
-    said = capsys.readouterr().err
-    assert "the input takes 1 of it, so cut it less" in said
-    for network in ("ttfs", "relu"):
-        assert f"{network} network, fine-tuning, epoch 1/1: train loss" in said
-    failure = read(cell("b1-converted", "latency_cut=1000") / "failure.json")
-    assert failure.error is not None
-    assert failure.error.startswith("deploy: latency_cut of latency_cut=1000: ")
-
-    ideal = record("b1-converted").metrics
-    clock = "time_bits={}+time_rounding=nearest{}"
-    fine, coarse = (record("b1-converted", clock.format(bits, "")) for bits in (8, 2))
-    for chip, bits in ((fine, 8), (coarse, 2)):
-        assert (
-            chip.value("time_steps", network="ttfs", draw=0) == 3 * 2**bits
-        )  # the input's window and two of neurons
-        assert chip.value("latency", network="ttfs", draw=0) == pytest.approx(ideal["latency"])
-        assert chip.value("accuracy", network="relu", draw=0) is not None  # the control
-    assert fine.value("accuracy", network="ttfs", draw=0) == pytest.approx(ideal["accuracy"], abs=4)
-    tuned = record("b1-converted", clock.format(2, "+tuning.epochs=1"))
-    assert tuned.value("accuracy", network="relu", draw=0) is not None
-
-    assert "read_out=1" not in [path.name for path in (cell("b1-converted") / "hardware").iterdir()]
-    half, whole = record("b1-converted", "read_out=0.5"), record("b1-converted", "ideal")
-    assert whole.value("accuracy", network="ttfs", draw=0) == ideal["accuracy"]
-    assert half.value("latency", network="ttfs", draw=0) == pytest.approx(ideal["latency"] / 2)
-    cuts = {"latency_cut=1.6": 1.6, "equalize=true+latency_cut=3": 3}
-    for name, cut in (cuts | {"equalize=true+latency_cut=3+weight_scale=channel": 3}).items():
-        latency = record("b1-converted", name).value("latency", network="ttfs", draw=0)
-        assert 0.97 < latency / (ideal["latency"] / cut) <= 1.0
 
 
 def test_a_study_leaves_its_table_and_a_summary(at: Path):
