@@ -10,6 +10,9 @@ from filelock import FileLock
 from kit import stages
 from kit.sandbox import Sandbox
 
+if os.environ.get("TTFS_DATA"):  # a relative one means the folder that pytest was started in
+    os.environ["TTFS_DATA"] = str(Path(os.environ["TTFS_DATA"]).absolute())
+
 
 @pytest.fixture
 def data_at_hand() -> Callable[[str], Path]:
