@@ -26,6 +26,11 @@ AUXILIARY_WEIGHT = 0.3
 class Classifier(pl.LightningModule):
     """Cross-entropy plus the penalty on activity (`ActivityPenalty`).
 
+    With a teacher, a network of the same task, a share d = `distillation` of the cross-entropy is
+    to its answers instead of the labels: (1 - d) H(labels, p) + d H(softmax(teacher(x)), p), with
+    p = softmax(network(x)), on the same augmented items x (Hinton et al. 2015, arXiv 1503.02531,
+    section 2, at temperature 1).
+
     A network that returns the logits of auxiliary heads after its own, as GoogLeNet and Inception
     do while they train, learns from these too.
 
@@ -33,7 +38,9 @@ class Classifier(pl.LightningModule):
     cost as much again.
     """
 
-    def __init__(self, network: nn.Module, config: Mapping[str, Any]):
+    def __init__(
+        self, network: nn.Module, config: Mapping[str, Any], teacher: nn.Module | None = None
+    ):
         super().__init__()
         self.network = network
         self.config = config
@@ -50,6 +57,10 @@ class Classifier(pl.LightningModule):
         if config["label_smoothing"]:
             self._check_cross_entropy("train.label_smoothing")
             self._learning_loss = partial(self._loss, label_smoothing=config["label_smoothing"])
+        self._distillation = config.get("distillation", 0.0) if teacher is not None else 0.0
+        if self._distillation:
+            self._check_cross_entropy("tuning.distillation")
+        self._teacher = (teacher,)  # in a tuple it is no part of this module: it does not learn
         self._activity = ActivityPenalty(network, config["activity_l1"], config["activity_l0"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
@@ -112,6 +123,10 @@ class Classifier(pl.LightningModule):
         logits, *auxiliary = self._logits(network, images)
         measure = self._learning_loss if split == "train" else self._loss
         loss = measure(logits, labels)
+        if split == "train" and self._distillation:
+            loss = torch.lerp(
+                loss, F.cross_entropy(logits, self._taught(images)), self._distillation
+            )
         for others in auxiliary:
             loss = loss + AUXILIARY_WEIGHT * measure(others, labels)
         correct = (logits.detach().argmax(1) == likeliest).sum()
@@ -120,6 +135,13 @@ class Classifier(pl.LightningModule):
         sums[:2] += torch.stack([loss.detach() * count, correct])
         sums[2] += count  # a number of the CPU: a tensor of it would let a GPU run out of work
         return loss
+
+    @torch.no_grad()
+    def _taught(self, images: Tensor) -> Tensor:
+        """The teacher's probabilities [N, classes]."""
+        [teacher] = self._teacher
+        assert teacher is not None
+        return self._logits(teacher, images)[0].softmax(1)
 
     def _check_cross_entropy(self, key: str) -> None:
         if self._loss is not F.cross_entropy:

@@ -38,6 +38,7 @@ def fit(
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
     callbacks: Sequence[pl.Callback] = (),
     checkpoint: Path | None = None,
+    teacher: nn.Module | None = None,
 ) -> list[dict[str, float]]:
     """Train the network in place and return its curve, a row an epoch.
 
@@ -59,6 +60,8 @@ def fit(
             there, and ends in the same weights and curve, bit for bit, as one that was never
             interrupted. It is removed at the end. SIGTERM, as at the time limit of a cluster, ends
             the process once the last epoch is saved: at once, or after the epoch that runs.
+        teacher: a network on the same device, whose answers a share `distillation` of the loss is
+            about (`Classifier`). It stays as it is.
 
     Raises:
         UserError: if the loss becomes infinite or NaN, or a rank would have no item of a batch.
@@ -74,10 +77,9 @@ def fit(
     _check_parts(train, validation)
     epochs = _Epochs(config["select"], config["patience"], on_epoch, train, checkpoint, device)
     narrow = config["precision"] == "bfloat16"
-    if narrow:
-        network.to(
-            memory_format=torch.channels_last
-        )  # twice as fast on processors with bfloat16 units
+    networks = [network] if teacher is None else [network, teacher]
+    if narrow:  # twice as fast on processors with bfloat16 units
+        _lay_out(networks, torch.channels_last)
     # Filling fresh memory takes a sixth of a step, and nothing reads it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = pl.Trainer(
@@ -105,11 +107,12 @@ def fit(
         )  # Lightning's own use of torch, nothing of ours
         warnings.filterwarnings("ignore", message=".*weights_only.*")
         warnings.filterwarnings("ignore", message=".*`srun`.*")  # Slurm is here, and starts nothing
-        model = Classifier(network, config)
+        model = Classifier(network, config, teacher)
         trainer.fit(
             model, train, validation, ckpt_path=begun, weights_only=None if begun is None else False
         )
-    network.to(memory_format=torch.contiguous_format).load_state_dict(epochs.chosen)
+    _lay_out(networks, torch.contiguous_format)
+    network.load_state_dict(epochs.chosen)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return epochs.rows
@@ -212,6 +215,11 @@ class _Epochs(pl.Callback):
         self._saved = len(self.rows)
         took = time.monotonic() - begun
         self._due = time.monotonic() + max(SAVE_EVERY, SAVING_SHARE * took)
+
+
+def _lay_out(networks: Sequence[nn.Module], memory_format: torch.memory_format) -> None:
+    for network in networks:
+        network.to(memory_format=memory_format)
 
 
 def _check_parts(*splits: Batches) -> None:
