@@ -97,6 +97,29 @@ def test_the_teacher_sees_the_augmented_items_and_stays_as_it_is(data, teacher):
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
+class Headed(nn.Module):
+    """A network with another head while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(*list(network())[:-1])
+        self.head, self.other = nn.Linear(12, 3), nn.Linear(12, 3)
+
+    def forward(self, items: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        hidden = self.trunk(items)
+        return (self.head(hidden), self.other(hidden)) if self.training else self.head(hidden)
+
+
+def test_auxiliary_heads_learn_from_the_teacher_too(data, teacher):
+    net = Headed()
+    other, start = copy.deepcopy(net), net.other.weight.detach().clone()
+    false = replace(data, train=replace(data.train, labels=data.train.labels.flip(0)))
+    taught(data, net, teacher, distillation=1.0)
+    taught(false, other, teacher, distillation=1.0)
+    assert equal(net, other)
+    assert not torch.equal(net.other.weight, start)
+
+
 def test_without_a_share_a_teacher_is_not_asked(data, teacher):
     teacher.register_forward_hook(lambda *_: pytest.fail("asked"))
     alone, beside, free = network(), network(), network()
@@ -108,12 +131,14 @@ def test_without_a_share_a_teacher_is_not_asked(data, teacher):
 
 
 def test_in_bfloat16_the_teacher_is_laid_out_as_it_was(data):
-    net, teacher = (nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.LazyLinear(3)) for _ in "ab")
-    for one in (net, teacher):
-        one(data.train.one_batch(2)[0])
+    layers = nn.Conv2d(1, 4, 2), nn.ReLU(), nn.Conv2d(4, 4, 2), nn.Flatten(), nn.Linear(16, 3)
+    net, teacher = nn.Sequential(*layers), copy.deepcopy(nn.Sequential(*layers)).eval()
+    seen: list[bool] = []
+    teacher.register_forward_hook(lambda *_: seen.append(teacher[2].weight.is_contiguous()))
     taught(data, net, teacher, distillation=1.0, precision="bfloat16", epochs=1)
-    assert teacher[0].weight.is_contiguous()
-    assert net[0].weight.is_contiguous()
+    assert seen == [False] * 4  # the channels last
+    assert teacher[2].weight.is_contiguous()
+    assert net[2].weight.is_contiguous()
 
 
 def test_distillation_needs_cross_entropy(data, teacher):

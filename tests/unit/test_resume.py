@@ -13,7 +13,8 @@ from torch import nn
 
 import ttfs
 from ttfs.data import DataSet
-from ttfs.training import GrowingWindows, fit
+from ttfs.hardware import Hardware, deploy, streams
+from ttfs.training import ChipStreams, GrowingWindows, fit
 
 FIT = import_module("ttfs.training.fit")  # the package has a function of that name
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
@@ -48,6 +49,12 @@ def spiking() -> nn.Module:
     return snn.train()
 
 
+def chip() -> nn.Module:
+    """A TTFS network on a chip that leaves much to chance."""
+    chance = {"jitter": 0.05, "lost_spikes": 0.05, "programming_noise": 0.05, "read_noise": 0.05}
+    return deploy(spiking(), Hardware(**chance, time_bits=4, seed=7)).train()
+
+
 def train(
     net: nn.Module,
     data: DataSet,
@@ -58,13 +65,16 @@ def train(
     """Train; with a number, die as the epoch of that number has been told and before it is
     saved.
     """
-    growth = [GrowingWindows(net, 2.0)] if isinstance(net, ttfs.SpikingNetwork) else []
+    callbacks: list[Any] = [ChipStreams(streams(net))]
+    if isinstance(net, ttfs.SpikingNetwork) and net.ideal:
+        callbacks.append(GrowingWindows(net, 2.0))
+    teacher = network().eval() if "distillation" in config else None
 
     def on_epoch(row: dict[str, float]) -> None:
         if row["epoch"] == kill_at:
             raise Killed
 
-    return fit(net, data, CONFIG | config, AXES, "cpu", on_epoch, growth, checkpoint)
+    return fit(net, data, CONFIG | config, AXES, "cpu", on_epoch, callbacks, checkpoint, teacher)
 
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -76,6 +86,8 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "ema": (relu, {"averaging": "ema", "averaging_decay": 0.9, "epochs": 6}),
     "lookahead": (relu, {"averaging": "lookahead", "averaging_decay": 0.9, "epochs": 6}),
     "activity": (spiking, {"activity_l1": 1e-3, "epochs": 6}),
+    "a chip": (chip, {"epochs": 6}),
+    "a teacher": (relu, {"distillation": 0.5, "epochs": 6}),
 }
 
 
@@ -101,7 +113,6 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     parts = make()
     assert train(parts, data, config, checkpoint) == rows
     assert equal(parts, whole)
-    assert not checkpoint.exists()
 
 
 class DropoutElsewhere(nn.Module):

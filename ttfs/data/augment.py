@@ -46,13 +46,13 @@ class Augment:
     `Augment()` changes nothing.
 
     shift: translation by whole pixels, uniform in [-shift, shift] on both axes, black (0) comes in.
-    crop: padded by so many reflected pixels (the edge is not repeated), then a window of the old
+    crop: padded by this many reflected pixels (the edge is not repeated), then a window of the old
         size anywhere in it.
     flip: mirrored left to right with probability 1/2; `alternating` mirrors at random in the first
         epoch, and from then on in every other one, so that two epochs show both sides of each image
         (Jordan 2024, arXiv 2404.00498).
-    cutout: a square of so many pixels, its center anywhere in the image, has the mean color of the
-        image (DeVries and Taylor 2017, arXiv 1708.04552, with the mean of the data set).
+    cutout: a square of this many pixels, its center anywhere in the image, has the image's mean
+        color (DeVries and Taylor 2017, arXiv 1708.04552, with the mean of the data set).
     rotate: turned about the center by an angle uniform in [-rotate, rotate] degrees.
     zoom: enlarged about the center by a factor uniform in [1 - zoom, 1 + zoom]. Both read the image
         once, between four pixels (bilinear), and black comes in.

@@ -42,7 +42,7 @@ def encode_metadata(
       probability (1 − |u − u'|)^breakpoints: linear in |u − u'| for one breakpoint.
     - set: the member with the smallest of pseudo-random numbers (MinHash, Broder 1997). Two records
       agree with probability |A ∩ B| / |A ∪ B|. With `neurons_per_member` each member that the
-      reference has owns so many neurons besides, which spike if it is in the set: |A ∩ B| agree.
+      reference has owns as many neurons besides, which spike if it is in the set: |A ∩ B| agree.
 
     A missing value, or an empty set, is silence. Over all keys the share of coincident spikes
     is expected to be Σ n_f match_f / Σ n_f: the weighted match of the two records.

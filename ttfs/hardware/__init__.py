@@ -5,6 +5,7 @@ short windows. Pure torch.
 from ttfs.hardware.chip import Hardware, deploy
 from ttfs.hardware.control import QuantizedNetwork, QuantizedReLU, quantized_relu
 from ttfs.hardware.memristive import program_
+from ttfs.hardware.stream import streams
 from ttfs.hardware.windows import EmittedCharges
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "deploy",
     "program_",
     "quantized_relu",
+    "streams",
 ]

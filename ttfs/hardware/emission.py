@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ttfs.hardware.stream import Stream
+
 BLOCK = 2**15
 """Charges that are emitted at a time: 128 KiB in float32."""
 
@@ -37,14 +39,9 @@ class Emission:
     def __init__(
         self, jitter: float, time_bits: int | None, lead: float, lost_spikes: float, seed: int
     ):
-        self.jitter, self.time_bits, self.lead, self.lost_spikes, self.seed = (
-            jitter,
-            time_bits,
-            lead,
-            lost_spikes,
-            seed,
-        )
-        self._stream: torch.Generator | None = None
+        self.jitter, self.time_bits, self.lead = jitter, time_bits, lead
+        self.lost_spikes = lost_spikes
+        self.stream = Stream(seed)
 
     def __call__(self, charges: Tensor, width: float) -> Tensor:
         """Map emitted charges [N, ...] to those that reach the synapses."""
@@ -84,10 +81,8 @@ class Emission:
         """Draw for neurons of the tensor's shape, dtype and device; None for what the chip does not
         do.
         """
-        if self._stream is None or self._stream.device != like.device:
-            self._stream = torch.Generator(like.device).manual_seed(self.seed)
         look: dict[str, Any] = {
-            "generator": self._stream,
+            "generator": self.stream.on(like.device),
             "dtype": like.dtype,
             "device": like.device,
         }
@@ -97,7 +92,7 @@ class Emission:
 
     def again(self) -> "Emission":
         """Return the same emission at the beginning of its stream."""
-        return Emission(self.jitter, self.time_bits, self.lead, self.lost_spikes, self.seed)
+        return Emission(self.jitter, self.time_bits, self.lead, self.lost_spikes, self.stream.seed)
 
     def __repr__(self) -> str:
         return (

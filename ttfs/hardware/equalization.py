@@ -22,6 +22,12 @@ SETTLED = 1e-3
 LIVE = 1 / 256
 """A channel whose weights are smaller, as a share of the largest of its layer, is as good as dead:
 it would take the others' part of the window."""
+LEAST = 2.0**-12
+"""The smallest factor: a charge that is a smaller part of its window would be lost to any clock."""
+SAME = 1e-6
+"""Two means of channels' numbers and squares are one where they differ by less: sums in float64 err
+by less, and one other channel among a million positions makes more.
+"""
 
 
 class Reader(NamedTuple):
@@ -60,18 +66,22 @@ def equalize_(snn: SpikingNetwork, per_channel: bool = False) -> int:
     - An output channel, that is a row of weights: rows may be of any size, and columns alone count.
       The k_c are those with which the root mean square is 1 in each row, and in each column, of
       the largest |w| of each pair of channels, rows divided by their scale (balanced by turns as in
-      Sinkhorn and Knopp 1967, Pacific J. Math. 21).
+      Sinkhorn and Knopp 1967, Pacific J. Math. 21). Means are over the pairs that have a weight, so
+      that weights of one size are balanced, whatever zeros are among them, and a balance exists.
 
-    In the end each layer's factors are divided by their largest: windows, and so the latency, stay,
-    and no window clips more than before. Channels without weights to speak of keep their scale.
+    In the end each layer's factors are divided by their largest, and are 2^-12 at least: windows,
+    and so the latency, stay, and no window clips more than before; one that did clips at a k-th of
+    the charge, so nearer to the ReLU network. Channels without weights to speak of keep their
+    scale.
 
     It is for weights of few levels, above all where a batch norm after the ReLU has left columns of
     very different size in the weights, which no scale of a layer or an output channel can hold. It
     has a price: charges become smaller beside the old windows, in which clock, jitter and mismatch
     are measured; windows by a quantile of the charges (`window_quantile`) give it back.
 
-    A layer keeps its scale where it clips (ReLU6), and where another thing than synapses, behind
-    pools and moves within channels at most, feeds or reads it, as in a residual sum.
+    A layer keeps its scale where it clips (ReLU6), where anything but synapses feeds it, such as a
+    residual sum or an average, and where anything but synapses reads it, such as a sum, a
+    concatenation or zeros of a padding. Pools and moves within channels may lie before the readers.
 
     Args:
         snn: an ideal network of B1 neurons.
@@ -128,7 +138,7 @@ def _within(factor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     live = (size > 0) & (size >= LIVE * size.max())
     if not live.any():
         return torch.ones_like(factor)
-    return torch.where(live, factor / factor[live].max(), 1.0)
+    return torch.where(live, (factor / factor[live].max()).clamp(min=LEAST), 1.0)
 
 
 def _equal(layer: Layer, sizes: Sizes) -> Tensor:
@@ -140,8 +150,13 @@ def _equal(layer: Layer, sizes: Sizes) -> Tensor:
 def _balance(layer: Layer, sizes: Sizes) -> Tensor:
     """The factors [C] that make columns one size where rows are: root mean squares."""
     rows = torch.cat([sizes[synapses] for synapses, _ in layer.readers])
-    shares = rows / rows.square().mean(1, keepdim=True).sqrt()
-    return shares.nan_to_num(0.0).square().mean(0).sqrt()
+    shares = rows / _size(rows, 1).unsqueeze(1)
+    return _size(shares.nan_to_num(0.0), 0)
+
+
+def _size(pairs: Tensor, dim: int) -> Tensor:
+    """The root mean square of those that are not 0."""
+    return (pairs.square().sum(dim) / (pairs > 0).sum(dim)).sqrt()
 
 
 def _ranges(layer: Layer, sizes: Sizes) -> tuple[Tensor, Tensor]:
@@ -191,14 +206,15 @@ def _layer(snn: SpikingNetwork, node: fx.Node, shape: torch.Size) -> Layer | Non
 def _readers(snn: SpikingNetwork, node: fx.Node, shape: torch.Size) -> list[Reader] | None:
     """The synapses that read a layer; None where anything else does, or channels were mixed.
 
-    Two maps of numbers go the charges' way, rising and falling with the channel: where channels
-    are mixed, or 0 comes in, they no longer add up.
+    Three maps of numbers go the charges' way, c = 0, 1, ... of the channels, C - 1 - c, and c^2:
+    where the largest of some channels is taken, or 0 comes in, the first two no longer add up;
+    where channels are averaged, the square of their mean is not the mean of their squares.
     """
     last = shape[1] - 1
     device = snn.silence.device
     rising = torch.arange(shape[1], device=device, dtype=torch.float64)
     rising = rising.view(1, -1, *[1] * (len(shape) - 2)).expand(shape)
-    waiting, found = [(node, torch.cat([rising, last - rising]))], []
+    waiting, found = [(node, torch.cat([rising, last - rising, rising.square()]))], []
     while waiting:
         source, numbers = waiting.pop()
         for user in source.users:
@@ -206,11 +222,11 @@ def _readers(snn: SpikingNetwork, node: fx.Node, shape: torch.Size) -> list[Read
             if isinstance(module, PASSES_ON):
                 waiting.append((user, module(numbers)))
                 continue
-            rows, falling = numbers.reshape(2, numbers.shape[1], -1)
-            mixed = (rows != rows[:, :1]).any() or (rows + falling != last).any()
-            if mixed or not _plain(module):
+            rows, falling, squares = numbers.reshape(3, numbers.shape[1], -1)
+            errors = rows - rows[:, :1], rows + falling - last, rows.square() - squares
+            if max(error.abs().max().item() for error in errors) > SAME or not _plain(module):
                 return None
-            found.append(Reader(module, rows[:, 0].long()))  # type: ignore[arg-type]
+            found.append(Reader(module, rows[:, 0].round().long()))  # type: ignore[arg-type]
     return found
 
 

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ttfs.hardware.weights import CANDIDATES
-from ttfs.seeds import seed
+from ttfs.hardware.stream import Stream
+from ttfs.hardware.weights import CANDIDATES, largest_in
+from ttfs.seeds import seed as seed_of
 from ttfs.snn import Synapses
 
 
@@ -64,8 +65,8 @@ class Pairs(nn.Module):
         super().__init__()
         self.devices, self.per_channel, self.seed = devices, per_channel, seed
         self.programming = 0
+        self.stream = Stream(seed_of(seed, "training"))
         self._drawn: dict[str, Tensor] = {}
-        self._stream: torch.Generator | None = None
         self.register_buffer("full", self._best_full(weight.detach()))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -95,9 +96,7 @@ class Pairs(nn.Module):
     def _noise(self, like: Tensor) -> Tensor:
         if not self.training:
             return self._draw("programming", like)
-        if self._stream is None or self._stream.device != like.device:
-            self._stream = torch.Generator(like.device).manual_seed(seed(self.seed, "training"))
-        return torch.empty_like(like).normal_(generator=self._stream)
+        return torch.empty_like(like).normal_(generator=self.stream.on(like.device))
 
     def _draw(self, name: str, like: Tensor) -> Tensor:
         """Draw in float64 on the CPU, so that the chip is the same in every precision and on every
@@ -105,7 +104,7 @@ class Pairs(nn.Module):
         """
         key = f"{name} {self.programming}" if name == "programming" else name
         if key not in self._drawn:
-            stream = torch.Generator().manual_seed(seed(self.seed, *key.split()))
+            stream = torch.Generator().manual_seed(seed_of(self.seed, *key.split()))
             kind = torch.rand if name == "stuck" else torch.randn
             self._drawn = {k: v for k, v in self._drawn.items() if k.split()[0] != name}
             self._drawn[key] = kind(like.shape, generator=stream, dtype=torch.float64)
@@ -122,8 +121,7 @@ class Pairs(nn.Module):
 
     def _best_full(self, weight: Tensor) -> Tensor:
         rows = weight.flatten(1) if self.per_channel else weight.reshape(1, -1)
-        largest = rows.abs().amax(1, keepdim=True)
-        largest = torch.where(largest > 0, largest, 1.0)  # of weights that are all 0
+        largest = largest_in(rows)
         best, least = largest, torch.full_like(largest, torch.inf)
         for part in range(CANDIDATES, 0, -1):
             full = largest * part / CANDIDATES
@@ -147,14 +145,12 @@ class ReadNoise:
     """
 
     def __init__(self, weights: Any, share: float, seed: int):
-        self.weights, self.share, self.seed = weights, share, seed
-        self._stream: torch.Generator | None = None
+        self.weights, self.share = weights, share
+        self.stream = Stream(seed)
 
     def potentials(self, potentials: Tensor, charges: Tensor) -> Tensor:
         """Map the potentials [N, ...] that the charges [N, ...] give to those that are read."""
-        if self._stream is None or self._stream.device != potentials.device:
-            self._stream = torch.Generator(potentials.device).manual_seed(self.seed)
-        xi = torch.empty_like(potentials).normal_(generator=self._stream)
+        xi = torch.empty_like(potentials).normal_(generator=self.stream.on(potentials.device))
         variance = self._sum(charges.square(), self.variances())
         smallest = torch.finfo(variance.dtype).tiny  # the root has no slope at 0
         return potentials + xi * variance.clamp(min=smallest).sqrt()
@@ -168,7 +164,7 @@ class ReadNoise:
 
     def in_time(self, shape: tuple[int, ...], images: int) -> np.ndarray:
         """Return the draws [images, neurons] of a chip that is deployed anew."""
-        stream = torch.Generator().manual_seed(self.seed)
+        stream = Stream(self.stream.seed).on(torch.device("cpu"))
         xi = torch.randn(images, *shape, generator=stream, dtype=torch.float64)
         return xi.reshape(images, -1).numpy()
 
@@ -181,13 +177,13 @@ class ReadNoise:
         return f"read_noise={self.share}"
 
 
-def attach_devices_(synapses: Synapses, devices: Devices, per_channel: bool, seed_: int) -> None:
+def attach_devices_(synapses: Synapses, devices: Devices, per_channel: bool, seed: int) -> None:
     """Hold the weights of the synapses in pairs of devices, and read them with noise."""
     weights = synapses.weights
-    pairs = Pairs(devices, weights.weight, per_channel, seed_)
+    pairs = Pairs(devices, weights.weight, per_channel, seed)
     parametrize.register_parametrization(weights, "weight", pairs)
     if devices.read_noise:
-        synapses.reads = ReadNoise(weights, devices.read_noise, seed(seed_, "reads"))
+        synapses.reads = ReadNoise(weights, devices.read_noise, seed_of(seed, "reads"))
 
 
 def program_(chip: nn.Module) -> None:

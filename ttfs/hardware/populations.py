@@ -12,7 +12,7 @@ class PixelsOnChip:
     """Pixels on a chip: each becomes a spike, ahead by the emission's lead, and is emitted."""
 
     def __init__(self, emission: Emission):
-        self.emission = emission
+        self.emission, self.stream = emission, emission.stream
 
     def potentials(self, potentials: Tensor, width: float) -> Tensor:
         """Pixels have no threshold."""
@@ -26,7 +26,7 @@ class PixelsOnChip:
         return self.emission(charges, width)
 
     def in_time(self, shape: tuple[int, ...], images: int) -> "PixelsInTime":
-        """Return the same in time, for a simulation of so many images."""
+        """Return the same in time, for a simulation of this many images."""
         return PixelsInTime(self.emission, shape, images)
 
     def __repr__(self) -> str:
@@ -37,7 +37,7 @@ class NeuronsOnChip:
     """Neurons on a chip: thresholds off by mismatch and lead, some dead, and spikes emitted."""
 
     def __init__(self, defects: Defects, emission: Emission):
-        self.defects, self.emission = defects, emission
+        self.defects, self.emission, self.stream = defects, emission, emission.stream
 
     def potentials(self, potentials: Tensor, width: float) -> Tensor:
         """Subtract from potentials [N, ...] what the thresholds are too high."""
@@ -52,7 +52,7 @@ class NeuronsOnChip:
         return self.emission(charges if dead is None else charges.masked_fill(dead, 0.0), width)
 
     def in_time(self, shape: tuple[int, ...], images: int) -> "NeuronsInTime":
-        """Return the same in time, for a simulation of so many images."""
+        """Return the same in time, for a simulation of this many images."""
         return NeuronsInTime(self, shape, images)
 
     def __repr__(self) -> str:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+SMALLEST = 2.0**-24
+"""The smallest step that weights and biases are held in, as a share of their layer's largest."""
 CANDIDATES = 64
 """Steps tried for each scale: equal parts of the one that just reaches the largest weight."""
 
@@ -33,8 +35,7 @@ class FewBits(nn.Module):
 
     def _best_step(self, weight: Tensor) -> Tensor:
         rows = weight.flatten(1) if self.per_channel else weight.reshape(1, -1)
-        largest = rows.abs().amax(1, keepdim=True) / self._most
-        largest = torch.where(largest > 0, largest, 1.0)  # of weights that are all 0
+        largest = largest_in(rows) / self._most
         best, least = largest, torch.full_like(largest, torch.inf)
         for part in range(CANDIDATES, 0, -1):
             step = largest * part / CANDIDATES
@@ -47,17 +48,28 @@ class FewBits(nn.Module):
         return f"bits={self.bits}, per_channel={self.per_channel}"
 
 
+def largest_in(rows: Tensor) -> Tensor:
+    """Return the largest |w| [R, 1] of each row of weights [R, n], what its scale goes by.
+
+    A row of zeros, which may learn, takes that of all rows; 1 where all are 0.
+    """
+    largest = rows.abs().amax(1, keepdim=True)
+    most = largest.max()
+    return torch.where(largest > 0, largest, most if most > 0 else 1.0)
+
+
 class InLevels(nn.Module):
     """Weights and biases in the steps of their weights: w = step held, and `held` is trained.
 
-    A learning rate then means as much in each row, however large its weights are.
+    A learning rate then means as much in each row, however large its weights are. A row of weights
+    close to 0 has steps of a share of the layer's largest: its bias is to be held, too.
     """
 
     step: Tensor
 
     def __init__(self, step: Tensor):
         super().__init__()
-        self.register_buffer("step", step)
+        self.register_buffer("step", step.clamp(min=step.max() * SMALLEST))
 
     def forward(self, held: Tensor) -> Tensor:
         """Map what is held, [C, ...], to weights or biases of the same shape."""

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
-from ttfs.hardware import EmittedCharges, Hardware, deploy, program_, quantized_relu
+from ttfs.hardware import EmittedCharges, Hardware, deploy, program_, quantized_relu, streams
 from ttfs.methods._answers import answers, test_accuracy
 from ttfs.methods._job import Job, Row
 from ttfs.methods._learning import in_words
@@ -121,15 +121,18 @@ def _fine_tune(network: nn.Module, ideal: SpikingNetwork, job: Job, name: str) -
 
     The ideal network may be its teacher.
     """
-    from ttfs.training import fit  # Lightning takes seconds to import, and mapping needs none
+    # Lightning takes seconds to import, and mapping needs none.
+    from ttfs.training import ChipStreams, fit
 
     config = job.config["train"]
 
     def on_epoch(row: dict[str, float]) -> None:
         job.say(f"{name} network, fine-tuning, {in_words(row, config['epochs'])}")
 
-    axes = (*job.axes, "chip")
-    fit(network.train(), job.data, config, axes, job.device, on_epoch, teacher=ideal)
+    fit(
+        network.train(), job.data, config, (*job.axes, "chip"), job.device, on_epoch,
+        [ChipStreams(streams(network))], job.checkpoint(name), teacher=ideal,
+    )  # fmt: skip
     network.to(job.device).eval()
 
 

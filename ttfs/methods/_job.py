@@ -66,6 +66,17 @@ class Task:
         assert isinstance(self.cell, Study)
         return self.grid.study_slice(self.cell)
 
+    def checkpoint(self, network: str = "") -> Path:
+        """Return where a training of this stage is saved as its epochs end; of one of several
+        networks, if it trains several. `forget_trainings` removes it.
+        """
+        return self.folder / f"training-{network}{network and '-'}{self.digest}.ckpt"
+
+    def forget_trainings(self) -> None:
+        """Remove what trainings have saved on the way: the stage has its result."""
+        for path in self.folder.glob("training-*.ckpt"):
+            path.unlink()
+
     def say(self, text: str) -> None:
         """Report progress, for the terminal and the log."""
         if self.rank:

@@ -30,6 +30,6 @@ def learn(network: "nn.Module", job: Job, callbacks: Sequence[Any] = ()) -> None
             job.say(in_words(row, config["epochs"]))
             live.log(int(row["epoch"]), {name: row[name] for name in CURVE_COLUMNS})
 
-        checkpoint = job.folder / f"training-{job.digest}.ckpt"
-        rows = fit(network, job.data, config, job.axes, job.device, on_epoch, callbacks, checkpoint)
+        at = job.checkpoint()
+        rows = fit(network, job.data, config, job.axes, job.device, on_epoch, callbacks, at)
     job.write(CURVE, curve_text(rows))

@@ -130,7 +130,7 @@ class SpikingTrain(Train):
 
     window_growth: float = Field(
         10.0, ge=1, le=1e6,
-        description="In training a window is at least so many times the largest potential met so "
+        description="In training a window is at least this many times the largest potential met so "
             "far",
     )  # fmt: skip
 

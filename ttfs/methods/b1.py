@@ -34,8 +34,8 @@ class B1(Kind):
         )  # fmt: skip
         calibration_items: int | None = Field(
             None, ge=1,
-            description="Training items that the windows of a mapped network are measured on, "
-                "so many; null takes all",
+            description="How many training items the windows of a mapped network are measured "
+                "on; null takes all",
         )  # fmt: skip
         train: SpikingTrain | None = Field(
             None, description="Training in the spike-time domain; null leaves the mapping as it is"

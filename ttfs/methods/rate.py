@@ -39,7 +39,7 @@ class Rate(Kind):
         )  # fmt: skip
         calibration_items: int = Field(
             1000, ge=1,
-            description="Training items that thresholds are measured on, so many",
+            description="How many training items thresholds are measured on",
         )  # fmt: skip
 
     def starts_from(self, options: Mapping[str, Any]) -> tuple[str, ...]:

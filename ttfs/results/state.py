@@ -179,7 +179,7 @@ class State:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:
-    """Return in words how two configurations differ, with so many keys at most; nothing where they
+    """Return in words how two configurations differ, with `most` keys at most; nothing where they
     are equal.
 
     >>> difference({"dataset": {"epochs": 4}}, {"dataset": {"epochs": 6}})

@@ -48,4 +48,4 @@ class Imperfections(Protocol):
         """Map the charges [N, ...] of emitted spikes to those that reach the synapses."""
 
     def in_time(self, shape: tuple[int, ...], images: int) -> InTime:
-        """Return the same for a simulation in float64 of so many images of neurons [...]."""
+        """Return the same for a simulation in float64 of this many images of neurons [...]."""

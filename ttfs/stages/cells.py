@@ -53,6 +53,7 @@ def attempt(
             atomic_write(job.folder / MADE, result.to_json())
         else:
             write(result, job.folder)
+        job.forget_trainings()
     except UserError as error:
         job.say(f"error: {error}")
         _fail(job, expected, f"{job.stage}: {error}")

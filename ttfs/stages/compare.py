@@ -57,7 +57,7 @@ def whole_first(key: str) -> tuple[int, str]:
 
 
 def some(lines: Sequence[str], most: int = SHOWN) -> list[str]:
-    """Return so many lines at most, and how many more there are.
+    """Return `most` lines at most, and how many more there are.
 
     >>> some(["a", "b", "c"], most=2)
     ['a', 'b', '… and 1 more']

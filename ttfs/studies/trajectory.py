@@ -86,7 +86,7 @@ def _run(
     optimizer: str,
     dtype: torch.dtype,
 ) -> Iterator[Row]:
-    """Rows of one run: the weights after so many steps, and the update that comes next."""
+    """Rows of one run: the weights after this many steps, and the update that comes next."""
     axes: Axes = (config["dataset"]["id"], model["id"], config["seed"])
     networks = four_networks(model, data, axes, dtype, config["window_growth"])
     _check(networks, model["id"])

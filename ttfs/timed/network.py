@@ -71,7 +71,7 @@ class Observed:
     """{population: where it spikes [T, N, ...]}: the hidden layers, and what pools let pass."""
 
     def fired(self, steps: int) -> dict[str, Tensor]:
-        """Return the spikes [N, ...] of each population in the first so many steps.
+        """Return the spikes [N, ...] of each population in the first `steps` steps.
 
         A constant current counts once, as it is computed once.
         """

@@ -2,8 +2,9 @@
 else.
 """
 
+from ttfs.training.chance import ChipStreams
 from ttfs.training.classifier import Classifier
 from ttfs.training.fit import fit
 from ttfs.training.windows import GrowingWindows
 
-__all__ = ["Classifier", "GrowingWindows", "fit"]
+__all__ = ["ChipStreams", "Classifier", "GrowingWindows", "fit"]

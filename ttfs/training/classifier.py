@@ -3,7 +3,7 @@ here.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ class Classifier(pl.LightningModule):
     With a teacher, a network of the same task, a share d = `distillation` of the cross-entropy is
     to its answers instead of the labels: (1 - d) H(labels, p) + d H(softmax(teacher(x)), p), with
     p = softmax(network(x)), on the same augmented items x (Hinton et al. 2015, arXiv 1503.02531,
-    section 2, at temperature 1).
+    section 2, at temperature 1). The label smoothing is of the first part.
 
     A network that returns the logits of auxiliary heads after its own, as GoogLeNet and Inception
     do while they train, learns from these too.
@@ -57,10 +57,9 @@ class Classifier(pl.LightningModule):
         if config["label_smoothing"]:
             self._check_cross_entropy("train.label_smoothing")
             self._learning_loss = partial(self._loss, label_smoothing=config["label_smoothing"])
-        self._distillation = config.get("distillation", 0.0) if teacher is not None else 0.0
-        if self._distillation:
-            self._check_cross_entropy("tuning.distillation")
         self._teacher = (teacher,)  # in a tuple it is no part of this module: it does not learn
+        if teacher is not None:
+            self._check_cross_entropy("tuning.distillation")
         self._activity = ActivityPenalty(network, config["activity_l1"], config["activity_l0"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
@@ -121,12 +120,8 @@ class Classifier(pl.LightningModule):
             self._check_cross_entropy("augment.cutmix")
             likeliest = labels.argmax(1)
         logits, *auxiliary = self._logits(network, images)
-        measure = self._learning_loss if split == "train" else self._loss
+        measure = self._measure(images) if split == "train" else self._loss
         loss = measure(logits, labels)
-        if split == "train" and self._distillation:
-            loss = torch.lerp(
-                loss, F.cross_entropy(logits, self._taught(images)), self._distillation
-            )
         for others in auxiliary:
             loss = loss + AUXILIARY_WEIGHT * measure(others, labels)
         correct = (logits.detach().argmax(1) == likeliest).sum()
@@ -136,12 +131,22 @@ class Classifier(pl.LightningModule):
         sums[2] += count  # a number of the CPU: a tensor of it would let a GPU run out of work
         return loss
 
-    @torch.no_grad()
-    def _taught(self, images: Tensor) -> Tensor:
-        """The teacher's probabilities [N, classes]."""
+    def _measure(self, images: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss of logits and labels, for these items; the labels have a teacher's answers
+        beside them.
+        """
         [teacher] = self._teacher
-        assert teacher is not None
-        return self._logits(teacher, images)[0].softmax(1)
+        if teacher is None:
+            return self._learning_loss
+        with torch.no_grad():
+            answers = self._logits(teacher, images)[0].softmax(1)
+        share = self.config["distillation"]
+
+        def measure(logits: Tensor, labels: Tensor) -> Tensor:
+            loss = self._learning_loss(logits, labels)
+            return torch.lerp(loss, F.cross_entropy(logits, answers), share)
+
+        return measure
 
     def _check_cross_entropy(self, key: str) -> None:
         if self._loss is not F.cross_entropy:

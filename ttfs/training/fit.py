@@ -26,7 +26,7 @@ from ttfs.training.classifier import Classifier
 SAVE_EVERY = 2.0
 """Seconds, at least, from one checkpoint to the next."""
 SAVING_SHARE = 20
-"""A training lasts at least so many times as long as its checkpoints take to write."""
+"""A training lasts at least this many times as long as its checkpoints take to write."""
 
 
 def fit(
@@ -58,10 +58,12 @@ def fit(
         callbacks: further callbacks of Lightning, such as windows that grow.
         checkpoint: a file that is written as epochs end. A training that finds it goes on from
             there, and ends in the same weights and curve, bit for bit, as one that was never
-            interrupted. It is removed at the end. SIGTERM, as at the time limit of a cluster, ends
-            the process once the last epoch is saved: at once, or after the epoch that runs.
-        teacher: a network on the same device, whose answers a share `distillation` of the loss is
-            about (`Classifier`). It stays as it is.
+            interrupted. It stays until the caller has what it trains for, and removes it. SIGTERM,
+            as at the time limit of a cluster, ends the process once the last epoch is saved: at
+            once, or after the epoch that runs.
+        teacher: a network in eval mode on the same device, whose answers the share `distillation`
+            of the loss is about (`Classifier`); without that key it is not asked. It does not
+            learn.
 
     Raises:
         UserError: if the loss becomes infinite or NaN, or a rank would have no item of a batch.
@@ -77,6 +79,7 @@ def fit(
     _check_parts(train, validation)
     epochs = _Epochs(config["select"], config["patience"], on_epoch, train, checkpoint, device)
     narrow = config["precision"] == "bfloat16"
+    teacher = teacher if config.get("distillation") else None
     networks = [network] if teacher is None else [network, teacher]
     if narrow:  # twice as fast on processors with bfloat16 units
         _lay_out(networks, torch.channels_last)
@@ -113,8 +116,6 @@ def fit(
         )
     _lay_out(networks, torch.contiguous_format)
     network.load_state_dict(epochs.chosen)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
     return epochs.rows
 
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ttfs
@@ -200,6 +201,32 @@ class Maxout(nn.Module):
         return self.last(self.first(x.flatten(1)).relu().view(-1, 10, 2).amax(2))
 
 
+class Vote(nn.Module):
+    """The mean of each two neurons."""
+
+    def __init__(self, pool: bool):
+        super().__init__()
+        self.pool = pool
+        self.first, self.last = nn.Linear(192, 20), nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x.flatten(1)).relu()
+        if self.pool:
+            return self.last(F.avg_pool1d(x.unsqueeze(1), 2).flatten(1))
+        return self.last(x.view(-1, 10, 2).mean(2))
+
+
+class Middle(nn.Module):
+    """The mean of channels c and C - 1 - c: it has the number that channels have on average."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(192, 2), nn.Linear(1, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x.flatten(1)).relu().view(-1, 1, 2).mean(2))
+
+
 def pooled(pool: nn.Module, features: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(features, 10))
 
@@ -208,19 +235,107 @@ def pooled(pool: nn.Module, features: int) -> nn.Sequential:
     ("ann", "layers"),
     [
         (Maxout(), 0),
+        (Vote(pool=False), 0),
+        (Vote(pool=True), 0),
+        (Middle(), 0),
         (pooled(nn.AdaptiveAvgPool2d(1), 6), 1),
         (pooled(nn.AvgPool2d(2, padding=1), 96), 0),  # the border counts zeros
         (pooled(nn.AvgPool2d(3, 2, 1, count_include_pad=False), 54), 1),
         (pooled(nn.AvgPool2d(2, divisor_override=2), 54), 0),
         (pooled(nn.MaxPool2d(3, 2, 1), 54), 1),
     ],
-    ids=["maxout", "global", "padded", "without the border", "divisor", "max"],
+    ids=[
+        "maxout",
+        "vote",
+        "vote by a pool",
+        "middle",
+        "global",
+        "padded",
+        "without the border",
+        "divisor",
+        "max",
+    ],
 )
 def test_no_pool_mixes_up_the_channels(ann: nn.Module, layers: int, images):
     snn = ttfs.convert(ann.eval(), images).double()
     equal = copy.deepcopy(snn)
     assert equalize_(equal) == layers
     assert off(equal, snn, images.double()) < 1e-12
+
+
+class Split(nn.Module):
+    """Channels that are read by one convolution or another."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 28, 1)
+        self.large, self.small = nn.Conv2d(24, 32, 3), nn.Conv2d(4, 8, 3)
+        self.last = nn.Linear(40 * 36, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        large, small = self.first(x).relu().split([24, 4], 1)
+        both = [self.large(large).relu(), self.small(small).relu()]
+        return self.last(torch.cat(both, 1).flatten(1))
+
+
+def pruned() -> nn.Sequential:
+    """One row reads all neurons, the other one of them."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        net[3].weight.fill_(1.0)
+        net[3].weight[1, :7] = 0.0
+    return net
+
+
+def dead_filter() -> nn.Sequential:
+    net = plain(groups=4)
+    with torch.no_grad():
+        net[2].weight[0] = 0.0
+    return net
+
+
+@pytest.mark.parametrize("make", [Split, pruned, dead_filter])
+def test_zeros_among_the_weights_take_no_channel_out_of_its_window(make, images):
+    snn = ttfs.convert(make().eval(), images).double()
+    equal = copy.deepcopy(snn)
+    assert equalize_(equal, per_channel=True) > 0
+    assert off(equal, snn, images.double()) < 1e-12
+    name = next(iter(snn.layers))
+    before, after = (net.charges(images.double())[1][name] for net in (snn, equal))
+    factors = (after / before)[before > 0]
+    assert factors.min() > 0.1
+
+
+def test_a_row_that_hardly_differs_from_the_others_sets_no_channel_apart(images):
+    """A balance may ask for any factor; a charge that no clock would see is none."""
+    net = pruned()
+    with torch.no_grad():
+        net[3].weight[1, :7] = 1e-12
+    snn = ttfs.convert(net.eval(), images).double()
+    equal = copy.deepcopy(snn)
+    equalize_(equal, per_channel=True)
+    assert off(equal, snn, images.double()) < 1e-9
+    name = next(iter(snn.layers))
+    before, after = (net.charges(images.double())[1][name] for net in (snn, equal))
+    assert (after / before)[before > 0].min() > 0.9 * 2.0**-12
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-30, 1e-39, 1e-42])
+def test_a_row_close_to_zero_keeps_its_bias_on_the_chip(images, weight: float):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 5)).eval()
+    with torch.no_grad():
+        net[1].weight[2] = weight
+        net[1].bias[2] = 0.5
+    snn = ttfs.convert(net, images)
+    hardware = Hardware(weight_bits=8, weight_scale="channel", equalize=True)
+    chip = deploy(snn, hardware)
+    assert off(chip, snn, images) < 0.03
+    held = synapses(chip)[0].weights.parametrizations
+    assert held.bias.original.isfinite().all()
+    steps = held.weight[0].step.flatten()
+    if weight == 0.0:  # a row without weights learns in the steps of the others
+        assert steps[2] <= 1.01 * steps.max()
+        assert steps[2] < 1.0
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

@@ -164,6 +164,21 @@ def test_each_channel_has_its_scale_and_its_read_noise(wide):
     assert torch.allclose(reads.variances(), expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_a_channel_without_weights_is_written_on_the_scale_of_the_others(wide, size: float):
+    """Its scale is none of its own, and must not be one in other units."""
+    dead = copy.deepcopy(wide)
+    with torch.no_grad():
+        layers(dead)[0].weight *= size
+        layers(dead)[0].weight[7] = 0.0
+    hardware = Hardware(programming_noise=0.05, weight_scale="channel", seed=2)
+    weights = layers(deploy(dead, hardware))[0]
+    written = weights.weight - weights.parametrizations.weight.original
+    noise = written.detach().square().mean(1).sqrt()
+    others = torch.cat([noise[:7], noise[8:]])
+    assert 0 < noise[7] <= others.max()
+
+
 def test_the_two_devices_of_a_pair_drift_apart(wide):
     def pairs(**drift):
         noisy = Hardware(programming_noise=0.2, **drift, seed=5)

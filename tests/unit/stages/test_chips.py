@@ -1,6 +1,9 @@
 """The stage that puts networks on chips: what it measures there, as mapped and fine-tuned."""
 
+import shutil
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kit.stages import (
@@ -12,7 +15,9 @@ from kit.stages import (
 )
 
 import ttfs
+from ttfs.methods import Task
 from ttfs.results.record import read
+from ttfs.training import Classifier
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
 
@@ -47,6 +52,52 @@ def test_trials_of_memristive_synapses_are_programmings_the_first_of_which_is_lo
     items, labels = next(iter(loaded.data.test.batches(1000)))
     right = (loaded.network(items).argmax(1) == labels).double().mean().item()
     assert accuracies[0] == pytest.approx(100 * right)
+
+
+class Killed(BaseException):
+    """Ends a training as a signal does: nothing of ours runs after it."""
+
+
+def test_a_killed_fine_tuning_goes_on_without_what_it_has(little: Path, monkeypatch):
+    """Killed in the second of its two trainings, in the second epoch."""
+    path = Path(GRID)
+    chip = "time_bits: 2, jitter: 0.05, tuning: {epochs: 2, batch_size: 16}"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(
+        "".join(
+            f"hardware: [{{over: {{{chip}}}}}]\n" if "hardware:" in line else line for line in lines
+        )
+    )
+    assert set(run_due().values()) == {0}
+    name = "jitter=0.05+time_bits=2+tuning.batch_size=16+tuning.epochs=2"
+    rows, folder = record("b1-converted", name).rows, cell("b1-converted", name)
+    shutil.rmtree(folder)
+
+    fit = import_module("ttfs.training.fit")  # the package has a function of that name
+    monkeypatch.setattr(fit, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(fit, "SAVING_SHARE", 0.0)
+    say, step, steps = Task.say, Classifier.training_step, 0
+
+    def dying(task: Task, text: str) -> None:
+        if text.startswith("relu network, fine-tuning, epoch 2"):
+            raise Killed
+        say(task, text)
+
+    def counted(classifier: Classifier, *batch: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return step(classifier, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "say", dying)
+        with pytest.raises(Killed):
+            run_due()
+    assert len(list(folder.glob("training-*.ckpt"))) == 2
+    monkeypatch.setattr(Classifier, "training_step", counted)
+    assert set(run_due().values()) == {0}
+    assert steps == 3  # one epoch of 48 items
+    assert record("b1-converted", name).rows == rows
+    assert not list(folder.glob("training-*.ckpt"))
 
 
 CHIPS = """\

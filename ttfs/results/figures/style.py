@@ -31,7 +31,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Formats of files, and the metadata that they leave out."""
 DEEPEST = 15.0
-"""Figures of costs and hardware show accuracies down to so many points below the best one."""
+"""Figures of costs and hardware show accuracies down to this many points below the best one."""
 NARROWEST = 5.0
 """Width of a figure with a single panel, in inches: room for its legend."""
 WIDEST = 36
