@@ -68,13 +68,12 @@ def train(
     callbacks: list[Any] = [ChipStreams(streams(net))]
     if isinstance(net, ttfs.SpikingNetwork) and net.ideal:
         callbacks.append(GrowingWindows(net, 2.0))
-    teacher = network().eval() if "distillation" in config else None
 
     def on_epoch(row: dict[str, float]) -> None:
         if row["epoch"] == kill_at:
             raise Killed
 
-    return fit(net, data, CONFIG | config, AXES, "cpu", on_epoch, callbacks, checkpoint, teacher)
+    return fit(net, data, CONFIG | config, AXES, "cpu", on_epoch, callbacks, checkpoint)
 
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -87,7 +86,6 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "lookahead": (relu, {"averaging": "lookahead", "averaging_decay": 0.9, "epochs": 6}),
     "activity": (spiking, {"activity_l1": 1e-3, "epochs": 6}),
     "a chip": (chip, {"epochs": 6}),
-    "a teacher": (relu, {"distillation": 0.5, "epochs": 6}),
 }
 
 

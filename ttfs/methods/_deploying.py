@@ -78,7 +78,7 @@ def _on_chip(
         return  # few-bit weights alone make the TTFS network the quantized ReLU network itself
     control = quantized_relu(snn, chip(0), calibration(job, CALIBRATION_ITEMS))
     if tuned:
-        _fine_tune(control, snn, job, "relu")
+        _fine_tune(control, job, "relu")
     yield {"metric": "accuracy", "value": test_accuracy(control, job), "network": "relu", "draw": 0}
 
 
@@ -111,16 +111,13 @@ def _deploy(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
 
 def _tuned(snn: SpikingNetwork, chip: Hardware, job: Job) -> SpikingNetwork:
     tuned = _deploy(snn, chip, job)
-    _fine_tune(tuned, snn, job, "ttfs")
+    _fine_tune(tuned, job, "ttfs")
     job.save(tuned.state_dict())
     return tuned
 
 
-def _fine_tune(network: nn.Module, ideal: SpikingNetwork, job: Job, name: str) -> None:
-    """Train a network on its chip, in place; the trials draw other noise than the training did.
-
-    The ideal network may be its teacher.
-    """
+def _fine_tune(network: nn.Module, job: Job, name: str) -> None:
+    """Train a network on its chip, in place; the trials draw other noise than the training did."""
     # Lightning takes seconds to import, and mapping needs none.
     from ttfs.training import ChipStreams, fit
 
@@ -131,7 +128,7 @@ def _fine_tune(network: nn.Module, ideal: SpikingNetwork, job: Job, name: str) -
 
     fit(
         network.train(), job.data, config, (*job.axes, "chip"), job.device, on_epoch,
-        [ChipStreams(streams(network))], job.checkpoint(name), teacher=ideal,
+        [ChipStreams(streams(network))], job.checkpoint(name),
     )  # fmt: skip
     network.to(job.device).eval()
 

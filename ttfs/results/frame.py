@@ -4,6 +4,7 @@ over seeds.
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -276,7 +277,7 @@ def on_hardware(results: Results) -> pd.DataFrame:
     chips = [chip_of(name) for name in found["hardware"]]
     place = keys.index("network")
     found.insert(place, "chip", [chip for chip, _ in chips])
-    found.insert(place + 1, "tuned", [tuned for _, tuned in chips])
+    found.insert(place + 1, "tuned", [tuning is not None for _, tuning in chips])
     columns = {cell.hardware: grid.columns(cell) for cell in grid.deployments}
     for name in _column_names(grid, "hardware"):
         found.insert(place + 2, name, [columns[hardware][name] for hardware in found["hardware"]])
@@ -310,15 +311,25 @@ def _over_draws(draws: pd.DataFrame, ideal: Mapping[str, Mapping[str, float]]) -
     return row
 
 
-def chip_of(hardware: str) -> tuple[str, bool]:
-    """Return the id of the chip, and whether networks are fine-tuned there, of the id of a point.
+def chip_of(hardware: str) -> tuple[str, str | None]:
+    """Return the id of the chip, and the fine-tuning there, of the id of a point; None for networks
+    as mapped.
 
-    >>> chip_of("clocked+time_bits=4+tuning.epochs=30"), chip_of("tuning")
-    (('clocked+time_bits=4', True), ('ideal', True))
+    >>> chip_of("clocked+time_bits=4+tuning.epochs=30"), chip_of("tuning"), chip_of("clocked")
+    (('clocked+time_bits=4', 'epochs=30'), ('ideal', 'default'), ('clocked', None))
     """
     words = hardware.split("+")
-    chip = [word for word in words if word.split(".")[0] != "tuning"]
-    return "+".join(chip) or "ideal", len(chip) < len(words)
+    own = [word for word in words if word.split(".")[0] == "tuning"]
+    chip = "+".join(word for word in words if word not in own) or "ideal"
+    keys = [word.removeprefix("tuning.") for word in own if word != "tuning"]
+    return chip, (", ".join(keys) or "default") if own else None
+
+
+def fine_tunings(on_hardware: pd.DataFrame) -> list[str]:
+    """Return the fine-tuning of each row, where its chip has several of them; else nothing."""
+    found = [chip_of(name) for name in on_hardware["hardware"]]
+    tunings = Counter(chip for chip, tuning in set(found) if tuning)
+    return [tuning if tuning and tunings[chip] > 1 else "" for chip, tuning in found]
 
 
 def _column_names(grid: Grid, *nouns: str) -> list[str]:

@@ -14,6 +14,7 @@ from ttfs.results.frame import (
     Results,
     cells,
     classes,
+    fine_tunings,
     layers,
     metric,
     metrics_of,
@@ -143,25 +144,36 @@ def _hardware_text(results: Results, table: pd.DataFrame) -> str:
     records = results.of("hardware")
     if table.empty and not records:
         return "This grid puts no network on hardware.\n"
+    table = table.assign(tuning=fine_tunings(table))
     rows = []
-    keys = ["dataset", "model", "method", "chip"]
-    for key, group in table.groupby(keys, sort=False):
-        found = {(row["network"], row["tuned"]): row for row in group.to_dict("records")}
-        mapped, tuned = found.get(("ttfs", False), {}), found.get(("ttfs", True), {})
-        rows.append({
-            **dict(zip(("Data set", "Model", "Method", "Chip"), key, strict=True)),
-            "As mapped [%]": shown(mapped, "accuracy"), "Fine-tuned [%]": shown(tuned, "accuracy"),
-            "Fine-tuned − ideal": shown(tuned, "accuracy_minus_ideal"),
-            "Quantized ReLU [%]": shown(found.get(("relu", False), {}), "accuracy"),
-            "Fine-tuned quantized ReLU [%]": shown(found.get(("relu", True), {}), "accuracy"),
-            **{METRICS[name].title: _mean_of(tuned or mapped, name) for name in SPENT},
-        })  # fmt: skip
+    for key, group in table.groupby(["dataset", "model", "method", "chip"], sort=False):
+        mapped, tuned = group[~group["tuned"]], group[group["tuned"]]
+        tunings = list(tuned.groupby("tuning", sort=False)) or [("", tuned)]
+        for tuning, own in tunings:
+            several = {"Fine-tuning": tuning or ABSENT} if table["tuning"].any() else {}
+            names = dict(zip(("Data set", "Model", "Method", "Chip"), key, strict=True)) | several
+            rows.append(names | _on_chip(mapped, own))
     text = markdown(pd.DataFrame(rows)) if rows else ""
     text += (
         "\nMean ± sample standard deviation over seeds; a seed's value is a mean over draws "
         "where chance is in it. Costs are those of the fine-tuned network, where there is one.\n"
     )
     return text + _notes(results, records)
+
+
+def _on_chip(mapped: pd.DataFrame, tuned: pd.DataFrame) -> dict[str, str]:
+    """The numbers of a chip, of its networks as mapped and those of one fine-tuning."""
+    before, after = (
+        {row["network"]: row for row in table.to_dict("records")} for table in (mapped, tuned)
+    )
+    first, last = before.get("ttfs", {}), after.get("ttfs", {})
+    return {
+        "As mapped [%]": shown(first, "accuracy"), "Fine-tuned [%]": shown(last, "accuracy"),
+        "Fine-tuned − ideal": shown(last, "accuracy_minus_ideal"),
+        "Quantized ReLU [%]": shown(before.get("relu", {}), "accuracy"),
+        "Fine-tuned quantized ReLU [%]": shown(after.get("relu", {}), "accuracy"),
+        **{METRICS[name].title: _mean_of(last or first, name) for name in SPENT},
+    }  # fmt: skip
 
 
 def _title(name: str, reference: str) -> str:

@@ -3,7 +3,7 @@ here.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -26,11 +26,6 @@ AUXILIARY_WEIGHT = 0.3
 class Classifier(pl.LightningModule):
     """Cross-entropy plus the penalty on activity (`ActivityPenalty`).
 
-    With a teacher, a network of the same task, a share d = `distillation` of the cross-entropy is
-    to its answers instead of the labels: (1 - d) H(labels, p) + d H(softmax(teacher(x)), p), with
-    p = softmax(network(x)), on the same augmented items x (Hinton et al. 2015, arXiv 1503.02531,
-    section 2, at temperature 1). The label smoothing is of the first part.
-
     A network that returns the logits of auxiliary heads after its own, as GoogLeNet and Inception
     do while they train, learns from these too.
 
@@ -38,9 +33,7 @@ class Classifier(pl.LightningModule):
     cost as much again.
     """
 
-    def __init__(
-        self, network: nn.Module, config: Mapping[str, Any], teacher: nn.Module | None = None
-    ):
+    def __init__(self, network: nn.Module, config: Mapping[str, Any]):
         super().__init__()
         self.network = network
         self.config = config
@@ -57,9 +50,6 @@ class Classifier(pl.LightningModule):
         if config["label_smoothing"]:
             self._check_cross_entropy("train.label_smoothing")
             self._learning_loss = partial(self._loss, label_smoothing=config["label_smoothing"])
-        self._teacher = (teacher,)  # in a tuple it is no part of this module: it does not learn
-        if teacher is not None:
-            self._check_cross_entropy("tuning.distillation")
         self._activity = ActivityPenalty(network, config["activity_l1"], config["activity_l0"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
@@ -120,7 +110,7 @@ class Classifier(pl.LightningModule):
             self._check_cross_entropy("augment.cutmix")
             likeliest = labels.argmax(1)
         logits, *auxiliary = self._logits(network, images)
-        measure = self._measure(images) if split == "train" else self._loss
+        measure = self._learning_loss if split == "train" else self._loss
         loss = measure(logits, labels)
         for others in auxiliary:
             loss = loss + AUXILIARY_WEIGHT * measure(others, labels)
@@ -130,23 +120,6 @@ class Classifier(pl.LightningModule):
         sums[:2] += torch.stack([loss.detach() * count, correct])
         sums[2] += count  # a number of the CPU: a tensor of it would let a GPU run out of work
         return loss
-
-    def _measure(self, images: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """The loss of logits and labels, for these items; the labels have a teacher's answers
-        beside them.
-        """
-        [teacher] = self._teacher
-        if teacher is None:
-            return self._learning_loss
-        with torch.no_grad():
-            answers = self._logits(teacher, images)[0].softmax(1)
-        share = self.config["distillation"]
-
-        def measure(logits: Tensor, labels: Tensor) -> Tensor:
-            loss = self._learning_loss(logits, labels)
-            return torch.lerp(loss, F.cross_entropy(logits, answers), share)
-
-        return measure
 
     def _check_cross_entropy(self, key: str) -> None:
         if self._loss is not F.cross_entropy:

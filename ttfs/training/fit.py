@@ -38,7 +38,6 @@ def fit(
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
     callbacks: Sequence[pl.Callback] = (),
     checkpoint: Path | None = None,
-    teacher: nn.Module | None = None,
 ) -> list[dict[str, float]]:
     """Train the network in place and return its curve, a row an epoch.
 
@@ -61,9 +60,6 @@ def fit(
             interrupted. It stays until the caller has what it trains for, and removes it. SIGTERM,
             as at the time limit of a cluster, ends the process once the last epoch is saved: at
             once, or after the epoch that runs.
-        teacher: a network in eval mode on the same device, whose answers the share `distillation`
-            of the loss is about (`Classifier`); without that key it is not asked. It does not
-            learn.
 
     Raises:
         UserError: if the loss becomes infinite or NaN, or a rank would have no item of a batch.
@@ -79,10 +75,10 @@ def fit(
     _check_parts(train, validation)
     epochs = _Epochs(config["select"], config["patience"], on_epoch, train, checkpoint, device)
     narrow = config["precision"] == "bfloat16"
-    teacher = teacher if config.get("distillation") else None
-    networks = [network] if teacher is None else [network, teacher]
-    if narrow:  # twice as fast on processors with bfloat16 units
-        _lay_out(networks, torch.channels_last)
+    if narrow:
+        network.to(
+            memory_format=torch.channels_last
+        )  # twice as fast on processors with bfloat16 units
     # Filling fresh memory takes a sixth of a step, and nothing reads it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = pl.Trainer(
@@ -110,12 +106,11 @@ def fit(
         )  # Lightning's own use of torch, nothing of ours
         warnings.filterwarnings("ignore", message=".*weights_only.*")
         warnings.filterwarnings("ignore", message=".*`srun`.*")  # Slurm is here, and starts nothing
-        model = Classifier(network, config, teacher)
+        model = Classifier(network, config)
         trainer.fit(
             model, train, validation, ckpt_path=begun, weights_only=None if begun is None else False
         )
-    _lay_out(networks, torch.contiguous_format)
-    network.load_state_dict(epochs.chosen)
+    network.to(memory_format=torch.contiguous_format).load_state_dict(epochs.chosen)
     return epochs.rows
 
 
@@ -216,11 +211,6 @@ class _Epochs(pl.Callback):
         self._saved = len(self.rows)
         took = time.monotonic() - begun
         self._due = time.monotonic() + max(SAVE_EVERY, SAVING_SHARE * took)
-
-
-def _lay_out(networks: Sequence[nn.Module], memory_format: torch.memory_format) -> None:
-    for network in networks:
-        network.to(memory_format=memory_format)
 
 
 def _check_parts(*splits: Batches) -> None:

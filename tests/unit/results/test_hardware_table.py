@@ -11,11 +11,12 @@ from kit.records import grid, made_up
 from ttfs.config import Variant, read_named
 from ttfs.results import figures, page, tables, tracking
 from ttfs.results.figures.chips import beaten as beaten_by_others
-from ttfs.results.frame import Results, on_hardware
+from ttfs.results.frame import Results, fine_tunings, on_hardware
 from ttfs.results.record import Record, write
 from ttfs.stages.spikes import spikes as spikes_of
 
 CLOCK = [f"clocked+time_bits={bits}{tuned}" for bits in (4, 2) for tuned in ("", "+tuning")]
+LONGER = "+tuning.epochs=30"
 FIXED = "combined"
 SPENT = {
     "spikes_per_neuron": 0.3,
@@ -43,7 +44,8 @@ def on(hardware: str, seed: int) -> Record:
     if hardware == FIXED:
         add("ttfs", 0, top - 0.25, **SPENT)
     else:
-        loss = 0 if "tuning" in hardware else int(hardware.partition("time_bits=")[2][0])
+        mapped = float(hardware.partition("time_bits=")[2][0])
+        loss = 0.25 if LONGER in hardware else 0.0 if "tuning" in hardware else mapped
         add("ttfs", 0, top - loss, **SPENT)
         add("ttfs", 1, top - loss - 1, latency=5.0)
         if hardware == CLOCK[0]:
@@ -119,6 +121,36 @@ def test_what_failed_is_in_no_row_but_named(found: Results, tmp_path: Path):
         "96.50 ± 1.00",
     ]  # fmt: skip
     assert "broken" not in (tmp_path / "hardware.csv").read_text()
+
+
+def test_each_fine_tuning_of_a_chip_is_told(found: Results, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    longer = CLOCK[0] + LONGER
+    variants = chips()
+    variants[longer] = replace(variants[CLOCK[1]], id=longer)
+    records = [*found.records, *(on(longer, seed) for seed in range(3))]
+    results = Results(grid(["b1-converted"], variants, deployed=["b1-converted"]), records)
+    table = on_hardware(results)
+    tuning = dict(zip(table["hardware"], fine_tunings(table), strict=True))
+    assert {tuning[name] for name in (CLOCK[0], CLOCK[2], CLOCK[3], FIXED)} == {""}
+    assert (tuning[CLOCK[1]], tuning[longer]) == ("default", "epochs=30")
+
+    tables.write(results, tmp_path)
+    lines = (tmp_path / "hardware.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[4:8]] for line in lines if "clocked" in line]
+    assert rows == [
+        ["clocked+time_bits=2", "–", "94.50 ± 1.00", "96.50 ± 1.00"],
+        ["clocked+time_bits=4", "default", "92.50 ± 1.00", "96.50 ± 1.00"],
+        ["clocked+time_bits=4", "epochs=30", "92.50 ± 1.00", "96.25 ± 1.00"],
+    ]
+    page.write(results, tmp_path)
+    text = (tmp_path / "index.html").read_text()
+    assert "TTFS, fine-tuned (epochs=30)" in text
+    [axis] = figures.axes_of(results.grid)
+    (panel,) = figures.hardware(table, [axis]).axes
+    assert {label.get_text() for label in panel.texts} == {"default", "epochs=30"}
+    curves = [line for line in panel.lines if len(line.get_xdata()) == 2]
+    assert all(len(set(line.get_xdata())) == 2 for line in curves), "no curve doubles back"
 
 
 def test_a_seed_whose_network_failed_has_no_difference(found: Results):

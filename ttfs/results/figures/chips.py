@@ -28,7 +28,7 @@ from ttfs.results.figures.style import (
     panels,
     ring,
 )
-from ttfs.results.frame import chip_of
+from ttfs.results.frame import chip_of, fine_tunings
 
 MOMENTS: dict[tuple[str, bool], tuple[str, dict[str, Any]]] = {
     ("ttfs", False): (
@@ -125,7 +125,9 @@ def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, looks: Mapping[str, 
     """Curves of the networks over the levels of an axis, with bars of ± std over seeds."""
     chips = list(axis.chips.values())
     panel = table[table["chip"].isin(chips)]
-    for (model, _, network, tuned), curve in panel.groupby(["model", "method", "network", "tuned"]):
+    panel = panel.assign(tuning=fine_tunings(panel))
+    keys = ["model", "method", "network", "tuned", "tuning"]
+    for (model, _, network, tuned, tuning), curve in panel.groupby(keys):
         curve = curve.sort_values("chip", key=lambda names: names.map(chips.index))
         place = [chips.index(chip) for chip in curve["chip"]]
         mean, spread = curve["accuracy_mean"], curve["accuracy_std"].fillna(0.0)
@@ -134,6 +136,9 @@ def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, looks: Mapping[str, 
         if network == "ttfs":
             ideal = (mean - curve["accuracy_minus_ideal_mean"]).mean()
             axes.axhline(ideal, color=own["color"], linewidth=0.8, linestyle=":")
+        if tuning and network == "ttfs":
+            at = (place[-1], mean.iloc[-1])
+            axes.annotate(tuning, at, (4, 0), textcoords="offset points", fontsize=6, va="center")
     axes.set_xticks(range(len(chips)), [f"{level:g}" for level in axis.chips])
     axes.tick_params(axis="x", labelrotation=45 if len(chips) > 5 else 0)
     axes.set_xlabel(LABELS.get(axis.key, axis.key))

@@ -10,7 +10,16 @@ import pandas as pd
 
 from ttfs.metrics import METRICS
 from ttfs.results import frame, tables
-from ttfs.results.frame import GAIN, ROW, Results, cells, metric, metrics_of, on_hardware
+from ttfs.results.frame import (
+    GAIN,
+    ROW,
+    Results,
+    cells,
+    fine_tunings,
+    metric,
+    metrics_of,
+    on_hardware,
+)
 from ttfs.results.record import FAILURE, RECORD, Record
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 3.0, 5.0)
@@ -193,10 +202,11 @@ class Sections:
         names = [name for name in HARDWARE if f"{name}_mean" in table]
         heads = ["Data set", "Network", "Method", "Chip", "Network on it", "n"]
         rows = []
-        for row in table.to_dict("records"):
+        for row in table.assign(tuning=fine_tunings(table)).to_dict("records"):
             words = ("TTFS" if row["network"] == "ttfs" else "quantized ReLU") + (
                 ", fine-tuned" if row["tuned"] else ", as mapped"
             )
+            words += f" ({row['tuning']})" if row["tuning"] else ""
             ids = [row["dataset"], row["model"], row["method"], row["chip"], words]
             rows.append([*map(Cell, ids), Cell(str(row["n"]), row["n"]),
                          *[_number(row, name) for name in names]])  # fmt: skip
