@@ -74,8 +74,10 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
-TABLES = ("ttfs.results.tables", "ttfs.results.frame")
-FIGURES = ("ttfs.results.figures", "ttfs.studies.figures", "ttfs.results.frame")
+TABLES = ("ttfs.results.tables", "ttfs.results.frame", "ttfs.results.sparsity")
+FIGURES = (
+    "ttfs.results.figures", "ttfs.studies.figures", "ttfs.results.frame", "ttfs.results.sparsity",
+)
 PAGE = ("ttfs.results.page", "ttfs.results.tables", "ttfs.results.frame")
 TEXTS = {"figures": SHIPPED / "workflow" / "report", "page": SHIPPED.parent / "results" / "page"}
 """The folders of what else a view is made from: captions; the page's template, style and script."""

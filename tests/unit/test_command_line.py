@@ -22,6 +22,7 @@ from ttfs.results.frame import Results
 from ttfs.results.record import Record, read
 from ttfs.stages import archive
 from ttfs.stages.archive import _check_versions
+from ttfs.stages.show import _csv
 
 PACKAGE = str(Path(ttfs.__file__).parents[1])
 ANN = CELL.format("ann")
@@ -175,6 +176,11 @@ def test_show_prints_the_summary(little: Path, fails, capsys):
         "show", GRID, "--metric", "acuracy"
     )
     assert "write metric=value" in fails("show", GRID, "--under", "accuracy")
+
+
+def test_a_comma_in_a_number_is_no_column():
+    text = _csv(["method", "operations"], [["rate", "12,345"]])
+    assert list(csv.reader(io.StringIO(text))) == [["method", "operations"], ["rate", "12,345"]]
 
 
 def test_check_compares_results_with_their_checksums(little: Path, capsys):

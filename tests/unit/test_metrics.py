@@ -2,6 +2,8 @@
 connections.
 """
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -380,6 +382,13 @@ def test_first_spike_latency_is_that_of_the_spikes(snn: SpikingNetwork, images: 
     assert found["first_spike_latency"] >= found["latency"]
     steps = measure(Subject(logits.shape[1], facts={"time_steps": 8}), batches)
     assert "first_spike_latency" not in {row["metric"] for row in steps}
+
+
+def test_infinite_logits_are_like_no_others() -> None:
+    labels, logits = torch.zeros(1, dtype=torch.int64), torch.tensor([[math.inf, 0.0]])
+    Seen(labels, logits)  # an answer they are
+    with pytest.raises(UserError, match="the logits of the network are infinite"):
+        Seen(labels, logits, torch.tensor([[math.inf, 5.0]]))
 
 
 @pytest.mark.parametrize("name", ["logits", "reference"])

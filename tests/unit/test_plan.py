@@ -7,6 +7,7 @@ import pytest
 from kit.grids import GRID
 
 from ttfs.config import load_grid, torchvision_names
+from ttfs.config.plan import _points
 from ttfs.errors import UserError
 
 
@@ -63,6 +64,21 @@ def refusal(plan, changes: dict[str, str] | None = None) -> str:
 )  # fmt: skip
 def test_a_grid_at_fault_is_one_line(plan, old: str, new: str, said: str):
     assert said in refusal(plan, {old: new})
+
+
+def test_two_points_of_one_id_are_refused():
+    """Keys that no schema names may share their last part."""
+    over = {
+        f"source.torchvision.{half}": [
+            {"split": split, "train": half == "train"} for split in splits
+        ]
+        for half, splits in (("train", ("balanced", "letters")), ("test", ("balanced", "letters")))
+    }
+    with pytest.raises(UserError) as caught:
+        _points("dataset", [{"dataset": "emnist", "over": over}], "a test")
+    assert str(caught.value).startswith(
+        "a test: two different points have the id 'emnist+split=letters'; put the values of one"
+    )
 
 
 def test_hardware_without_a_network_for_it(configs: Path):

@@ -71,6 +71,13 @@ def test_ids_hold_the_differences_to_the_file(noun: str, entry, expected: list[s
     assert expected is None or found == expected
 
 
+def test_none_is_a_word_of_augmentation_whose_null_is_that_of_the_data_set():
+    entry = {"method": "ann", "over": {"augment": ["none", {"crop": 2}]}}
+    without, cropped = variants("method", entry, "a test")
+    assert (without.id, without.config["train"]["augment"]) == ("ann+augment=none", "none")
+    assert cropped.config["train"]["augment"] == {"crop": 2}
+
+
 def test_the_same_point_has_the_same_id_however_it_is_written():
     one = ids("method", {"method": "ann", "over": {"train.epochs": 3, "learning_rate": 0.01}})
     other = ids("method", {"method": "ann", "over": {"learning_rate": [1.0e-2], "epochs": [3]}})
@@ -108,6 +115,16 @@ def test_points_are_complete_and_keep_the_id_of_their_file():
         ),
         ("hardware", {"hardware": "idel"}, "no configs/hardware/idel.yaml; did you mean 'ideal'?"),
         ("hardware", {"over": {"time_bits": [4, 99]}}, "key 'time_bits': 99 is greater than"),
+        (
+            "hardware",
+            {"over": {"tuning": ["none", {}], "tuning.epochs": [10, 20]}},
+            "ideal: over: 'tuning' and 'tuning.epochs' set the same values; give one of them",
+        ),
+        (
+            "method",
+            {"method": "ann", "over": {"epochs": [1], "train.epochs": [2]}},
+            "ann: over: 'train.epochs' and 'train.epochs' set the same values",
+        ),
     ],
 )
 def test_faults(noun: str, entry, said: str | None):

@@ -65,7 +65,7 @@ def _own(
         for key in listed:
             if isinstance(entry, dict) and key in entry:
                 found = _points(key.removesuffix("s"), entry[key], f"{path}: key 'datasets.{key}'")
-                points[key.removesuffix("s")] |= found
+                _add(points[key.removesuffix("s")], found.values(), str(path))
                 names[key] = tuple(found)
         for point in variants("dataset", entry, f"{path}: key 'datasets'"):
             own[point.id] = (*own.get(point.id, ()), Block(**names))
@@ -76,11 +76,21 @@ def _points(noun: str, entries: Iterable[Any], where: str) -> dict[str, Variant]
     """The points of a list of entries by id; a point that two entries give comes once."""
     found: dict[str, Variant] = {}
     for entry in entries:
-        for point in variants(noun, entry, where):
-            before = found.get(point.id)
-            varied = tuple(dict.fromkeys((*(before.varied if before else ()), *point.varied)))
-            found[point.id] = replace(point, varied=varied)
+        _add(found, variants(noun, entry, where), where)
     return found
+
+
+def _add(found: dict[str, Variant], points: Iterable[Variant], where: str) -> None:
+    """Add points; raise UserError where two that differ have one id."""
+    for point in points:
+        before = found.get(point.id, point)
+        if before.config != point.config:
+            raise UserError(
+                f"{where}: two different points have the id {point.id!r}; put the values of one of "
+                "them into a file of its own"
+            )
+        varied = tuple(dict.fromkeys((*before.varied, *point.varied)))
+        found[point.id] = replace(point, varied=varied)
 
 
 def _check(grid: Grid, path: Path) -> None:

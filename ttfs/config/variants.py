@@ -44,13 +44,14 @@ def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[
     base = read_named(noun, base_id, where)
     axes = {} if isinstance(entry, str) else dict(entry.get("over", {}))
     schema = schema_for(noun, base, where)
-    keys = {_full_key(key, schema, f"{where}: {base_id}"): values for key, values in axes.items()}
-    choices = [values if isinstance(values, list) else [values] for values in keys.values()]
+    keys = [_full_key(key, schema, f"{where}: {base_id}") for key in axes]
+    _check_apart(keys, f"{where}: {base_id}")
+    choices = [values if isinstance(values, list) else [values] for values in axes.values()]
     for point in itertools.product(*choices):
         content = copy.deepcopy(base)
         del content["id"]
         for key, value in zip(keys, point, strict=True):
-            _set(content, key, None if value == "none" and _takes_null(key, schema) else value)
+            _set(content, key, _meant(value, _rule(key, schema), noun))
         place = f"{where}: {base_id} with " + ", ".join(
             f"{k}: {v}" for k, v in zip(keys, point, strict=True)
         )
@@ -133,8 +134,23 @@ def _full_key(key: str, schema: Mapping[str, Any], where: str) -> str:
     raise UserError(f"{where}: no key '{key}' to vary{choice}")
 
 
-def _takes_null(key: str, schema: Mapping[str, Any]) -> bool:
-    return "null" in _rule(key, schema).get("type", ())
+def _check_apart(keys: list[str], where: str) -> None:
+    """Raise UserError where two axes set one key, alone or in a block."""
+    for first, second in itertools.combinations(keys, 2):
+        if f"{second}.".startswith(f"{first}.") or f"{first}.".startswith(f"{second}."):
+            raise UserError(
+                f"{where}: over: '{first}' and '{second}' set the same values; give one of them, "
+                "or two entries"
+            )
+
+
+def _meant(value: Any, rule: Mapping[str, Any], noun: str) -> Any:
+    """The value that an axis means: the word none is null, where null is no value of the key.
+
+    It stays a word for the augmentation of a method, whose null is that of the data set.
+    """
+    its_own = noun == "method" and rule.get("pattern") == "^none$"
+    return None if value == "none" and not its_own and "null" in rule.get("type", ()) else value
 
 
 def _rule(key: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,6 +10,9 @@ from torch import Tensor
 from ttfs.data.augment import Augment, Moves
 from ttfs.data.inputs import Inputs
 
+GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples, without their whole part, are evenly spread on [0, 1], however many there are."""
+
 
 @dataclass(frozen=True)
 class Normalize:
@@ -48,11 +51,13 @@ class Split:
 
     def some(self, count: int) -> "Split":
         """Return `count` inputs, or all where there are fewer: the first ones, or evenly spread
-        ones where the split lies class by class, as folders of images do.
+        ones where the split lies class by class, as folders of images do, in an order whose
+        beginnings are evenly spread, too.
         """
         places = torch.arange(min(count, len(self)))
         if (self.labels.diff() >= 0).all():
-            places = places * len(self) // len(places)
+            order = (places.double() * GOLDEN % 1.0).argsort()
+            places = (places * len(self) // len(places))[order]
         return replace(self, inputs=self.inputs.subset(places), labels=self.labels[places])
 
     def one_batch(self, count: int) -> tuple[Tensor, Tensor]:

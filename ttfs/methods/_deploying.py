@@ -43,8 +43,9 @@ def deployed(snn: SpikingNetwork, job: Job) -> SpikingNetwork:
     """Return the network on the first of the job's chips; with the weights of its fine-tuning, if
     it had one.
     """
+    snn = snn.to(job.device)
     settings, _, _ = _settings(snn, job)
-    chip = _deploy(snn, Hardware(**settings, seed=seed(job.cell.seed, "chip", 0)), job)
+    chip = _deploy(snn, Hardware(**settings, seed=seed(job.cell.seed, "chip", 0)), job).cpu()
     if job.config["tuned"]:
         chip.load_state_dict(job.saved(job.folder))
     return chip
@@ -138,7 +139,7 @@ def _measure(chip: SpikingNetwork, read_out: float, count: bool, job: Job) -> It
     facts = {"latency": read_out * chip.latency}
     bits = job.config["hardware"]["time_bits"]
     if bits is not None:
-        facts["time_steps"] = read_out * chip.depth * 2**bits
+        facts["time_steps"] = _steps(chip, facts["latency"], bits)
     if not count:
         value = test_accuracy(lambda items: _answer(chip, items, read_out), job)
         yield {"metric": "accuracy", "value": value}
@@ -151,8 +152,14 @@ def _measure(chip: SpikingNetwork, read_out: float, count: bool, job: Job) -> It
         logits = logits if read_out == 1.0 else _answer(chip, items, read_out)
         return Seen(logits, logits, None, fired)
 
-    subject = Subject(job.data.classes, tuple(chip.layers), fan_out(chip), facts)
+    subject = Subject(job.data.classes, tuple(chip.layers), fan_out(chip), facts=facts)
     yield from measure(subject, answers(answer, job))
+
+
+def _steps(chip: SpikingNetwork, time: float, bits: int) -> float:
+    """The steps of the clock until a time, 2^bits in each window, however wide it is."""
+    shares = ((time - t_min) / (t_max - t_min) for t_min, t_max in chip.chain)
+    return 2**bits * sum(min(max(share, 0.0), 1.0) for share in shares)
 
 
 def _answer(chip: SpikingNetwork, items: Tensor, read_out: float) -> Tensor:

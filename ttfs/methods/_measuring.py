@@ -45,7 +45,7 @@ def measure_spiking(snn: SpikingNetwork, reference: nn.Module, job: Job) -> list
         fired = {name: snn.fired(charge) for name, charge in charges.items()}
         return Seen(logits, logits, reference(items).cpu(), fired)
 
-    subject = Subject(job.data.classes, tuple(snn.layers), fan_out(snn), facts)
+    subject = Subject(job.data.classes, tuple(snn.layers), fan_out(snn), facts=facts)
     rows = list(measure(subject, answers(answer, job)))
     found = {row["metric"]: row["value"] for row in rows if len(row) == 2}
     limits = job.options["check"]

@@ -45,7 +45,7 @@ def measure_over_steps(
         job: whose test split it is.
     """
     network = network.to(job.device).eval()
-    subject = Subject(job.data.classes, tuple(network.layers), fan_out)
+    subject = Subject(job.data.classes, tuple(network.layers), fan_out, network.analog)
     meters = {steps: Meters(subject) for numbers in passes for steps in numbers}
     for items, labels in job.data.test.batches(BATCH, device=job.device):
         wanted = reference(items).cpu() if reference is not None else None

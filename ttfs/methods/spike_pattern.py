@@ -50,7 +50,7 @@ class SpikePattern(Kind):
         def answer(items) -> Seen:
             hidden, output = network.spikes(items)
             logits = network.nearness(output)
-            inputs = items.flatten(1) > 0
+            inputs = network.encode(items.flatten(1)) > 0
             fired = {"input": inputs, "hidden": hidden.sum(0), "output": output.sum(0)}
             return Seen(logits, logits, fired={name: s.cpu() for name, s in fired.items()})
 
@@ -59,7 +59,7 @@ class SpikePattern(Kind):
             "hidden": network.output.weight.count_nonzero(0).cpu(),
         }
         facts = trained(job) | {"parameters": sum(p.numel() for p in network.parameters())}
-        subject = Subject(job.data.classes, ("hidden",), fan_out, facts)
+        subject = Subject(job.data.classes, ("hidden",), fan_out, facts=facts)
         return list(measure(subject, answers(answer, job)))
 
 
@@ -77,4 +77,5 @@ def _network(job: Job):
         torch.Generator().manual_seed(seed(*job.axes, "targets")),
     )  # fmt: skip
     sizes = prod(job.data.shape), options["hidden"]
-    return SpikePatterns(*sizes, targets, options["tau"], options["beta"], options["alpha"])
+    neuron = options["tau"], options["beta"], options["alpha"]
+    return SpikePatterns(*sizes, targets, *neuron, job.data.input_range)

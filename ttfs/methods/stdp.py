@@ -10,7 +10,7 @@ from ttfs.methods._kind import Kind
 
 
 class STDP(Kind):
-    """One layer of leaky neurons; inputs x on [0, 1] spike at 1 − x, and 0 is silent."""
+    """One layer of leaky neurons; inputs x, their range as [0, 1], spike at 1 − x; 0 is silent."""
 
     title = "Winner-take-all with STDP, unsupervised"
     uses_model = False
@@ -39,14 +39,16 @@ class STDP(Kind):
         from ttfs.timed.stdp import Winners, assign
 
         rng = np.random.default_rng(seed(*job.axes, "stdp"))
-        patterns, _ = _patterns(job.data.unlabeled or job.data.train)
+        split = job.data.unlabeled or job.data.train
+        some, _ = _patterns(split.some(100), job)
+        patterns, _ = _patterns(split, job)
         count = job.options["neurons"]
-        layer = Winners.drawn(patterns[:100], count, _constants(job), rng)
+        layer = Winners.drawn(some, count, _constants(job), rng)
         for number in range(job.options["passes"]):
             for place in rng.permutation(len(patterns)):
                 layer.learn(patterns[place])
             job.say(f"pass {number + 1}/{job.options['passes']}")
-        patterns, labels = _patterns(job.data.train)
+        patterns, labels = _patterns(job.data.train, job)
         says = assign(layer.winners(patterns), labels, count, job.data.classes)
         arrays = {"weights": layer.weights, "thresholds": layer.thresholds, "says": says}
         job.save({name: torch.from_numpy(array) for name, array in arrays.items()})
@@ -62,7 +64,7 @@ class STDP(Kind):
         def answer(items):
             import torch
 
-            winners = torch.from_numpy(layer.winners(_times(items.flatten(1).cpu().numpy())))
+            winners = torch.from_numpy(layer.winners(_times(items, job)))
             return winners, saved["says"][winners]
 
         return answer
@@ -79,14 +81,14 @@ class STDP(Kind):
         def answer(items) -> Seen:
             winners, logits = respond(items)
             fired = {
-                "input": items.flatten(1) > 0,
+                "input": torch.from_numpy(_times(items, job)).isfinite(),
                 "layer": winners[:, None] == torch.arange(neurons),
             }
             return Seen(logits, logits, fired=fired)
 
         fan_out = {"input": torch.full((prod(job.data.shape),), float(neurons))}
         facts = {"parameters": len(fan_out["input"]) * neurons + neurons}
-        subject = Subject(job.data.classes, ("layer",), fan_out, facts)
+        subject = Subject(job.data.classes, ("layer",), fan_out, facts=facts)
         return list(measure(subject, answers(answer, job)))
 
 
@@ -98,15 +100,18 @@ def _constants(job: Job):
     return Constants(**{field.name: job.options[field.name] for field in fields(Constants)})
 
 
-def _times(values):
-    """Spike times of charges: 1 − x, inf for 0."""
+def _times(items, job: Job):
+    """Spike times [N, inputs] of items [N, ...]: 1 − x, inf for the lowest value."""
     import numpy as np
 
+    from ttfs.snn.encode import Encode
+
+    values = Encode(*job.data.input_range)(items.flatten(1)).cpu().numpy()
     return np.where(values > 0, 1 - values, np.inf).astype(np.float32)
 
 
-def _patterns(split):
+def _patterns(split, job: Job):
     import torch
 
     items, labels = zip(*split.batches(1000), strict=True)
-    return _times(torch.cat(items).flatten(1).numpy()), torch.cat(labels).numpy()
+    return _times(torch.cat(items), job), torch.cat(labels).numpy()

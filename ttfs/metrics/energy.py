@@ -45,24 +45,31 @@ def dense_energy(operations: float) -> float:
 
 
 class SynapticOperations(Meter):
-    """Synaptic operations of an item and their energy, mean over the items."""
+    """Synaptic operations of an item and their energy, mean over the items.
+
+    The operation of a spike is an addition; that of an analog value a multiplication, too.
+    """
 
     needs = frozenset(("fired", "fan_out"))
 
     def __init__(self, subject: Subject):
         super().__init__(subject)
-        self._operations = 0.0
+        self._additions = self._products = 0.0
         self._items = 0
 
     def update(self, seen: Seen) -> None:
         """Add the operations of one batch."""
         assert seen.fired is not None
         assert self.subject.fan_out is not None
-        self._operations += synaptic_operations(seen.fired, self.subject.fan_out).sum().item()
+        counts, analog = self.subject.fan_out, self.subject.analog
+        values = {name: count for name, count in counts.items() if name in analog}
+        spikes = {name: count for name, count in counts.items() if name not in analog}
+        self._products += synaptic_operations(seen.fired, values).sum().item()
+        self._additions += synaptic_operations(seen.fired, spikes).sum().item()
         self._items += len(seen.labels)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield operations and energy."""
-        mean = self._operations / self._items
-        yield {"metric": "synaptic_operations", "value": mean}
-        yield {"metric": "energy", "value": spiking_energy(mean)}
+        additions, products = self._additions / self._items, self._products / self._items
+        yield {"metric": "synaptic_operations", "value": additions + products}
+        yield {"metric": "energy", "value": spiking_energy(additions) + dense_energy(products)}

@@ -1,7 +1,7 @@
 """A metric, the answers that a meter sees, and the meter."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -50,11 +50,17 @@ class Seen:
     """
 
     def __post_init__(self) -> None:
-        """Refuse NaN, whose argmax would count as an answer, and whose difference as none."""
+        """Refuse NaN, whose argmax would count as an answer, and whose difference as none; infinite
+        logits have none, either.
+        """
+        compared = self.reference is not None
         for name in ("logits", "reference"):
             values = getattr(self, name)
-            if values is not None and values.isnan().any():
-                raise UserError(f"the {name} of the network are NaN; train or convert it anew")
+            if values is None:
+                continue
+            if values.isnan().any() or (compared and values.isinf().any()):
+                kind = "NaN" if values.isnan().any() else "infinite"
+                raise UserError(f"the {name} of the network are {kind}; train or convert it anew")
 
 
 @dataclass
@@ -66,6 +72,8 @@ class Subject:
     """Names of the hidden layers of a spiking network, in order."""
     fan_out: "Mapping[str, Tensor] | None" = None
     """{population: synapses that leave each of its neurons [...]}."""
+    analog: Collection[str] = ()
+    """Populations whose values, not spikes, go through the synapses, as in a constant current."""
     facts: Mapping[str, float] = field(default_factory=dict)
     """Values that need no data."""
 

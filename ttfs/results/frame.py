@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ttfs.config import STORE, Cell, Grid, column
+from ttfs.config import STORE, Cell, Grid, Variant, column, schema_of
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS, Metric
 from ttfs.results.record import FAILURE, RECORD, Record, dimensions, earlier, read
@@ -25,6 +25,8 @@ GAIN = "accuracy_minus_reference"
 TO_IDEAL = "accuracy_minus_ideal"
 OF_DRAWS = "accuracy_std_of_draws"
 CUT = "latency_cut"
+TUNING = ("tuning", *schema_of("hardware")["properties"]["tuning"]["properties"])
+"""Keys of hardware that are about fine-tuning, not about the chip."""
 OF_TTFS = "latency"
 """The metric that TTFS networks have, and no others."""
 DERIVED = {
@@ -259,28 +261,32 @@ def on_hardware(results: Results) -> pd.DataFrame:
     that succeeded.
 
     A seed's accuracy is its mean over draws, `accuracy_std_of_draws` the sample standard deviation
-    within a seed. `accuracy_minus_ideal` is the difference to the same seed's ideal network, in
-    points; `latency_cut` is the ideal latency / latency. Both need the record of the very network
-    that went onto the chip, be it an earlier one, not that of another training.
+    within a seed; what else is measured, but latency and time steps, is of its first draw.
+    `accuracy_minus_ideal` is the difference to the same seed's ideal network, in points;
+    `latency_cut` is the ideal latency / latency. Both need the record of the very network that went
+    onto the chip, be it an earlier one, not that of another training.
     """
     grid = results.grid
     ideal = _ideal(results)
     drawn = wide(results.of("hardware"), ["network", "draw"])
     keys = [*ROW, "hardware", "network"]
     if drawn.empty:
-        return pd.DataFrame(columns=[*keys, "chip", "tuned", "n", "draws"])
+        return pd.DataFrame(columns=[*keys, "chip", "tuned", "tuning", "n", "draws"])
     groups = drawn.groupby([*keys, "seed"], sort=False)
     seeds = pd.DataFrame([_over_draws(group, ideal) for _, group in groups])
     found = over_seeds(seeds, keys, [*metrics_of(seeds), TO_IDEAL, OF_DRAWS, CUT])
     draws = seeds.groupby(keys, sort=False)["draws"].first()
     found.insert(found.columns.get_loc("n") + 1, "draws", list(draws))
-    chips = [chip_of(name) for name in found["hardware"]]
+    chips = [chip_of(grid.hardware[name]) for name in found["hardware"]]
     place = keys.index("network")
     found.insert(place, "chip", [chip for chip, _ in chips])
     found.insert(place + 1, "tuned", [tuning is not None for _, tuning in chips])
+    found.insert(place + 2, "tuning", [tuning or "" for _, tuning in chips])
     columns = {cell.hardware: grid.columns(cell) for cell in grid.deployments}
     for name in _column_names(grid, "hardware"):
-        found.insert(place + 2, name, [columns[hardware][name] for hardware in found["hardware"]])
+        if name not in found:  # as the draws, which are those that were made
+            value = [columns[hardware][name] for hardware in found["hardware"]]
+            found.insert(place + 3, name, value)
     return found
 
 
@@ -311,25 +317,25 @@ def _over_draws(draws: pd.DataFrame, ideal: Mapping[str, Mapping[str, float]]) -
     return row
 
 
-def chip_of(hardware: str) -> tuple[str, str | None]:
-    """Return the id of the chip, and the fine-tuning there, of the id of a point; None for networks
-    as mapped.
+def chip_of(point: Variant) -> tuple[str, str | None]:
+    """Return the id of the chip, and the fine-tuning there, of a point of hardware; None for
+    networks as mapped.
 
-    >>> chip_of("clocked+time_bits=4+tuning.epochs=30"), chip_of("tuning"), chip_of("clocked")
-    (('clocked+time_bits=4', 'epochs=30'), ('ideal', 'default'), ('clocked', None))
+    The id of the chip is that of the point without the keys of the fine-tuning, which may be varied
+    or in the chip's file.
     """
-    words = hardware.split("+")
-    own = [word for word in words if word.split(".")[0] == "tuning"]
+    words = point.id.split("+")
+    own = [word for word in words if word.partition("=")[0].removeprefix("tuning.") in TUNING]
     chip = "+".join(word for word in words if word not in own) or "ideal"
     keys = [word.removeprefix("tuning.") for word in own if word != "tuning"]
-    return chip, (", ".join(keys) or "default") if own else None
+    return chip, None if point.config["tuning"] is None else ", ".join(keys) or "default"
 
 
 def fine_tunings(on_hardware: pd.DataFrame) -> list[str]:
     """Return the fine-tuning of each row, where its chip has several of them; else nothing."""
-    found = [chip_of(name) for name in on_hardware["hardware"]]
-    tunings = Counter(chip for chip, tuning in set(found) if tuning)
-    return [tuning if tuning and tunings[chip] > 1 else "" for chip, tuning in found]
+    pairs = list(zip(on_hardware["chip"], on_hardware["tuning"], strict=True))
+    tunings = Counter(chip for chip, tuning in set(pairs) if tuning)
+    return [tuning if tunings[chip] > 1 else "" for chip, tuning in pairs]
 
 
 def _column_names(grid: Grid, *nouns: str) -> list[str]:

@@ -60,9 +60,10 @@ class Expected:
             config = content[kind_of(content)]["dataset"]
         else:
             config = self.grid.datasets[cell.dataset].config
-        if config["id"] not in self._stamps:
-            self._stamps[config["id"]] = data_stamp(config)
-        return self._stamps[config["id"]]
+        source = json.dumps(config["source"], sort_keys=True)
+        if source not in self._stamps:
+            self._stamps[source] = data_stamp(config)
+        return self._stamps[source]
 
     def _make(self, cell: Cell) -> str:
         if cell not in self._made:

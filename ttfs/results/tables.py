@@ -145,18 +145,26 @@ def _hardware_text(results: Results, table: pd.DataFrame) -> str:
     if table.empty and not records:
         return "This grid puts no network on hardware.\n"
     table = table.assign(tuning=fine_tunings(table))
+    seeds = len(results.grid.settings["seeds"])
+    incomplete = bool((table["n"] != seeds).any())
     rows = []
     for key, group in table.groupby(["dataset", "model", "method", "chip"], sort=False):
         mapped, tuned = group[~group["tuned"]], group[group["tuned"]]
         tunings = list(tuned.groupby("tuning", sort=False)) or [("", tuned)]
         for tuning, own in tunings:
-            several = {"Fine-tuning": tuning or ABSENT} if table["tuning"].any() else {}
-            names = dict(zip(("Data set", "Model", "Method", "Chip"), key, strict=True)) | several
+            names = dict(zip(("Data set", "Model", "Method", "Chip"), key, strict=True))
+            if table["tuning"].any():
+                names["Fine-tuning"] = tuning or ABSENT
+            if incomplete:  # means over other seeds are not to be compared unawares
+                counts = {"as mapped": mapped["n"].min(), "fine-tuned": own["n"].min()}
+                known = (f"{n:.0f} {what}" for what, n in counts.items() if not math.isnan(n))
+                names["n"] = ", ".join(known)
             rows.append(names | _on_chip(mapped, own))
     text = markdown(pd.DataFrame(rows)) if rows else ""
     text += (
         "\nMean ± sample standard deviation over seeds; a seed's value is a mean over draws "
-        "where chance is in it. Costs are those of the fine-tuned network, where there is one.\n"
+        "where chance is in it. Costs are those of the fine-tuned network, where there is one, in "
+        "the first draw.\n"
     )
     return text + _notes(results, records)
 

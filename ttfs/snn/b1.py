@@ -2,6 +2,8 @@
 15:6793).
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,16 +25,21 @@ class Fire(Numbers):
     imperfections: Imperfections | None = None
     """What a chip does to the neurons and their spikes; None in an ideal network."""
 
-    ceiling: float
-    """Width that the window keeps, where the neurons are to clip there (ReLU6); else infinity."""
-
     window_width: Tensor
+    clipped_at: Tensor
 
     def __init__(self, width: float = float("inf"), ceiling: float = float("inf")):
         super().__init__()
-        self.ceiling = ceiling
-        width = min(width, ceiling)
-        self.register_number("window_width", width)
+        self.register_number("window_width", min(width, ceiling))
+        if ceiling < math.inf:
+            self.register_number("clipped_at", ceiling)
+
+    @property
+    def ceiling(self) -> float:
+        """Width that the window keeps, where the neurons are to clip there (ReLU6); else
+        infinity.
+        """
+        return self.clipped_at.item() if "clipped_at" in self._buffers else math.inf
 
     @property
     def width(self) -> float:

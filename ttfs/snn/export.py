@@ -138,6 +138,8 @@ class _Chain:
     def _append(self, node: fx.Node) -> None:
         module: Any = module_of(self.snn.body, node)
         name = str(node.target)
+        if name in (INPUT, OUTPUT):  # which are nodes of the graph's own
+            name = f"{name}.weights"
         if isinstance(module, Fire):
             return self._neurons(node, name, module)
         kind = type(module.weights) if type(module) is Synapses else type(module)

@@ -89,10 +89,19 @@ class SpikingNetwork(Numbers):
     @property
     def depth(self) -> int:
         """How many windows follow one another until the read-out, the input's included."""
-        ends = {INPUT: 1}
+        return len(self.chain)
+
+    @property
+    def chain(self) -> list[tuple[float, float]]:
+        """The windows (t_min, t_max) that follow one another until the read-out, the input's first;
+        of several paths that with the most.
+        """
+        windows = self.windows
+        chains = {INPUT: [windows[INPUT]]}
         for name in self.layers:
-            ends[name] = 1 + max(ends[source] for source in self._sources[name])
-        return max(ends[source] for source in self._sources[OUTPUT])
+            before = max((chains[source] for source in self._sources[name]), key=len)
+            chains[name] = [*before, windows[name]]
+        return max((chains[source] for source in self._sources[OUTPUT]), key=len)
 
     @property
     def silence(self) -> Tensor:

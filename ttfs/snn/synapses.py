@@ -84,7 +84,7 @@ class Gather(nn.Module):
         super().__init__()
         self.shape = tuple(shape)
         self.padded = bool((index < 0).any())
-        self.register_buffer("index", index, persistent=False)  # it follows from the graph
+        self.register_buffer("index", index)  # a permutation may be a buffer of the ANN
 
     def forward(self, values: Tensor) -> Tensor:
         """Map values [N, ...] to [N, *shape]."""

@@ -19,12 +19,27 @@ def calibrate_(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) 
     """Give each layer the window (1 + headroom) x its largest charge over batches of images, in
     place.
 
-    Raises ConversionError where images or activations are not finite, or images leave the network's
-    input range.
+    Raises ConversionError where images or activations are not finite, images leave the network's
+    input range, or there are none; the windows then stay as they were.
     """
+    before = {layer: layer.width for layer in snn.layers.values()}
+    try:
+        largest = _largest(snn, batches)
+    except BaseException:
+        for layer, width in before.items():
+            layer.width = width
+        raise
+    for name, layer in snn.layers.items():
+        if layer.ceiling == math.inf:
+            layer.width = (1.0 + headroom) * largest[name] if largest[name] > 0 else 1.0
+
+
+def _largest(snn: SpikingNetwork, batches: Iterable[Tensor]) -> dict[str, float]:
+    """The largest charge of each layer, without windows."""
     for layer in snn.layers.values():
         layer.width = layer.ceiling  # clip nothing that is to be measured
     largest = dict.fromkeys(snn.layers, 0.0)
+    images = None
     for images in batches:
         check_range(images, snn.encode.low, snn.encode.high)
         for name, charges in snn.charges(images)[1].items():
@@ -35,9 +50,9 @@ def calibrate_(snn: SpikingNetwork, batches: Iterable[Tensor], headroom: float) 
                 )
             if name != INPUT:
                 largest[name] = max(largest[name], strongest)
-    for name, layer in snn.layers.items():
-        if layer.ceiling == math.inf:
-            layer.width = (1.0 + headroom) * largest[name] if largest[name] > 0 else 1.0
+    if images is None:
+        raise ConversionError("calibration holds no image; give at least one")
+    return largest
 
 
 def check_range(images: Tensor, low: float, high: float) -> None:

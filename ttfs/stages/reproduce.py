@@ -25,6 +25,8 @@ def reproduce(grid: Grid, cell: str) -> int:
     number is the record's, bit for bit. Return 0 if all are, 1 if not.
     """
     wanted, found = one(cell), grid.find(cell)
+    if wanted.error is not None:
+        raise UserError(f"{cell}: its record is of a failure ({wanted.error}); run it first")
     with tempfile.TemporaryDirectory(prefix="ttfs-") as place:
         for name in SHARED:
             if Path(name).is_dir():

@@ -1,6 +1,7 @@
 """show: the summary of a grid on the terminal, filtered, sorted, and as text for papers."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -116,7 +117,9 @@ def _markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(",".join(row) for row in [names, *rows])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([names, *rows])
+    return text.getvalue().rstrip("\n")
 
 
 def _latex(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -114,6 +114,11 @@ class TimedNetwork(nn.Module):
                 found[node.name] = module
         return found
 
+    @property
+    def analog(self) -> frozenset[str]:
+        """Populations that feed a constant current: the input, and pools of it."""
+        return frozenset({INPUT, *(self._populations - self._moving)})
+
     def neurons(self) -> list[Neurons]:
         """Return the hidden layers, whose outputs a penalty on activity is about."""
         return list(self.layers.values())

@@ -49,7 +49,9 @@ class Winners:
         """
         weights = rng.uniform(0.0, 0.6, (patterns.shape[1], neurons)).astype(np.float32)
         made = cls(weights, np.full(neurons, np.inf, dtype=np.float32), constants)
-        highest = np.mean([made.potentials(times)[1].max(axis=0) for times in patterns])
+        highest = np.mean(
+            [made.potentials(times)[1].max(axis=0, initial=0.0) for times in patterns]
+        )
         made.thresholds[:] = highest / 2
         return made
 
@@ -98,7 +100,7 @@ class Winners:
         change[late] -= constants.depression * np.exp((spike - times[late]) / constants.after)
         weights = self.weights[:, winner]
         bound = np.where(change > 0, 1 - weights, weights)
-        self.weights[:, winner] = weights + constants.rate * change * bound
+        self.weights[:, winner] = np.clip(weights + constants.rate * change * bound, 0.0, 1.0)
         mean = self.thresholds.mean()
         self.thresholds[winner] *= 1 + constants.rise
         self.thresholds *= mean / self.thresholds.mean()

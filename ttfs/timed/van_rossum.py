@@ -7,6 +7,7 @@ target pattern a class, decision for the nearest. Its constants are not known; t
 import torch
 from torch import Tensor, nn
 
+from ttfs.snn.encode import Encode
 from ttfs.timed.lif import leaky
 
 
@@ -73,9 +74,17 @@ class SpikePatterns(nn.Module):
     targets: Tensor
 
     def __init__(
-        self, inputs: int, hidden: int, targets: Tensor, tau: float, beta: float, alpha: float
+        self,
+        inputs: int,
+        hidden: int,
+        targets: Tensor,
+        tau: float,
+        beta: float,
+        alpha: float,
+        input_range: tuple[float, float] = (0.0, 1.0),
     ):
         super().__init__()
+        self.encode = Encode(*input_range)
         self.hidden = nn.Linear(inputs, hidden)
         self.output = nn.Linear(hidden, targets.shape[2])
         self.register_buffer("targets", targets)
@@ -84,10 +93,11 @@ class SpikePatterns(nn.Module):
     def spikes(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Return the spikes of the hidden [T, N, hidden] and the output layer [T, N, outputs].
 
-        An input x on [0, 1] spikes in step ⌊(1 − x) T / 2⌋, in the earlier half; 0 is silent.
+        A value of the input range, as x on [0, 1], spikes in step ⌊(1 − x) T / 2⌋, in the earlier
+        half; 0 is silent.
         """
         steps = len(self.targets)
-        items = items.flatten(1)
+        items = self.encode(items.flatten(1))
         step = ((1 - items) * (steps // 2)).long().clamp(max=steps // 2 - 1)
         currents = torch.stack([(step == t) & (items > 0) for t in range(steps // 2)])
         early = nn.functional.linear(currents.to(items.dtype), self.hidden.weight)

@@ -52,7 +52,8 @@ def neurons(network: nn.Module) -> list[nn.Module]:
 
 
 class ActivityPenalty:
-    """l1 * sum of a + l0 * smooth count of a > 0, over all hidden neurons, mean over images.
+    """l1 * sum of a + l0 * smooth count of a > 0, over all hidden neurons, mean over images, and
+    over the steps of a network that runs for several.
 
     A spiking neuron's activation a is its charge t_max - t, so both push spikes towards silence.
     The modules that `neurons` names report the activations. Raises UserError if there are none.

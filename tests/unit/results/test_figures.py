@@ -126,6 +126,28 @@ def test_labels_are_drawn_by_their_number_and_all_come_last():
     assert list(zip(*line.get_data(), strict=True)) == [(0, 50), (1, 71), (2, 90)]
 
 
+def test_several_budgets_for_one_number_of_labels_stay_apart():
+    found = {
+        "files+labels=9": 9,
+        "files+labels=9+epochs=5": 9,
+        "files": None,
+        "files+epochs=5": None,
+    }
+    points = {name: Variant(name, {"id": "files", "labels": n}) for name, n in found.items()}
+    of = figures.labels_of(replace(grid(), datasets=points))
+    assert {family for family, _ in of.values()} == {"files", "files+epochs=5"}
+    rows = [
+        {"dataset": name, "model": model, "method": "svm", "status": "ok", "accuracy": value}
+        for name, value in zip(points, (60, 90, 61, 91), strict=True)
+        for model in ("fc2", "fc8")
+    ]
+    drawn = figures.few_labels(pd.DataFrame(rows), of)
+    lines = [line for axes in drawn.axes for line in axes.lines if len(line.get_xdata()) == 2]
+    assert {tuple(line.get_ydata()) for line in lines} == {(60, 61), (90, 91)}
+    assert len({line.get_color() for line in lines}) == 2
+    assert [text.get_text() for text in drawn.legends[0].texts] == ["svm, fc2", "svm, fc8"]
+
+
 def test_training_curves_are_means_with_a_band(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in range(3):

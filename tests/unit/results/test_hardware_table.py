@@ -5,13 +5,14 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from kit.records import grid, made_up
 
 from ttfs.config import Variant, read_named
 from ttfs.results import figures, page, tables, tracking
 from ttfs.results.figures.chips import beaten as beaten_by_others
-from ttfs.results.frame import Results, fine_tunings, on_hardware
+from ttfs.results.frame import Results, chip_of, fine_tunings, on_hardware
 from ttfs.results.record import Record, write
 from ttfs.stages.spikes import spikes as spikes_of
 
@@ -151,6 +152,45 @@ def test_each_fine_tuning_of_a_chip_is_told(found: Results, tmp_path: Path, monk
     assert {label.get_text() for label in panel.texts} == {"default", "epochs=30"}
     curves = [line for line in panel.lines if len(line.get_xdata()) == 2]
     assert all(len(set(line.get_xdata())) == 2 for line in curves), "no curve doubles back"
+
+
+def test_a_fine_tuning_in_the_file_of_a_chip_is_one():
+    config = read_named("hardware", "clocked", "a test")
+    tuned, mapped = ({"id": "lab", "tuning": tuning} for tuning in ({"epochs": 10}, None))
+    assert chip_of(Variant("lab", config | tuned)) == ("lab", "default")
+    assert chip_of(Variant("lab+epochs=30", config | tuned)) == ("lab", "epochs=30")
+    assert chip_of(Variant("lab+tuning=none", config | mapped)) == ("lab", None)
+    assert chip_of(Variant("tuning", config | tuned)) == ("ideal", "default")
+
+
+def test_draws_may_be_varied(found: Results):
+    variants = {name: replace(point, varied=("draws",)) for name, point in chips().items()}
+    results = Results(grid(["b1-converted"], variants, deployed=["b1-converted"]), found.records)
+    assert set(on_hardware(results)["draws"]) == {1, 2}
+
+
+def test_means_over_other_seeds_say_so(found: Results, tmp_path: Path):
+    records = [one for one in found.records if "tuning" not in one.name or "seed2" in one.name]
+    tables.write(Results(found.grid, records), tmp_path)
+    text = (tmp_path / "hardware.md").read_text()
+    row = next(line for line in text.splitlines() if "clocked+time_bits=4" in line)
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[5:8] == ["3 as mapped, 1 fine-tuned", "92.50 ± 1.00", "95.50"]
+
+
+def test_networks_of_several_methods_look_different(found: Results):
+    table = on_hardware(found)
+    other = table.assign(method="b1-finetuned", accuracy_mean=table["accuracy_mean"] - 3)
+    both = pd.concat([table, other], ignore_index=True)
+    [axis] = figures.axes_of(found.grid)
+    drawn = figures.hardware(both, [axis])
+    names = [text.get_text() for text in drawn.legends[0].texts]
+    assert names[:2] == ["fc2, b1-converted", "fc2, b1-finetuned"]
+    (panel,) = drawn.axes
+    mapped = [line for line in panel.lines if line.get_linestyle() == "--"]
+    assert len({line.get_color() for line in mapped}) == 2
+    front = [text.get_text() for text in figures.pareto(both).legends[0].texts]
+    assert any("b1-converted" in name for name in front)
 
 
 def test_a_seed_whose_network_failed_has_no_difference(found: Results):

@@ -13,7 +13,8 @@ from kit.records import grid, made_up, records, results, with_values, write_curv
 
 from ttfs.config import STORE, Variant
 from ttfs.results import figures, page
-from ttfs.results.page.sections import verdict
+from ttfs.results.frame import Results
+from ttfs.results.page.sections import Sections, verdict
 
 WORK = {
     "work": "A paper", "source": "table 1",
@@ -95,6 +96,18 @@ def test_the_top_has_the_answer_and_where_it_comes_from(file: Path):
         "2026-01-02 03:04", "a processor, 2 cores", "0123456 (6)",
     ):  # fmt: skip
         assert words in top
+
+
+def test_hours_count_each_stage_once(tmp_path: Path, monkeypatch):
+    """The record of a chip tells of the making of its network, too."""
+    monkeypatch.chdir(tmp_path)
+    network = made_up("b1-converted")
+    chips = [made_up("b1-converted", hardware=name) for name in ("jitter=0.1", "jitter=0.2")]
+    hours = []
+    for found in ([network], [network, *chips]):
+        facts = dict(Sections(Results(grid(["b1-converted"]), found), "cells").facts())
+        hours.append(facts["When"].partition("UTC, ")[2])
+    assert hours == ["0.28 hours of computing on record", "0.29 hours of computing on record"]
 
 
 def test_published_values_have_a_verdict(file: Path):

@@ -26,9 +26,11 @@ from kit.stages import (
 )  # fmt: skip
 
 from ttfs.__main__ import main
+from ttfs.config import Cell, Variant
 from ttfs.results.figures import curves_of
 from ttfs.results.frame import collect
 from ttfs.results.record import file_entry, read_made
+from ttfs.results.state import Expected
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
 
@@ -38,6 +40,18 @@ CHIP, TRAINED_CHIP = f"{B1}/hardware/weight_bits=4", f"{B1}/hardware/jitter=0.1+
 NETWORKS = {words for words in EVERYTHING if not words.startswith("study")}
 STUDY = "study studies/short"
 OF_B1 = {words for words in NETWORKS if "/b1-" in words}
+
+
+def test_points_of_one_data_file_have_stamps_of_their_own(little: Path):
+    write_data(little / "data" / "other.npz", seed=1)
+    files = ("made.npz", "other.npz")
+    points = {name: Variant(name, {"id": "made", "source": {"npz": name}}) for name in files}
+    both = replace(grid(), datasets=points)
+    cells = [Cell(name, "little", "ann", 0) for name in points]
+    together = Expected(both)
+    stamps = [together.stamp(one) for one in cells]
+    assert stamps == [Expected(both).stamp(one) for one in cells]
+    assert len(set(stamps)) == 2
 
 
 def remove(method: str, name: str, hardware: str = "") -> Callable[[], None]:

@@ -97,6 +97,16 @@ def test_the_command_of_explain_makes_the_same_numbers(little: Path, capsys):
     assert f"1 of {count} numbers differ" in text
 
 
+def test_a_failure_is_not_made_again(little: Path, capsys):
+    record = read(STORE / B1 / RECORD)
+    (STORE / B1 / RECORD).unlink()
+    write(replace(record, rows=(), error="evaluate: no memory"), STORE / B1)
+    assert main(["reproduce", GRID, B1]) == 2
+    assert (
+        "its record is of a failure (evaluate: no memory); run it first" in capsys.readouterr().err
+    )
+
+
 def test_explain_says_that_numbers_may_differ_and_has_the_code_of_then(little: Path, capsys):
     assert "since then" not in said(capsys, "explain", CHIP)
     chip, network = read(STORE / CHIP / RECORD), read(STORE / B1 / RECORD)

@@ -51,6 +51,10 @@ def test_each_row_is_counted_from_the_spikes_of_that_many_steps(
             # three synapses a spike; of the input twelve for each pixel that is not zero, once
             "synaptic_operations": (3 * spikes.sum() + 12 * (items > 0).sum()).item() / len(items),
         }
+        # an addition a spike; a value of a pixel is multiplied, too
+        pixels = 12 * (items > 0).sum().item()
+        energy = 0.9 * 3 * spikes.sum().item() + (3.7 + 0.9) * pixels
+        wanted["energy"] = energy / 1000 / len(items)
         for name, value in wanted.items():
             assert by_step[name, steps] == pytest.approx(value), (name, steps)
             if steps == 4:

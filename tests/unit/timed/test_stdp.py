@@ -160,7 +160,29 @@ def test_a_second_pass_goes_on_learning():
 
 
 def test_a_charge_is_the_time_left_and_no_charge_no_spike():
-    assert _times(np.array([[1.0, 0.25, 0.0]])).tolist() == [[0.0, 0.75, NONE]]
+    items = torch.tensor([[1.0, 0.25, 0.0]])
+    for low, high in ((0.0, 1.0), (-1.0, 3.0)):
+        job = SimpleNamespace(data=SimpleNamespace(input_range=(low, high)))
+        assert _times(low + (high - low) * items, job).tolist() == [[0.0, 0.75, NONE]]
+
+
+def test_a_blank_record_has_no_potential():
+    blank = np.full((1, 9), np.inf)
+    patterns = np.concatenate([np.random.default_rng(0).random((3, 9)), blank])
+    with_it, without = (
+        Winners.drawn(part, 4, Constants(), np.random.default_rng(1))
+        for part in (patterns, patterns[:3])
+    )
+    assert with_it.thresholds == pytest.approx(0.75 * without.thresholds)
+
+
+def test_weights_stay_on_0_to_1():
+    constants = Constants(rate=1.0, depression=1.0, offset=1.0)
+    one = Winners(np.full((3, 1), 0.5, np.float32), np.full(1, 0.1, np.float32), constants)
+    for _ in range(5):
+        one.thresholds[:] = 0.01
+        one.learn(np.array([0.1, 0.10001, np.inf]))
+    assert ((one.weights >= 0) & (one.weights <= 1)).all()
 
 
 def test_weights_are_learned_without_labels_and_labels_are_assigned_afterwards():

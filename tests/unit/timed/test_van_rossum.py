@@ -47,6 +47,17 @@ def test_an_input_spikes_once_in_the_step_that_the_docstring_says():
     assert steps == [[0], [0], [1], [2], [3], [3], []]  # floor((1 - x) 4)
 
 
+def test_inputs_of_another_range_spike_as_those_on_0_to_1():
+    targets = target_patterns(2, 20, 8, 4.0, torch.Generator().manual_seed(0))
+    here, there = (
+        SpikePatterns(7, 7, targets, 4.0, 0.9, 2.0, r) for r in ((0.0, 1.0), (-2.0, 6.0))
+    )
+    there.hidden, there.output = here.hidden, here.output
+    items = torch.randint(0, 9, (50, 7)) / 8
+    for mine, its in zip(here.spikes(items), there.spikes(8 * items - 2), strict=True):
+        assert torch.equal(mine, its)
+
+
 def test_a_network_is_its_equations_step_by_step():
     """V <- beta V (1 - z) + W s + b, z = [V >= 1], and the distance as a sum over the steps."""
     torch.manual_seed(3)

@@ -25,6 +25,7 @@ from ttfs.results.figures.style import (
     keys_of,
     legend,
     line,
+    names_of,
     panels,
     ring,
 )
@@ -70,7 +71,7 @@ def axes_of(grid: Grid) -> list[Axis]:
     """Return the axes of a grid's hardware: sets of two or more chips that differ in one varied
     number alone.
     """
-    chips = {chip_of(name)[0]: point.config for name, point in grid.hardware.items()}
+    chips = {chip_of(point)[0]: point.config for point in grid.hardware.values()}
     found: dict[tuple[str, str], dict[float, str]] = {}
     for key in grid.varied["hardware"]:
         for chip, config in chips.items():
@@ -91,8 +92,9 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
     datasets = sorted(set(table["dataset"])) if axes_ else []
     if not datasets:
         return panels(table.head(0), lambda axes, panel: None, [])
-    color, marker = assign(COLORS, table["model"]), assign(MARKERS, table["model"])
-    looks = {model: {"color": color[model], "marker": marker[model]} for model in color}
+    table = table.assign(name=names_of(table, "model", "method"))
+    color, marker = assign(COLORS, table["name"]), assign(MARKERS, table["name"])
+    looks = {name: {"color": color[name], "marker": marker[name]} for name in color}
     columns = min(4, len(axes_))
     rows = math.ceil(len(axes_) / columns)
     size = (max(NARROWEST, 2.9 * columns), 2.3 * rows * len(datasets))
@@ -111,7 +113,7 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
                 bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST)
             )
         accuracies(block[0])
-    keys = [Line2D([], [], label=model, **look) for model, look in looks.items()]
+    keys = [Line2D([], [], label=name, **look) for name, look in looks.items()]
     keys += [line("ideal", ":", 0.8)]
     keys += [
         Line2D([], [], color="0.3", marker="o", markersize=4, label=label, **look)
@@ -126,12 +128,12 @@ def _draw_axis(axes: Axes, table: pd.DataFrame, axis: Axis, looks: Mapping[str, 
     chips = list(axis.chips.values())
     panel = table[table["chip"].isin(chips)]
     panel = panel.assign(tuning=fine_tunings(panel))
-    keys = ["model", "method", "network", "tuned", "tuning"]
-    for (model, _, network, tuned, tuning), curve in panel.groupby(keys):
+    keys = ["name", "network", "tuned", "tuning"]
+    for (name, network, tuned, tuning), curve in panel.groupby(keys):
         curve = curve.sort_values("chip", key=lambda names: names.map(chips.index))
         place = [chips.index(chip) for chip in curve["chip"]]
         mean, spread = curve["accuracy_mean"], curve["accuracy_std"].fillna(0.0)
-        own = looks[model] | MOMENTS[network, tuned][1] | {"markersize": 4}
+        own = looks[name] | MOMENTS[network, tuned][1] | {"markersize": 4}
         axes.errorbar(place, mean, spread if network == "ttfs" else None, capsize=2, **own)
         if network == "ttfs":
             ideal = (mean - curve["accuracy_minus_ideal_mean"]).mean()
@@ -152,7 +154,8 @@ def pareto(table: pd.DataFrame) -> Figure:
     table = table.reindex(columns=table.columns.union(["dataset", *numbers], sort=False))
     clocked = table["time_steps_mean"].notna() & table["spikes_per_neuron_mean"].notna()
     points = table[(table["network"] == "ttfs") & clocked]
-    marker = assign(MARKERS, points["model"])
+    points = points.assign(name=names_of(points, "model", "method"))
+    marker = assign(MARKERS, points["name"])
     spikes = points["spikes_per_neuron_mean"]
     shade = Normalize(0.0, spikes.max() if len(spikes) else 1.0)
     front = points[~_beaten_within(points)]
@@ -160,9 +163,9 @@ def pareto(table: pd.DataFrame) -> Figure:
     lowest = ~front.duplicated(["dataset", "time_steps_mean"])
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
-        for model, group in panel.groupby("model"):
+        for name, group in panel.groupby("name"):
             x, y = group["time_steps_mean"], group["accuracy_mean"]
-            look: dict[str, Any] = {"marker": marker[model], "norm": shade, "cmap": "viridis_r"}
+            look: dict[str, Any] = {"marker": marker[name], "norm": shade, "cmap": "viridis_r"}
             axes.scatter(
                 x, y, 28, group["spikes_per_neuron_mean"], edgecolors="0.3", linewidths=0.4, **look
             )
@@ -178,7 +181,7 @@ def pareto(table: pd.DataFrame) -> Figure:
         accuracies(axes)
 
     named = [
-        Line2D([], [], linestyle="none", label=f"{place + 1}: {best['model']}, {best['hardware']}")
+        Line2D([], [], linestyle="none", label=f"{place + 1}: {best['name']}, {best['hardware']}")
         for place, best in front.iterrows()
     ]
     figure = panels(points, draw, [*keys_of({}, marker), ring("not beaten"), *named])

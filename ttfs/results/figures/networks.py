@@ -22,6 +22,7 @@ from ttfs.results.figures.style import (
     line,
     logarithmic,
     models,
+    names_of,
     of_blocks,
     panels,
     ring,
@@ -74,10 +75,17 @@ def labels_of(grid: Grid) -> dict[str, tuple[str, float]]:
     """
     found = {}
     for name, point in grid.datasets.items():
-        words = [word for word in name.split("+") if word.partition("=")[0] not in TIED]
-        found[name] = ("+".join(words), float(point.config.get("labels") or math.inf))
+        found[name] = (_without(TIED, name), float(point.config.get("labels") or math.inf))
+    shared = {family for (family, _), n in Counter(found.values()).items() if n > 1}
+    for name, (family, count) in found.items():
+        if family in shared:  # several budgets for one number are families of their own
+            found[name] = (_without(TIED[:1], name), count)
     counts = Counter(family for family, _ in set(found.values()))
     return {name: point for name, point in found.items() if counts[point[0]] > 1}
+
+
+def _without(keys: tuple[str, ...], name: str) -> str:
+    return "+".join(word for word in name.split("+") if word.partition("=")[0] not in keys)
 
 
 def few_labels(cell_table: pd.DataFrame, labels: Mapping[str, tuple[str, float]]) -> Figure:
@@ -88,15 +96,16 @@ def few_labels(cell_table: pd.DataFrame, labels: Mapping[str, tuple[str, float]]
     points = [labels[name] for name in table["dataset"]]
     table = table.assign(dataset=[p[0] for p in points], labels=[p[1] for p in points])
     counts = sorted(set(table["labels"]))
-    looks = models(table["method"])
+    table = table.assign(name=names_of(table, "method", "model"))
+    looks = models(table["name"])
     size: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1}
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
-        for (_, method), group in panel.groupby(["model", "method"]):
+        for name, group in panel.groupby("name"):
             by_count = group.groupby("labels")["accuracy"]
             place = [counts.index(count) for count in by_count.groups]
             spread = by_count.std().fillna(0.0)
-            axes.errorbar(place, by_count.mean(), spread, **looks[str(method)], **size)
+            axes.errorbar(place, by_count.mean(), spread, **looks[str(name)], **size)
         names = ["all" if math.isinf(count) else f"{count:,.0f}" for count in counts]
         axes.set_xticks(range(len(counts)), names)
         axes.set_xlabel("Labeled training records")

@@ -56,6 +56,17 @@ def assign(looks: Sequence[Any], names: pd.Series) -> dict[str, Any]:
     return {name: looks[place % len(looks)] for place, name in enumerate(sorted(set(names)))}
 
 
+def names_of(table: pd.DataFrame, first: str, second: str) -> pd.Series:
+    """Return what a legend calls each row: its `first`, and its `second` where they have several.
+
+    >>> table = pd.DataFrame({"model": ["a", "b"], "method": ["m", "m"]})
+    >>> list(names_of(table, "model", "method")), list(names_of(table, "method", "model"))
+    (['a', 'b'], ['m, a', 'm, b'])
+    """
+    several = table[second].nunique() > 1
+    return table[first] + ", " + table[second] if several else table[first]
+
+
 def models(names: pd.Series) -> dict[str, dict[str, Any]]:
     """Return {model: its color, dashes and filling of markers}."""
     color, dash, fill = (assign(looks, names) for looks in (COLORS, DASHES, FILLS))

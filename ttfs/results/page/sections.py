@@ -71,7 +71,14 @@ class Sections:
     def facts(self) -> list[tuple[str, str]]:
         """Return the lines on top: the answer, and what was run, on what, and when."""
         grid, records = self.results.grid, self.results.records
-        parts = [part for record in records for part in record.provenance.values()]
+        parts = {
+            (
+                stage,
+                record.name.partition("/hardware/")[0] if stage == "make" else record.name,
+            ): part
+            for record in records
+            for stage, part in record.provenance.items()
+        }.values()  # the making of a network is told by each of its chips, too
         counts = {
             "data set": len(grid.datasets), "network": len(grid.models),
             "method": len(grid.methods), "seed": len(grid.settings["seeds"]),
@@ -222,7 +229,8 @@ class Sections:
             },
             "filters": [_filter(heads[place], place, rows) for place in range(5)],
             "note": "Mean ± sample standard deviation over seeds; a seed's value is a mean over "
-            "draws where chance is in it.",
+            "draws where chance is in it; spikes, operations, energy and scores over classes are "
+            "those of the first draw.",
         }  # fmt: skip
 
     def notes(self) -> list[Section]:

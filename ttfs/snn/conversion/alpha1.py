@@ -2,6 +2,8 @@
 2023).
 """
 
+import copy
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -11,7 +13,8 @@ from torch import Tensor, nn
 from ttfs.errors import ConversionError
 from ttfs.snn.alpha1 import Alpha1Synapses
 from ttfs.snn.b1 import Fire
-from ttfs.snn.conversion.convert import map_network
+from ttfs.snn.conversion.convert import EXACT, few_images, map_network
+from ttfs.snn.conversion.verification import relative_difference
 from ttfs.snn.graph import module_of
 from ttfs.snn.network import SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
@@ -33,9 +36,37 @@ def convert_to_alpha1(
 ) -> SpikingNetwork:
     """Map a ReLU network exactly to a network of α1 neurons; see `ttfs.convert`."""
     snn, batches = map_network(ann, calibration, headroom, input_range)
+    first = next(batches)
+    _check_mapping(snn, first)
     to_alpha1_(snn)
-    calibrate_(snn, batches, headroom)
+    calibrate_(snn, itertools.chain([first], batches), headroom)
     return snn
+
+
+@torch.no_grad()
+def _check_mapping(b1: SpikingNetwork, images: Tensor) -> None:
+    """Raise where α1 neurons would give other logits than B1 neurons, in float64.
+
+    A chain may hold what scales of neurons do not go through, such as a maximum over channels.
+    """
+    exact = copy.deepcopy(b1).double().eval()
+    images = few_images(images, exact.encode.low, exact.encode.high)
+    trial = copy.deepcopy(exact)
+    try:
+        to_alpha1_(trial)
+        calibrate_(trial, [images], 0.5)
+        off = relative_difference(trial(images), exact(images))
+    except ConversionError:
+        raise
+    except (RuntimeError, ValueError, ArithmeticError):  # scales of other neurons than there are
+        off = math.inf
+    if not off <= EXACT:
+        found = "" if math.isinf(off) else f"; the logits would be off by {off:.1%}"
+        raise ConversionError(
+            "α1 neurons need a chain in which pools and moves stay within a channel"
+            + found
+            + "; use neuron 'b1'"
+        )
 
 
 @torch.no_grad()
@@ -85,6 +116,8 @@ def _chain(snn: SpikingNetwork) -> dict[str, nn.Module]:
     """The modules {name: module} in order, in which synapses and neurons take turns and synapses
     come last.
     """
+    if snn.neuron != "b1":
+        raise ConversionError(f"the network has {snn.neuron} neurons already; convert the ANN anew")
     chain: dict[str, nn.Module] = {}
     due: type[nn.Module] = Synapses
     for node in snn.body.graph.nodes:

@@ -135,8 +135,7 @@ def _mapped(
             f"{kind}: fails on {images.dtype} images of shape {shape}: its weights are "
             f"{parameter.dtype}"
         )
-    given = images[: COMPARED - DRAWN].double().clamp(low, high)  # they may leave it by rounding
-    few = torch.cat([given, _drawn(images, low, high)])
+    few = few_images(images, low, high)
     reference = copied(ann)
     try:
         graph = trace_copy(reference, torch.cat([few[:1], few[:1]]))  # to see what mixes images up
@@ -159,16 +158,35 @@ def _compare(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ConversionError(f"{kind}: fails in float64 ({reason})") from error
-    if not expected.isfinite().all():
-        return
-    off = relative_difference(snn(images), expected)
+    if expected.isnan().any():
+        calibrate_(snn, [images], 0.0)  # tells the layer whose activations overflow
+        raise ConversionError(f"{kind}: its outputs are NaN")
+    off = _off(snn(images), expected)
     if not off <= EXACT:
         _name_difference(ann, snn, images, off)
-    if not relative_difference(again, expected[-DRAWN:]) <= EXACT:
+    if not _off(again, expected[-DRAWN:]) <= EXACT:
         raise ConversionError(
             f"{kind}: the same images get other outputs in another call; in eval() it may draw no "
             "chance, keep no state, and mix no images of a batch"
         )
+
+
+def _off(logits: Tensor, expected: Tensor) -> float:
+    """The relative difference where logits are finite; infinite ones, as of a mask of classes, have
+    to be equal.
+    """
+    finite = expected.isfinite()
+    if not torch.equal(logits[~finite], expected[~finite]):
+        return math.inf
+    return relative_difference(logits[finite], expected[finite]) if finite.any() else 0.0
+
+
+def few_images(images: Tensor, low: float, high: float) -> Tensor:
+    """Return the images, float64, that two networks are compared on: some of those at hand, and
+    drawn ones.
+    """
+    given = images[: COMPARED - DRAWN].double().clamp(low, high)  # they may leave it by rounding
+    return torch.cat([given, _drawn(images, low, high)])
 
 
 def _drawn(images: Tensor, low: float, high: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.conversion.copying import Float64, copied, stripped, unwrapped
-from ttfs.snn.conversion.reading import is_inplace
+from ttfs.snn.conversion.reading import is_inplace, operation
 from ttfs.snn.graph import compute, run
 
 READING = ("item", "tolist", "numpy", "equal", "allclose", "is_nonzero")
@@ -66,9 +66,11 @@ def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
             f"{kind}: cannot be read as a graph ({reason}); its forward may not branch on values"
         ) from error
     for node in graph.graph.nodes:
-        node.meta.pop(_LIVE, None)
         if node.op == "get_attr":
             node.meta["value"] = compute(graph, node, (), {})
+    _check_aliases(graph)
+    for node in graph.graph.nodes:
+        node.meta.pop(_LIVE, None)
     _drop_dead(graph)
     return graph
 
@@ -168,6 +170,35 @@ def shape(node: fx.Node) -> tuple[int, ...] | None:
     if isinstance(value, tuple | list):
         value = next((part for part in value if isinstance(part, Tensor)), None)
     return tuple(value.shape[1:]) if isinstance(value, Tensor) else None
+
+
+def _check_aliases(graph: fx.GraphModule) -> None:
+    """Raise where a value is written in place and read later under another name, as a view of it.
+
+    The graph tells the two apart. (A plain ReLU shows in the comparison of the networks, or changes
+    nothing.)
+    """
+    order = {node: place for place, node in enumerate(graph.graph.nodes)}
+    for writer, place in order.items():
+        if not is_inplace(writer, graph) or isinstance(operation(writer, graph), nn.ReLU):
+            continue
+        written = writer.args[0] if writer.args else None
+        for other in list(order)[:place]:
+            late = any(order[user] > place for user in other.users)
+            if other is not written and late and _share(other, written):
+                raise ConversionError(
+                    f"{writer.name}: writes in place into what {other.name} gives, which is read "
+                    "later; write it without inplace"
+                )
+
+
+def _share(first: fx.Node, second: Any) -> bool:
+    """Whether the values of two nodes are tensors of one storage."""
+    one = first.meta.get(_LIVE)
+    other = second.meta.get(_LIVE) if isinstance(second, fx.Node) else None
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return False
+    return bool(one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr())
 
 
 def _drop_dead(graph: fx.GraphModule) -> None:
