@@ -178,6 +178,20 @@ def test_show_prints_the_summary(little: Path, fails, capsys):
     assert "write metric=value" in fails("show", GRID, "--under", "accuracy")
 
 
+def test_show_tells_what_is_out_of_date(little: Path, capsys):
+    assert main(["tables", GRID]) == 0
+    capsys.readouterr()
+    assert main(["show", GRID]) == 0
+    assert capsys.readouterr().err == ""
+    edit("configs/methods/ann.yaml", "2.0e-2", "3.0e-2")
+    assert main(["tables", GRID]) == 0
+    capsys.readouterr()
+    assert main(["show", GRID]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("Not of today's configuration, code or data:\n- made/little/ann/seed0: ")
+    assert said.endswith("\n")
+
+
 def test_a_comma_in_a_number_is_no_column():
     text = _csv(["method", "operations"], [["rate", "12,345"]])
     assert list(csv.reader(io.StringIO(text))) == [["method", "operations"], ["rate", "12,345"]]

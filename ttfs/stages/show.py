@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ttfs.config import Grid, suggest
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
+from ttfs.results.state import FAILED, OUT_OF_DATE
 
 IDS = {"dataset": "Data set", "model": "Model", "method": "Method", "n": "n"}
 METRICS_SHOWN = ("accuracy", "spikes_per_neuron", "latency")
@@ -50,6 +52,7 @@ def show(
     rows = list(_best(rows, best)) if best else rows
     names = metrics or [name for name in METRICS_SHOWN if any(_value(row, name) for row in rows)]
     print(_TEXTS[format]([*IDS, *names], [_shown(row, names) for row in rows]))
+    print(_warnings(grid.folder / "tables" / "summary.md"), end="", file=sys.stderr)
 
 
 def _read(path: Path) -> list[Row]:
@@ -60,6 +63,13 @@ def _read(path: Path) -> list[Row]:
         raise UserError(
             f"{path}: no such table; run the workflow first (`snakemake all`)"
         ) from None
+
+
+def _warnings(path: Path) -> str:
+    """The notes below the table about cells that failed or are out of date."""
+    notes = path.read_text(encoding="utf-8").split("\n\n") if path.is_file() else []
+    heads = [place for place, note in enumerate(notes) if note in (FAILED, OUT_OF_DATE)]
+    return "".join(f"{notes[place]}\n{notes[place + 1]}\n" for place in heads)
 
 
 def _fits(row: Row, dataset: str, method: str) -> bool:

@@ -123,6 +123,23 @@ def test_a_mean_over_seeds_is_the_parent_of_its_seeds(store: Path, found: list[R
         assert run.data.tags[PARENT] == parent.info.run_id
 
 
+def test_a_run_out_of_date_says_so(store: Path, found: list[Record]):
+    name, other, reason = found[0].name, found[-1].name, "its code changed"
+    group = name.removesuffix("/seed0")
+
+    def tags() -> dict[str, str]:
+        client = stores.client()
+        by_cell = stores.runs_by_cell(client, stores.experiment_of(client, "tiny"))
+        return {
+            cell: by_cell[cell][0].data.tags["ttfs.out_of_date"] for cell in (name, group, other)
+        }
+
+    tracking.publish(replace(results(found), stale={name: reason}))
+    assert tags() == {name: reason, group: f"{name}: {reason}", other: "no"}
+    assert tracking.publish(results(found)).written == 0
+    assert set(tags().values()) == {"no"}
+
+
 def test_a_run_that_was_replaced_stays_beside_its_successor(store: Path, found: list[Record]):
     publish(found)
     before = {cell: several[0].info.run_id for cell, several in runs().items()}

@@ -31,6 +31,7 @@ from ttfs.results.tracking.tags import (
     NOTE,
     PARENT,
     RECORD,
+    STALE,
     STATE,
     SUPERSEDED,
     UNLISTED,
@@ -78,6 +79,7 @@ class _Publication:
         self.client, self.results = client, results
         self.experiment = experiment_of(client, results.grid.name)
         self.entries = entries(results)
+        self.stale = _stale(results, self.entries)
         self.found = runs_by_cell(client, self.experiment)
         self.ids: dict[str, str] = {}
         self.written = self.superseded = self.killed = 0
@@ -100,6 +102,7 @@ class _Publication:
         if own is not None:
             self.ids[entry.cell] = own.info.run_id
             self._tag(own, STATE, CURRENT)
+            self._tag(own, STALE, self.stale[entry.cell])
         else:
             own = next((run for run in runs if _is_training_of(run, entry)), None)
             self.ids[entry.cell] = self._write(entry, own)
@@ -113,7 +116,7 @@ class _Publication:
         """Write one whole run, or complete the live run of its training."""
         parent = {} if entry.parent is None else {PARENT: self.ids[entry.parent]}
         tags = {CELL: entry.cell, LEVEL: entry.level, STATE: CURRENT, CURVE: entry.curve_digest}
-        tags |= {**entry.tags, **parent}
+        tags |= {**entry.tags, **parent, STALE: self.stale[entry.cell]}
         if live is None:
             started = int(1000 * entry.started)
             run = self.client.create_run(self.experiment, started, tags, entry.name).info.run_id
@@ -201,6 +204,15 @@ class _Publication:
         for name, value in wanted.items():
             if there.get(name) != value:
                 self.client.set_experiment_tag(self.experiment, name, value)
+
+
+def _stale(results: Results, entries: Sequence[Entry]) -> dict[str, str]:
+    """{cell, or group of cells: why it is out of date}; "no" where it is not."""
+    found = {entry.cell: results.stale.get(entry.cell, "no") for entry in entries}
+    for entry in entries:
+        if entry.parent is not None and entry.cell in results.stale:
+            found[entry.parent] = f"{entry.cell}: {results.stale[entry.cell]}"
+    return found
 
 
 def _artifacts(folder: Path) -> Iterator[Path]:

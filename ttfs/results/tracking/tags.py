@@ -18,4 +18,6 @@ CURRENT, SUPERSEDED, UNLISTED, LIVE, KILLED = (
 """States. A superseded run has a newer one of its cell; the grid lists no cell of an unlisted one,
 or the cell has no record.
 """
+STALE = "ttfs.out_of_date"
+"""Of a current run whose record is not of today's configuration, code or data: why; else "no"."""
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
