@@ -217,6 +217,33 @@ def test_a_checkpoint_is_whole_or_not_there(data: DataSet, tmp_path: Path, monke
     assert equal(parts, whole)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_damaged_checkpoint_is_told_and_is_none(data: DataSet, tmp_path: Path, share: float):
+    checkpoint = tmp_path / "training.ckpt"
+    with pytest.raises(Killed):
+        train(relu(), data, {"epochs": 4}, checkpoint, kill_at=3)
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: int(share * len(content))])
+    whole, again = relu(), relu()
+    rows = train(whole, data, {"epochs": 4})
+    with pytest.warns(UserWarning, match=r"training.ckpt: cannot be read .*begins anew"):
+        assert train(again, data, {"epochs": 4}, checkpoint) == rows
+    assert equal(again, whole)
+
+
+def test_a_full_disk_costs_the_checkpoint_alone(data: DataSet, tmp_path: Path, monkeypatch):
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pytorch_lightning.Trainer.save_checkpoint", full)
+    whole, again = relu(), relu()
+    rows = train(whole, data, {"epochs": 3})
+    with pytest.warns(UserWarning, match=r"training.ckpt: cannot be written .*free some space"):
+        assert train(again, data, {"epochs": 3}, tmp_path / "training.ckpt") == rows
+    assert equal(again, whole)
+    assert list(tmp_path.glob("*training*")) == []
+
+
 @pytest.mark.parametrize("saved", [True, False], ids=["saved", "not saved"])
 def test_a_training_asked_to_end_saves_its_last_epoch_first(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool

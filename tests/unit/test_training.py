@@ -16,7 +16,7 @@ from ttfs.data.augment import Augment
 from ttfs.errors import UserError
 from ttfs.seeds import seed
 from ttfs.training import fit
-from ttfs.training.activity import smooth_count
+from ttfs.training.activity import ActivityPenalty, smooth_count
 from ttfs.training.classifier import Classifier
 from ttfs.training.optimizers import schedule as factors
 
@@ -218,6 +218,25 @@ def test_the_activity_penalty_is_strength_times_activity_per_image(strengths, ex
         (images, labels), 0
     )
     assert difference.item() == pytest.approx(expected)
+
+
+class Patches(nn.Module):
+    """Four patches of each item, side by side in the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.relu, self.last = nn.Linear(4, 5), nn.ReLU(), nn.Linear(20, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.relu(self.inner(x.reshape(-1, 4))).reshape(len(x), -1))
+
+
+def test_the_activity_penalty_is_per_item_whatever_lies_in_the_batch():
+    net, items = Patches(), torch.rand(6, 16)
+    penalty = ActivityPenalty(net, 1.0, 0.0)
+    net(items)
+    activity = net.inner(items.reshape(-1, 4)).relu().sum() / 6
+    assert penalty.take(6).item() == pytest.approx(activity.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,15 @@ from filelock import FileLock
 from ttfs.data.listing import Unpacked, describe
 from ttfs.data.places import DATA, find, find_archive, listed
 from ttfs.errors import UserError
+from ttfs.files import checksum
 
 
 def find_folder(name: str, where: str) -> Path:
     """Return the folder of that name; unpack it into data/ first where there is only an archive."""
-    folder, archive, base = find(name), find_archive(name), Path(name).name
-    if folder and folder.is_dir():
+    archive, base = find_archive(name), Path(name).name
+    goal = DATA / _inside(name)
+    folder = find(name) or goal
+    if folder.is_dir():
         unpacked = Unpacked.read(folder)
         if unpacked and archive and not unpacked.came_from(archive):
             raise UserError(
@@ -32,11 +35,19 @@ def find_folder(name: str, where: str) -> Path:
             f"{where}: key 'source.folder': no folder {name!r}; put it, or its contents packed as "
             f"{base}.tar.xz, into {listed()}"
         )
-    with alone(base):
-        if not (DATA / base).is_dir():
-            print(f"unpacking {archive} into {DATA / base}", file=sys.stderr)
-            _unpack(archive, base)
-    return DATA / base
+    with alone(goal.relative_to(DATA).as_posix().replace("/", "-")):
+        if not goal.is_dir():
+            print(f"unpacking {archive} into {goal}", file=sys.stderr)
+            _unpack(archive, goal)
+    return goal
+
+
+def _inside(name: str) -> str:
+    """The place below data/ for a folder of a name: its own, so that no two share one."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts:
+        return f"{path.name}-{checksum(str(path.absolute()).encode())[:8]}"
+    return path.as_posix()
 
 
 def reason(error: BaseException) -> str:
@@ -63,8 +74,9 @@ def alone(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def staged(name: str) -> Iterator[Path]:
-    """Give an empty folder inside data/; move its contents into data/ if the block succeeds.
+def staged(name: str, into: Path = DATA) -> Iterator[Path]:
+    """Give an empty folder inside data/; move its contents into data/, or a folder there, if the
+    block succeeds.
 
     torchvision takes a folder that exists for a complete one. So the leavings of a kill or of a
     lost connection must lie where nobody looks for data, until the next attempt clears them away.
@@ -74,8 +86,9 @@ def staged(name: str) -> Iterator[Path]:
     staging.mkdir()
     try:
         yield staging
+        into.mkdir(parents=True, exist_ok=True)
         for entry in staging.iterdir():
-            goal = DATA / entry.name
+            goal = into / entry.name
             if goal.is_dir():
                 shutil.rmtree(goal)
             entry.replace(goal)
@@ -83,10 +96,24 @@ def staged(name: str) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _unpack(archive: Path, base: str) -> None:
+def _unpack(archive: Path, goal: Path) -> None:
+    name = goal.relative_to(DATA).as_posix().replace("/", "-")
     try:
-        with staged(base) as staging, tarfile.open(archive) as tar:
-            tar.extractall(staging / base, filter="data")
-            Unpacked(describe(archive), describe(staging / base)).write(staging / base)
+        with staged(name, goal.parent) as staging, tarfile.open(archive) as tar:
+            folder = staging / goal.name
+            tar.extractall(folder, filter="data")
+            _check_end(tar)
+            Unpacked(describe(archive), describe(folder)).write(folder)
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise UserError(f"{archive}: cannot be unpacked: {reason(error)}; get it again") from None
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise where an archive that was read does not end as one: `tarfile` takes a header that is
+    damaged or missing for the end.
+    """
+    file = tar.fileobj
+    assert file is not None
+    file.seek(tar.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"it ends early, or is damaged, at byte {tar.offset}")

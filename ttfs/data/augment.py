@@ -45,7 +45,7 @@ class Augment:
     """Random moves of images, in the order rotate and zoom, shift, crop, flip, cutout, cutmix;
     `Augment()` changes nothing.
 
-    shift: translation by whole pixels, uniform in [-shift, shift] on both axes, black (0) comes in.
+    shift: translation by whole pixels, uniform in [-shift, shift] on both axes, black comes in.
     crop: padded by this many reflected pixels (the edge is not repeated), then a window of the old
         size anywhere in it.
     flip: mirrored left to right with probability 1/2; `alternating` mirrors at random in the first
@@ -68,6 +68,8 @@ class Augment:
     rotate: float = 0.0
     zoom: float = 0.0
     cutmix: float = 0.0
+    black: float = 0.0
+    """What comes in: the lowest value of the images."""
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Moves:
         """Draw the moves of inputs of a shape (N, ...): as many random numbers whatever is switched
@@ -94,10 +96,14 @@ class Augment:
 
     def move(self, images: Tensor, moves: Moves) -> Tensor:
         """Return the float images [N, C, H, W] with these moves, on the same device, made."""
+        if self.black:  # 0 comes in
+            images = images - self.black
         if moves.turn is not None:
             images = _turned(images, *moves.turn)
         if self.shift:
             images = _windows(images, self.shift, "constant", moves.shift)
+        if self.black:
+            images = images + self.black
         if self.crop:
             images = _windows(images, self.crop, "reflect", moves.crop)
         if self.flip:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -57,7 +57,7 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
     if is_table(config):
         return _records(config, where)
     wanted = Format(tuple(config["shape"]), config["classes"], _range(config, where))
-    augment = _augment(config, where)
+    augment = replace(_augment(config, where), black=wanted.range[0])
     normalize = _normalize(config, where)
     parts = _three(config, wanted, where)
     parts = _in_memory(parts, wanted)

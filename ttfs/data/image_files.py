@@ -86,7 +86,13 @@ class ImageFiles(Dataset):
         """Give name and size of each file."""
         for name in self.names:
             # A Path takes twice as long, which counts with a million files.
-            size = os.stat(f"{self.root}/{name}").st_size  # noqa: PTH116
+            try:
+                size = os.stat(f"{self.root}/{name}").st_size  # noqa: PTH116
+            except OSError as error:
+                raise UserError(
+                    f"{self.root}/{name}: cannot be read ({error.strerror}); get it again, or "
+                    "delete it"
+                ) from None
             yield f"{name}\t{size}\n".encode()
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from ttfs.data.augment import Augment, Moves
 from ttfs.data.inputs import Inputs
 
+FEW = 0.1
+"""A split lies class by class where classes change less often than this share of chance."""
 GOLDEN = (5**0.5 - 1) / 2
 """Its multiples, without their whole part, are evenly spread on [0, 1], however many there are."""
 
@@ -55,10 +57,16 @@ class Split:
         beginnings are evenly spread, too.
         """
         places = torch.arange(min(count, len(self)))
-        if (self.labels.diff() >= 0).all():
+        if len(places) < len(self) and self._lies_by_class():
             order = (places.double() * GOLDEN % 1.0).argsort()
             places = (places * len(self) // len(places))[order]
         return replace(self, inputs=self.inputs.subset(places), labels=self.labels[places])
+
+    def _lies_by_class(self) -> bool:
+        """Whether the class changes from input to input far less often than by chance."""
+        shares = self.labels.bincount().double() / len(self)
+        by_chance = (len(self) - 1) * (1.0 - shares.square().sum().item())
+        return int((self.labels.diff() != 0).sum()) < FEW * by_chance
 
     def one_batch(self, count: int) -> tuple[Tensor, Tensor]:
         """Return `some` inputs, float32 [n, *shape], and their labels, on the CPU."""

@@ -75,13 +75,14 @@ def _folder(name: str) -> str | None:
 
 
 def _torchvision(source: Mapping[str, Any]) -> str | None:
-    """The set's files in the first place that has some."""
+    """The set's files in all places that have some: the first need not have all parts."""
     name = source["name"]
+    found = []
     for place in places():
-        found = [place / name] if (place / name).is_dir() else _named(name, place)
-        if found:
-            return "\n".join(f"{path.name} {describe(path)}" for path in found)
-    return None
+        files = [place / name] if (place / name).is_dir() else _named(name, place)
+        if files:
+            found.append("\n".join(f"{path.name} {describe(path)}" for path in files))
+    return "\n\n".join(found) or None
 
 
 def _named(name: str, place: Path) -> list[Path]:

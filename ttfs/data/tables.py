@@ -21,6 +21,8 @@ from ttfs.seeds import seed
 Table = dict[str, list[str]]
 """{column: values [N]}; an empty text is a missing value."""
 
+LONGEST = 2**30
+"""Characters of a value in a .csv, at most."""
 FORMS = (".csv", ".csv.xz", ".parquet")
 
 Rows = tuple[list[str], Sequence[Sequence[str]]]
@@ -101,12 +103,22 @@ def read_table(path: Path) -> Table:
 def read_csv(path: Path) -> Rows:
     """Read UTF-8, comma separated, the names of the columns first; .xz is unpacked."""
     opened = lzma.open if path.suffix.lower() == ".xz" else open
+    csv.field_size_limit(LONGEST)
+    line = 0
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
+            reader, rows = csv.reader(file, strict=True), []
+            for row in reader:
+                line = reader.line_num
+                rows += [row] if row else []
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is no text in UTF-8 ({error.reason}); save it as UTF-8") from None
-    except (OSError, lzma.LZMAError, EOFError, csv.Error) as error:
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: cannot be read as a table after line {line}: {error}; close or double the "
+            "quotation mark"
+        ) from None
+    except (OSError, lzma.LZMAError, EOFError) as error:
         raise _unreadable(path, error) from None
     return (rows[0], rows[1:]) if rows else ([], [])
 
@@ -120,14 +132,22 @@ def read_parquet(path: Path) -> Rows:
         table = ParquetFile(path).read()
     except (OSError, ArrowException) as error:
         raise _unreadable(path, error) from None
-    columns = [map(_text, column.to_pylist()) for column in table.columns]
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            columns.append(list(map(_text, column.to_pylist())))
+        except (ArrowException, ValueError, OverflowError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{path}: column {name!r} cannot be read: {reason}; correct or delete it"
+            ) from None
     return table.column_names, list(zip(*columns, strict=True))
 
 
 def _text(value: Any) -> str:
     """Return a value as a .csv would have it; the members of a list as words."""
     if isinstance(value, list):
-        return " ".join(map(_word, value))
+        return " ".join(_word(member) for member in value if not missing(member))
     return "" if missing(value) else str(value)
 
 

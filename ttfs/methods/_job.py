@@ -4,12 +4,14 @@ import io
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfs.config import Cell, Grid, Stage, Study
+from ttfs.digest import digest_of
 from ttfs.errors import UserError
 from ttfs.files import atomic_write
 
@@ -66,16 +68,12 @@ class Task:
         assert isinstance(self.cell, Study)
         return self.grid.study_slice(self.cell)
 
-    def checkpoint(self, network: str = "") -> Path:
-        """Return where a training of this stage is saved as its epochs end; of one of several
-        networks, if it trains several. `forget_trainings` removes it.
-        """
-        return self.folder / f"training-{network}{network and '-'}{self.digest}.ckpt"
-
     def forget_trainings(self) -> None:
         """Remove what trainings have saved on the way: the stage has its result."""
-        for path in self.folder.glob("training-*.ckpt"):
-            path.unlink()
+        for pattern in ("training-*.ckpt", ".training-*.tmp"):
+            for path in self.folder.glob(pattern):
+                with suppress(OSError):  # it only takes space
+                    path.unlink()
 
     def say(self, text: str) -> None:
         """Report progress, for the terminal and the log."""
@@ -97,6 +95,8 @@ class Job(Task):
     cell: Cell
     place: Path | None = None
     """The folder of the cell, where that is not its place in the store of the working directory."""
+    start: str | None = None
+    """Checksum of the weights that the stage starts from: of the source, or of the network."""
 
     @property
     def kind(self) -> "Kind":
@@ -181,13 +181,28 @@ class Job(Task):
         job.data = self.data
         return job
 
-    def build(self) -> "nn.Module":
-        """Return the cell's ReLU network with fresh weights, drawn from torch's global
-        generator.
-        """
-        from ttfs.models import build
+    def checkpoint(self, network: str = "") -> Path:
+        """Return where a training of this stage is saved as its epochs end; of one of several
+        networks, if it trains several. `forget_trainings` removes it.
 
-        return build(self.grid.models[self.cell.model].config, self.data.shape, self.data.classes)
+        Its name is that of all that the training depends on, so that none goes on from another's.
+        """
+        own = digest_of({}, self.digest, self.data.digest, str(self.start), self.device)
+        return self.folder / f"training-{network}{network and '-'}{own}.ckpt"
+
+    def build(self) -> "nn.Module":
+        """Return the cell's ReLU network with the weights that the seed draws, and with all else
+        that it draws when it is built, such as an order of its inputs.
+        """
+        import torch
+
+        from ttfs.models import build
+        from ttfs.seeds import seed
+
+        config = self.grid.models[self.cell.model].config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed(*self.axes, "init"))
+            return build(config, self.data.shape, self.data.classes)
 
     def draw(self) -> "nn.Module":
         """Return the cell's ReLU network with the weights that its seed draws for all methods.
@@ -195,11 +210,6 @@ class Job(Task):
         A network with a method `prepare(images)` sets weights from training images, as many as
         its `prepared_by` says.
         """
-        import torch
-
-        from ttfs.seeds import seed
-
-        torch.manual_seed(seed(*self.axes, "init"))
         network: Any = self.build()
         if hasattr(network, "prepare"):
             images, _ = self.data.train.one_batch(network.prepared_by)

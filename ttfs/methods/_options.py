@@ -51,7 +51,7 @@ class Train(Options):
         "their gradients"
     )
     learning_rate: float = Field(
-        gt=0, le=1e6, description="At the start; of schedule one-cycle the largest"
+        gt=0, le=1e6, description="The largest; the schedule says when it is that"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD")
     nesterov: bool = Field(False, description="Whether the momentum of SGD is Nesterov's")
@@ -66,7 +66,7 @@ class Train(Options):
         "cosine",
         description="Learning rate over the steps; cosine falls to zero, exponential by decay "
         "each epoch, one-cycle rises from 1/25 and falls to zero by cosines, triangular from a "
-        "fifth in straight lines",
+        "fifth in straight lines; the others rise from zero where there is a warmup",
     )
     warmup: float | None = Field(
         None, ge=0, lt=1,
@@ -104,7 +104,7 @@ class Train(Options):
     activity_l1: float = Field(
         0.0, ge=0, le=1e6,
         description="Strength of the L1 penalty on activations, per item, summed over hidden "
-            "neurons",
+            "neurons; of a ReLU network, its modules nn.ReLU",
     )  # fmt: skip
     activity_l0: float = Field(
         0.0, ge=0, le=1e6,
@@ -116,12 +116,15 @@ class Train(Options):
         "float32 always",
     )
     select: Literal["best", "last"] = Field(
-        "best", description="The epoch whose weights are kept; best by validation accuracy"
+        "best",
+        description="The epoch whose weights are kept; best by validation accuracy, then by its "
+        "loss",
     )
     patience: int | None = Field(
         None,
         ge=1,
-        description="Stop after this many epochs without a better validation accuracy; null never",
+        description="Stop after this many epochs without a better validation accuracy, or the same "
+        "at a lower loss; null never",
     )
 
 

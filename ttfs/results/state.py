@@ -16,9 +16,6 @@ from ttfs.errors import UserError
 from ttfs.models.stamp import model_stamp
 from ttfs.results.record import MADE, RECORD, WEIGHTS, Made, Record, damaged, read, read_made
 
-FAILED = "Failed:"
-OUT_OF_DATE = "Not of today's configuration, code or data:"
-"""Heads of the notes below tables, each before a list of cells."""
 DATA = ("ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
 """Modules behind the data, the model and the seeds that a job gives to each stage."""
 

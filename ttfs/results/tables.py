@@ -24,7 +24,6 @@ from ttfs.results.frame import (
 )
 from ttfs.results.record import Record
 from ttfs.results.sparsity import trade_off
-from ttfs.results.state import FAILED, OUT_OF_DATE
 
 ABSENT = "–"
 SPENT = ("spikes_per_neuron", "latency", "time_steps", "energy")
@@ -195,11 +194,11 @@ def _notes(results: Results, records: Sequence[Record]) -> str:
     failures = [record for record in records if record.status == "failed"]
     if failures:
         lines = [f"- {record.name}: {record.error_line}\n" for record in failures]
-        text += f"\n{FAILED}\n\n" + "".join(lines)
+        text += "\nFailed:\n\n" + "".join(lines)
     stale = [record.name for record in records if record.name in results.stale]
     if stale:
         lines = [f"- {name}: {results.stale[name]}\n" for name in stale]
-        text += f"\n{OUT_OF_DATE}\n\n" + "".join(lines)
+        text += "\nNot of today's configuration, code or data:\n\n" + "".join(lines)
     versions = versions_of(records)
     named = ", ".join(f"{commit} ({count})" for commit, count in versions.items())
     return text + (f"\nVersions of the code, with the records of each: {named}.\n" if named else "")

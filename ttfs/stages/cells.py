@@ -11,7 +11,7 @@ from typing import Any
 from ttfs import digest
 from ttfs.config import Cell, Grid, Stage, Study, load_grid
 from ttfs.errors import UserError
-from ttfs.files import atomic_write, locked
+from ttfs.files import atomic_write, is_locked, locked
 from ttfs.methods import Job, Task
 from ttfs.results.provenance import Provenance
 from ttfs.results.record import MADE, WEIGHTS, Made, Record, damaged, file_entry, read_made, write
@@ -31,9 +31,10 @@ def run(stage: Stage, grid_file: Path, name: str) -> int:
     with locked(cell.folder / LOCK):
         state = State(grid)
         reason = state.reason(stage, cell)
-        if reason is None:
-            return 0
         job = task(stage, grid, cell)
+        if reason is None:
+            _forget_trainings(job)
+            return 0
         job.say(f"{stage}: {reason}")
         return attempt(lambda: _STAGES[stage](job, state.expected), job, state.expected, grid_file)
 
@@ -53,7 +54,6 @@ def attempt(
             atomic_write(job.folder / MADE, result.to_json())
         else:
             write(result, job.folder)
-        job.forget_trainings()
     except UserError as error:
         job.say(f"error: {error}")
         _fail(job, expected, f"{job.stage}: {error}")
@@ -62,7 +62,13 @@ def attempt(
         traceback.print_exc()
         _fail(job, expected, f"{job.stage}: {type(error).__name__}: {' '.join(str(error).split())}")
         return 1
+    _forget_trainings(job)
     return 0
+
+
+def _forget_trainings(job: Task) -> None:
+    if job.stage in ("make", "deploy"):
+        job.forget_trainings()
 
 
 def task(stage: Stage, grid: Grid, cell: Cell | Study) -> Task:
@@ -77,6 +83,8 @@ def record_death(stage: Stage, grid_file: Path, name: str, cause: str) -> None:
     grid = load_grid(grid_file)
     job = task(stage, grid, grid.find(name))
     job.say(f"error: {cause}")
+    if is_locked(job.folder / LOCK) or State(grid).reason(stage, job.cell) is None:
+        return  # somebody else has the cell, or it was finished: a result stays
     _fail(job, Expected(grid), f"{stage}: {cause}")
 
 
@@ -93,6 +101,7 @@ def _make(job: Job, expected: Expected) -> Made:
                 f"{job.source.folder}: {reason}; run the workflow again, which makes it anew"
             )
         source = made.files[WEIGHTS]["sha256"]
+    job.start = source
     before = _before(job, source)
     files: Mapping[str, Mapping[str, Any]]
     if before is None:
@@ -163,12 +172,13 @@ def _measure(job: Job, expected: Expected) -> Record:
         raise UserError(
             f"{network.folder}: made with other data than there are now; run the workflow again"
         )
+    job.start = made.files.get(WEIGHTS, {}).get("sha256")
     rows = job.kind.evaluate(job) if job.stage == "evaluate" else job.kind.deploy(job)
     digests = {
         "stage": job.digest,
         "code": expected.code(job.stage, job.cell),
         "data": made.data,
-        "weights": made.files.get(WEIGHTS, {}).get("sha256"),
+        "weights": job.start,
         "files": {name: file_entry(job.folder / name) for name in job.files},
     }
     provenance: dict[str, Provenance] = {"make": made.provenance, job.stage: _provenance(job)}

@@ -8,7 +8,7 @@ from ttfs.config import STORE, Cell, Grid, Variant
 from ttfs.data import DataSet
 from ttfs.errors import UserError
 from ttfs.methods import Job
-from ttfs.results.record import MADE, RECORD, Record, damaged, read, read_made
+from ttfs.results.record import MADE, RECORD, WEIGHTS, Record, damaged, read, read_made
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ def load(folder: str | Path) -> Trained:
     reason = damaged(network_folder, made.files, MADE, closely=True)
     if reason is not None:
         raise UserError(f"{network_folder}: {reason}; run the workflow again, which makes it anew")
+    if record.digests.get("weights") != made.files.get(WEIGHTS, {}).get("sha256"):
+        raise UserError(f"{folder}: its record is of another network; run the workflow again")
+    reason = damaged(folder, record.digests.get("files", {}), RECORD, closely=True)
+    if reason is not None:
+        raise UserError(f"{folder}: {reason}; run the workflow again, which makes it anew")
     job = Job(
         "deploy" if cell.hardware else "evaluate",
         _grid(cell, dict(made.config), record),

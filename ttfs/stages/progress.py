@@ -21,6 +21,11 @@ class Due:
     stage: str
     cell: str
 
+    def needs(self, other: "Due") -> bool:
+        """Whether it cannot run where another stage failed: that which makes its network."""
+        below = self.cell == other.cell or self.cell.startswith(f"{other.cell}/")
+        return other.stage == "make" and below
+
     def kin(self) -> Iterator[tuple[str, ...]]:
         """Yield the groups of stages like this one, the most alike first: of seeds and chips of one
         network, then of one network on all data sets, of one model, of one kind, and all.
@@ -63,6 +68,7 @@ class Progress:
         self.waiting.discard(stage)
         if status != 0:
             self.failed += 1
+            self.waiting = {other for other in self.waiting if not other.needs(stage)}
             return
         self.done += 1
         if began is None:
@@ -71,6 +77,11 @@ class Progress:
             self.seconds[kin].append(time.monotonic() - began)
         if stage.stage == "evaluate":
             self._compare(stage.cell)
+
+    def drop(self, stage: Due) -> None:
+        """Note that a stage runs elsewhere."""
+        self.jobs -= stage in self.waiting
+        self.waiting.discard(stage)
 
     def left(self) -> float | None:
         """Return the seconds until the run ends: what waits takes as long as its like took, as many

@@ -176,7 +176,7 @@ def _admit(
         connection.sendall(b"stale\n" if stale else b"started ")
         if stale:
             connection.close()
-            progress.end(stage, 0)
+            progress.drop(stage)
             return
         held = [listener, connection, *(client.connection for client in clients.values())]
         process = forked(lambda: _become(job, channels, held))

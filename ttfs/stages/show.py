@@ -10,7 +10,6 @@ from pathlib import Path
 from ttfs.config import Grid, suggest
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
-from ttfs.results.state import FAILED, OUT_OF_DATE
 
 IDS = {"dataset": "Data set", "model": "Model", "method": "Method", "n": "n"}
 METRICS_SHOWN = ("accuracy", "spikes_per_neuron", "latency")
@@ -52,7 +51,7 @@ def show(
     rows = list(_best(rows, best)) if best else rows
     names = metrics or [name for name in METRICS_SHOWN if any(_value(row, name) for row in rows)]
     print(_TEXTS[format]([*IDS, *names], [_shown(row, names) for row in rows]))
-    print(_warnings(grid.folder / "tables" / "summary.md"), end="", file=sys.stderr)
+    _warn(grid)
 
 
 def _read(path: Path) -> list[Row]:
@@ -65,11 +64,22 @@ def _read(path: Path) -> list[Row]:
         ) from None
 
 
-def _warnings(path: Path) -> str:
-    """The notes below the table about cells that failed or are out of date."""
-    notes = path.read_text(encoding="utf-8").split("\n\n") if path.is_file() else []
-    heads = [place for place, note in enumerate(notes) if note in (FAILED, OUT_OF_DATE)]
-    return "".join(f"{notes[place]}\n{notes[place + 1]}\n" for place in heads)
+def _warn(grid: Grid) -> None:
+    """Say how many records are not of today's configuration, code or data."""
+    from ttfs.results.record import RECORD
+    from ttfs.results.state import State
+
+    stale = {
+        cell.name: reason
+        for (_, cell), reason in State(grid).due.items()
+        if (cell.folder / RECORD).exists()
+    }
+    for name, reason in list(stale.items())[:1]:
+        print(
+            f"{len(stale)} of the records are out of date, such as {name}: {reason}; "
+            f"`ttfs why {grid.file}` lists them",
+            file=sys.stderr,
+        )
 
 
 def _fits(row: Row, dataset: str, method: str) -> bool:

@@ -62,6 +62,7 @@ class ActivityPenalty:
     def __init__(self, network: nn.Module, l1: float, l0: float):
         self.l1, self.l0 = l1, l0
         self._heard: list[Tensor] = []
+        self._steps = getattr(getattr(network, "clock", None), "steps", 1)
         modules = neurons(network) if l1 > 0 or l0 > 0 else []
         if not modules and (l1 > 0 or l0 > 0):
             name = "activity_l1" if l1 > 0 else "activity_l0"
@@ -70,15 +71,15 @@ class ActivityPenalty:
             )
         self._hooks = [module.register_forward_hook(self._listen) for module in modules]
 
-    def take(self) -> Tensor | float:
-        """Return the penalty of the last forward pass, and forget the pass."""
+    def take(self, items: int) -> Tensor | float:
+        """Return the penalty of the last forward pass, of this many items, and forget the pass."""
         heard = [at_least_float32(activity) for activity in self._heard]
         self.forget()
         penalty: Tensor | float = 0.0
         for strength, measure in ((self.l1, torch.sum), (self.l0, smooth_count)):
             if strength > 0:
                 penalty = penalty + strength * (
-                    torch.stack([measure(layer) for layer in heard]).sum() / len(heard[0])
+                    torch.stack([measure(layer) for layer in heard]).sum() / (items * self._steps)
                 )
         return penalty
 

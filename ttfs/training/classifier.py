@@ -56,7 +56,7 @@ class Classifier(pl.LightningModule):
         """Return the loss of a batch."""
         loss = self._step(self.network, batch, "train")
         self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return ranks.shared(loss + self._activity.take(), len(batch[1]))
+        return ranks.shared(loss + self._activity.take(len(batch[1])), len(batch[1]))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Add a batch to the validation sums."""

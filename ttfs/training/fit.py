@@ -99,7 +99,7 @@ def fit(
         # The ranks are there already; a job of Slurm's trains here too, not by its restarts.
         plugins=[ranks.Environment(), ranks.WholeBatchNorm()],
     )
-    begun = checkpoint if checkpoint is not None and checkpoint.exists() else None
+    begun = checkpoint if checkpoint is not None and _is_readable(checkpoint) else None
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=".*LeafSpec.*"
@@ -161,11 +161,12 @@ class _Epochs(pl.Callback):
         if self._waited_enough():
             trainer.should_stop = True
         if self._checkpoint is not None:
-            due = self._ending or time.monotonic() >= self._due
+            ending = self._ending  # or asked since: after the next epoch
+            due = ending or time.monotonic() >= self._due
             if trainer.strategy.reduce_boolean_decision(due, all=False):  # all ranks save, or none
                 self._save(trainer, self._checkpoint)
-        if self._ending and self._saved == len(self.rows):  # or asked since: after the next epoch
-            _end()
+            if ending:
+                _end()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, besides weights and optimizer, from which a training goes on
@@ -205,12 +206,40 @@ class _Epochs(pl.Callback):
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         begun = time.monotonic()
-        trainer.save_checkpoint(temporary, weights_only=False)
-        if trainer.is_global_zero:
-            temporary.replace(path)
-        self._saved = len(self.rows)
+        try:
+            trainer.save_checkpoint(temporary, weights_only=False)
+            if trainer.is_global_zero:
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            self._saved = len(self.rows)
+        except (OSError, RuntimeError) as error:  # a full disk: the training needs no checkpoint
+            temporary.unlink(missing_ok=True)
+            reason = " ".join(str(error).split())[:200]
+            if ranks.count() > 1:  # the others wait for it
+                raise UserError(f"{path}: cannot be written ({reason}); free some space") from None
+            warnings.warn(
+                f"{path}: cannot be written ({reason}); free some space. The training goes on, and "
+                "would begin anew if it were killed",
+                stacklevel=2,
+            )
         took = time.monotonic() - begun
         self._due = time.monotonic() + max(SAVE_EVERY, SAVING_SHARE * took)
+
+
+def _is_readable(checkpoint: Path) -> bool:
+    """Whether there is a checkpoint to go on from; a damaged one is none, and is replaced."""
+    if not checkpoint.exists():
+        return False
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=False)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(
+            f"{checkpoint}: cannot be read ({reason}); the training begins anew", stacklevel=3
+        )
+        return False
+    return True
 
 
 def _check_parts(*splits: Batches) -> None:

@@ -17,13 +17,13 @@ def optimizer(network: nn.Module, config: Mapping[str, Any]) -> torch.optim.Opti
     """Return the optimizer of the parameters that learn.
 
     Weight decay acts on weights, not on biases and scales. Biases, those of batch norm included,
-    have the rate `bias_rate * learning_rate` (Page 2019, "How to train your ResNet"; Jordan 2024,
-    arXiv 2404.00498).
+    have the rate `bias_rate * learning_rate` (Page 2019, "How to train your ResNet"; of batch norm
+    alone in Jordan 2024, arXiv 2404.00498).
     """
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    biases = [p for name, p in named if "bias" in name]
-    weights = [p for name, p in named if "bias" not in name and p.dim() > 1]
-    scales = [p for name, p in named if "bias" not in name and p.dim() <= 1]
+    biases = [p for name, p in named if _is_bias(name)]
+    weights = [p for name, p in named if not _is_bias(name) and p.dim() > 1]
+    scales = [p for name, p in named if not _is_bias(name) and p.dim() <= 1]
     rate = config["learning_rate"]
     groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": config["weight_decay"]},
@@ -39,6 +39,20 @@ def optimizer(network: nn.Module, config: Mapping[str, Any]) -> torch.optim.Opti
     if nesterov and not momentum:
         raise UserError("train.nesterov needs a momentum; set train.momentum above 0")
     return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov)
+
+
+def _is_bias(name: str) -> bool:
+    """Whether a parameter is a bias, by its own name or, where it is computed, that of what it
+    gives.
+
+    >>> [_is_bias(name) for name in ("a.bias", "a.bias_map", "a.parametrizations.bias.original")]
+    [True, True, True]
+    >>> _is_bias("debias.weight")
+    False
+    """
+    *path, leaf = name.split(".")
+    own = path[-1] if "parametrizations" in path else leaf
+    return own.startswith("bias")
 
 
 def schedule(config: Mapping[str, Any], steps: int, epochs: int) -> Callable[[int], float]:

@@ -50,6 +50,11 @@ def test_some_inputs_are_the_first_ones_or_evenly_spread_where_the_split_lies_by
     images, labels = sorted_by_class.one_batch(9)
     assert torch.equal(images, everything(sorted_by_class.some(9))[0])
     assert labels.bincount().tolist() == [3, 3, 3]
+    falling = dataclasses.replace(
+        train, inputs=train.inputs.subset(order.flip(0)), labels=train.labels[order.flip(0)]
+    )
+    assert falling.some(9).labels.bincount().tolist() == [3, 3, 3]
+    assert numbers(sorted_by_class.some(1000)) == numbers(sorted_by_class)
     _, labels = sorted_by_class.one_batch(18)
     for first in (6, 9, 12):  # their beginning is of all classes, too
         assert set(labels[:first].tolist()) == {0, 1, 2}

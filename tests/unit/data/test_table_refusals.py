@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from kit.tables import ENCODINGS, fault, made, write
@@ -26,12 +28,19 @@ def test_bad_files():
     assert "record 1 has 3 values, the head has 2 names" in fault()
     path.write_bytes("class,folder\nä,b\n".encode("latin-1"))
     assert "made.csv: is no text in UTF-8 (invalid continuation byte); save it as UTF-8" in fault()
-    path.write_text("class,folder\n" + "x" * 200_000 + ",b\n")
-    assert "made.csv: cannot be read as a table: field larger than field limit" in fault()
+    path.write_text('class,folder\na,b\na,"5in\na,b\na,b\n')
+    assert (
+        "made.csv: cannot be read as a table after line 2: unexpected end of data; close" in fault()
+    )
+    path.write_text('class,folder\na,"5in\na,b\na,"6in\n')
+    assert "made.csv: cannot be read as a table after line 1: ',' expected after" in fault()
     (DATA / "made.csv.xz").write_bytes(b"no xz")
     assert "made.csv.xz: cannot be read as a table" in fault(name="made.csv.xz")
     (DATA / "made.parquet").write_bytes(b"no parquet")
     assert "made.parquet: cannot be read as a table" in fault(name="made.parquet")
+    far = pa.array([2**40], pa.timestamp("s"))
+    pq.write_table(pa.table({"class": ["a"], "folder": far}), DATA / "made.parquet")
+    assert "made.parquet: column 'folder' cannot be read: " in fault(name="made.parquet")
     pd.DataFrame({"class": [], "folder": []}).to_parquet(DATA / "made.parquet")
     assert "made.parquet: holds no record" in fault(name="made.parquet")
 

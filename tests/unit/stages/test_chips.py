@@ -12,6 +12,8 @@ from kit.stages import (
     cell,
     record,
     run_due,
+    run_stages,
+    write_data,
 )
 
 import ttfs
@@ -98,6 +100,36 @@ def test_a_killed_fine_tuning_goes_on_without_what_it_has(little: Path, monkeypa
     assert steps == 3  # one epoch of 48 items
     assert record("b1-converted", name).rows == rows
     assert not list(folder.glob("training-*.ckpt"))
+
+
+def test_no_training_goes_on_from_one_of_other_data(little: Path, monkeypatch):
+    """Killed in its last epoch; then the data change, and the network with them."""
+    fit = import_module("ttfs.training.fit")
+    monkeypatch.setattr(fit, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(fit, "SAVING_SHARE", 0.0)
+    chip = f"{B1}/hardware/jitter=0.1+tuning.epochs=1"
+    stages = [f"make {CELL.format('ann')}", f"make {B1}", f"deploy {chip}"]
+    run_stages(stages[:2])
+    say = Task.say
+
+    def dying(task: Task, text: str) -> None:
+        if text.startswith("ttfs network, draw 0"):
+            raise Killed
+        say(task, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "say", dying)
+        with pytest.raises(Killed):
+            run_stages(stages[2:])
+    folder = cell("b1-converted", "jitter=0.1+tuning.epochs=1")
+    [left] = folder.glob("training-*.ckpt")
+    write_data(little / "data" / "made.npz", seed=5)
+    assert set(run_stages(stages).values()) == {0}
+    resumed = record("b1-converted", "jitter=0.1+tuning.epochs=1").rows
+    assert not left.exists()
+    shutil.rmtree(little / "results")
+    assert set(run_stages(stages).values()) == {0}
+    assert record("b1-converted", "jitter=0.1+tuning.epochs=1").rows == resumed
 
 
 CHIPS = """\

@@ -92,6 +92,17 @@ def test_failures_are_counted_and_their_times_are_not_the_time_of_others(clock, 
     assert capsys.readouterr().err.startswith(said)
 
 
+def test_what_needs_a_failed_network_waits_no_more(clock):
+    network, other = "d/m/ann/seed0", "d/m/ann/seed1"
+    due = [Due("make", network), Due("evaluate", network), Due("deploy", f"{network}/hardware/x")]
+    progress = Progress([*due, Due("make", other)])
+    progress.start(due[0])
+    progress.end(due[0], 1)
+    assert progress.waiting == {Due("make", other)}
+    progress.drop(Due("make", other))
+    assert (progress.jobs, progress.done, progress.waiting) == (3, 0, set())
+
+
 def test_the_best_accuracy_yet_is_said(clock, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cells = [made_up(seed=seed) for seed in (2, 0, 1)]  # 96, 98 and 97 %

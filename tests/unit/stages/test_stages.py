@@ -4,6 +4,7 @@ end.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from kit.stages import (
     cell,
     due,
     edit,
+    grid,
     record,
     run_due,
     run_stages,
@@ -23,7 +25,7 @@ from kit.stages import (
 
 import ttfs
 from ttfs.errors import UserError
-from ttfs.methods import kind
+from ttfs.methods import Job, kind
 from ttfs.metrics import METRICS
 from ttfs.results.record import read, read_made
 from ttfs.stages import cells
@@ -176,6 +178,52 @@ def test_a_network_whose_files_were_changed_is_not_loaded(little: Path):
         UserError, match=r"weights\.pt was changed since it was made; run the workflow again"
     ):
         ttfs.load(cell("ann"))
+
+
+def test_a_network_is_built_the_same_each_time(little: Path, monkeypatch):
+    """Also what is no state of it, such as an order of its inputs."""
+    monkeypatch.setattr("ttfs.models.build", lambda *_: torch.randperm(99))
+    ann = grid().find(CELL.format("ann"))
+    job = Job("make", grid(), ann)
+    before = torch.get_rng_state()
+    orders = [job.build(), job.build()]
+    assert torch.equal(*orders)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(Job("make", grid(), replace(ann, seed=1)).build(), orders[0])
+
+
+def test_a_record_of_another_network_is_not_loaded(little: Path):
+    ttfs.load(cell("ann"))
+    edit("configs/methods/ann.yaml", "2.0e-2", "3.0e-2")
+    make = f"make {CELL.format('ann')}"
+    assert run_stages([make]) == {make: 0}
+    with pytest.raises(UserError, match="its record is of another network; run the workflow again"):
+        ttfs.load(cell("ann"))
+
+
+def test_a_death_costs_no_result(little: Path):
+    name = CELL.format("ann")
+    cells.record_death("evaluate", Path(GRID), name, "its process was ended by SIGTERM")
+    assert (cell("ann") / "record.json").exists()
+    edit("configs/methods/ann.yaml", "2.0e-2", "3.0e-2")
+    cells.record_death("make", Path(GRID), name, "its process was ended by SIGTERM")
+    assert "SIGTERM" in str(read(cell("ann") / "failure.json").error)
+
+
+def test_what_a_training_leaves_is_removed_and_costs_no_result(little: Path):
+    stuck, torn = cell("ann") / "training-x.ckpt", cell("ann") / ".training-y.ckpt.7.tmp"
+    stuck.mkdir()  # cannot be unlinked
+    torn.touch()
+    name = CELL.format("ann")
+    edit("configs/methods/ann.yaml", "2.0e-2", "3.0e-2")
+    assert run_stages([f"make {name}"]) == {f"make {name}": 0}
+    assert read_made(cell("ann")).config["method"]["train"]["learning_rate"] == 3.0e-2
+    assert not torn.exists()
+    torn.touch()
+    assert run_stages([f"evaluate {name}"]) == {f"evaluate {name}": 0}
+    assert torn.exists(), "it trains nothing"
+    assert run_stages([f"make {name}"]) == {f"make {name}": 0}  # nothing to do but that
+    assert not torn.exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ttfs.errors import UserError
 from ttfs.results.tracking.runs import Entry
 from ttfs.results.tracking.store import client, readable_errors, tracking_uri
-from ttfs.results.tracking.tags import CHIP_MEAN, CURRENT, LEVEL, MEAN, STATE
+from ttfs.results.tracking.tags import CHIP_MEAN, CURRENT, LEVEL, MEAN, STALE, STATE
 
 PREFIX = "mlflow.sharedViewState."
 KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -49,7 +49,8 @@ def views(entries: Sequence[Entry]) -> list[View]:
         ),
         View(
             "best", "Best accuracy under a spike budget",
-            f"{_on(MEAN)} and metrics.spikes_per_neuron < {BUDGET}", accuracy, [*numbers, *ids],
+            f"{_on(MEAN)} and tags.`{STALE}` = 'no' and metrics.spikes_per_neuron < {BUDGET}",
+            accuracy, [*numbers, *ids],
         ),
     ]  # fmt: skip
     means = [entry.params for entry in entries if entry.level == MEAN]
@@ -71,7 +72,7 @@ def views(entries: Sequence[Entry]) -> list[View]:
 
 def tag(view: View, made: int) -> tuple[str, str]:
     """Return name and value of the experiment's tag; `made` is in milliseconds since 1970."""
-    about = _columns("attributes", *ABOUT)
+    about = [*_columns("attributes", *ABOUT), *_columns("tags", STALE)]
     state: dict[str, Any] = {
         "searchFilter": view.filter,
         "orderByKey": view.order or "attributes.start_time",
