@@ -178,22 +178,24 @@ def test_names_that_are_not_utf_8(rng):
 
 def test_hidden_copies_are_no_images_and_links_are_followed(rng, tmp_path):
     write_images(rng, DATA / "images")
-    whole = len(load(config({"folder": "images"}, test=3)).train)
+
+    def count() -> int:
+        data = load(config({"folder": "images"}, test=3))
+        return sum(len(part) for part in (data.train, data.validation, data.test))
+
+    whole = count()
     for folder in [path for path in (DATA / "images").rglob("*") if path.is_dir()]:
         shutil.copytree(
             folder, folder / ".ipynb_checkpoints", ignore=lambda *_: [".ipynb_checkpoints"]
         )
         (folder / "._0.png").write_bytes(b"of a Mac")
-    assert len(load(config({"folder": "images"}, test=3)).train) == whole
-    one = next((DATA / "images").rglob("*.png"))
+    assert count() == whole
+    one = next((DATA / "images").glob("*/[!.]*.png"))
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(one, tmp_path / "elsewhere" / "more.png")
     (one.parent / "linked").symlink_to(tmp_path / "elsewhere")
     (one.parent / "circle").symlink_to(one.parent)
-    data = load(config({"folder": "images"}, test=3))
-    total = sum(len(part) for part in (data.train, data.validation, data.test))
-    before = whole + len(data.validation) + len(data.test)
-    assert total == before + 1
+    assert count() == whole + 1
 
 
 @pytest.mark.parametrize(

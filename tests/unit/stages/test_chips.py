@@ -109,7 +109,8 @@ def test_no_training_goes_on_from_one_of_other_data(little: Path, monkeypatch):
     monkeypatch.setattr(fit, "SAVING_SHARE", 0.0)
     chip = f"{B1}/hardware/jitter=0.1+tuning.epochs=1"
     stages = [f"make {CELL.format('ann')}", f"make {B1}", f"deploy {chip}"]
-    run_stages(stages[:2])
+    folder = cell("b1-converted", "jitter=0.1+tuning.epochs=1")
+    shutil.rmtree(folder)
     say = Task.say
 
     def dying(task: Task, text: str) -> None:
@@ -121,7 +122,6 @@ def test_no_training_goes_on_from_one_of_other_data(little: Path, monkeypatch):
         patch.setattr(Task, "say", dying)
         with pytest.raises(Killed):
             run_stages(stages[2:])
-    folder = cell("b1-converted", "jitter=0.1+tuning.epochs=1")
     [left] = folder.glob("training-*.ckpt")
     write_data(little / "data" / "made.npz", seed=5)
     assert set(run_stages(stages).values()) == {0}
