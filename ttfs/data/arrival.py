@@ -1,5 +1,6 @@
 """The one way in which new data arrive in data/: once, and whole or not at all."""
 
+import hashlib
 import lzma
 import shutil
 import sys
@@ -14,7 +15,6 @@ from filelock import FileLock
 from ttfs.data.listing import Unpacked, describe
 from ttfs.data.places import DATA, find, find_archive, listed
 from ttfs.errors import UserError
-from ttfs.files import checksum
 
 
 def find_folder(name: str, where: str) -> Path:
@@ -46,7 +46,7 @@ def _inside(name: str) -> str:
     """The place below data/ for a folder of a name: its own, so that no two share one."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts:
-        return f"{path.name}-{checksum(str(path.absolute()).encode())[:8]}"
+        return f"{path.name}-{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}"
     return path.as_posix()
 
 

@@ -75,13 +75,18 @@ def _folder(name: str) -> str | None:
 
 
 def _torchvision(source: Mapping[str, Any]) -> str | None:
-    """The set's files in all places that have some: the first need not have all parts."""
+    """The set's files in the first place that has some, and in those that have more: the first need
+    not have all parts.
+    """
     name = source["name"]
+    seen: set[Path] = set()
     found = []
     for place in places():
         files = [place / name] if (place / name).is_dir() else _named(name, place)
-        if files:
+        below = {path.relative_to(place) for file in files for path in (file, *file.rglob("*"))}
+        if not below <= seen:
             found.append("\n".join(f"{path.name} {describe(path)}" for path in files))
+        seen |= below
     return "\n\n".join(found) or None
 
 

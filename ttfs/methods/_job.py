@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfs.config import Cell, Grid, Stage, Study
-from ttfs.digest import digest_of
 from ttfs.errors import UserError
-from ttfs.files import atomic_write
+from ttfs.files import atomic_write, checksum
 
 if TYPE_CHECKING:
     from torch import nn
@@ -187,7 +186,8 @@ class Job(Task):
 
         Its name is that of all that the training depends on, so that none goes on from another's.
         """
-        own = digest_of({}, self.digest, self.data.digest, str(self.start), self.device)
+        depends = f"{self.digest} {self.data.digest} {self.start} {self.device}"
+        own = checksum(depends.encode())[:12]
         return self.folder / f"training-{network}{network and '-'}{own}.ckpt"
 
     def build(self) -> "nn.Module":

@@ -163,6 +163,20 @@ def test_torchvision_sets_are_found_without_torchvision(rng):
     assert data_stamp(shipped("fashion-mnist")) != fashion
 
 
+def test_what_the_first_place_lacks_of_a_torchvision_set_is_seen_too(rng, tmp_path, monkeypatch):
+    """`load` takes the first place that has all parts."""
+    write_mnist(rng, DATA)
+    whole = data_stamp(shipped("mnist"))
+    monkeypatch.setenv("TTFS_DATA", str(tmp_path / "at-hand"))
+    shutil.copytree(DATA, tmp_path / "at-hand")
+    assert data_stamp(shipped("mnist")) == whole, "the same files, twice"
+    (tmp_path / "at-hand/MNIST/raw/t10k-labels-idx1-ubyte").unlink()
+    both = data_stamp(shipped("mnist"))
+    assert both != whole
+    touch(DATA / "MNIST/raw/t10k-labels-idx1-ubyte")
+    assert data_stamp(shipped("mnist")) != both
+
+
 @pytest.mark.parametrize(
     ("name", "files", "others"),
     [
