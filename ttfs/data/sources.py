@@ -178,8 +178,9 @@ def _torchvision(source: Mapping[str, Any], wanted: Format, where: str) -> Parts
     """A class of torchvision.datasets: its arrays where it holds them in memory, else its files."""
     parts = []
     for root, dataset in open_sets(source, where):
-        if hasattr(dataset, "data"):
-            labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
+        labeled = [key for key in ("targets", "labels") if hasattr(dataset, key)]
+        if hasattr(dataset, "data") and labeled:
+            labels = getattr(dataset, labeled[0])
             parts.append(from_arrays(dataset.data, labels, wanted, where))
         elif hasattr(dataset, "loader"):
             dataset.loader = Path  # an item is now (path, label), and nothing is decoded

@@ -78,8 +78,17 @@ def _open_in(root: Path, parts: Sequence[partial], **download: bool) -> Opened:
         return [(root, part(root, **download)) for part in parts]
 
 
+OURS = {"root", "download", "transform", "transforms", "target_transform", "loader"}
+"""Arguments of torchvision's sets that are given to them here."""
+
+
 def _check_arguments(part: partial, name: str, where: str) -> None:
     """Try the arguments on an empty folder, where a TypeError or ValueError is about them alone."""
+    if own := OURS & part.keywords.keys():
+        raise UserError(
+            f"{where}: key 'source.torchvision': {min(own)!r} is not for this file: data are looked "
+            "for, fetched and read alike for all sets; delete it"
+        )
     with tempfile.TemporaryDirectory() as empty:
         try:
             part(empty)

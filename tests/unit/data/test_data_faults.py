@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit.data import config, everything, fault, write_images, write_mnist, write_npz
+from torchvision.datasets import VisionDataset
 
 from ttfs.config import read_yaml
 from ttfs.data import dataset, load
@@ -117,6 +118,13 @@ def test_sizes_that_do_not_fit(rng):
     assert "missing key 'test'" in fault({"npz": "one.npz"})
 
 
+class Unlabeled(VisionDataset):
+    """Videos, say."""
+
+    def __init__(self, root, train=True, download=False):
+        self.data = np.zeros((12, 6, 6), np.uint8)
+
+
 def test_torchvision_faults(rng, monkeypatch):
     def source(**changes):
         return {
@@ -128,6 +136,11 @@ def test_torchvision_faults(rng, monkeypatch):
     assert "MNIST does not take {'trian': True}" in fault(source(train={"trian": True}))
     assert "'tets'" in fault(source(name="SVHN", train={"split": "train"}, test={"split": "tets"}))
     assert "neither arrays nor image files" in fault(source(name="FakeData", train={}, test={}))
+    own = fault(source(train={"train": True, "download": True}))
+    assert "'download' is not for this file" in own
+    with monkeypatch.context() as patch:
+        patch.setattr("torchvision.datasets.MNIST", Unlabeled)
+        assert "neither arrays nor image files" in fault(source())
     monkeypatch.setattr("torchvision.datasets.mnist.MNIST.download", _no_network)
     message = fault(source())
     fix = message.index("or set TTFS_DATA to the folder that holds it")
