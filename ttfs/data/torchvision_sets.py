@@ -86,7 +86,7 @@ def _check_arguments(part: partial, name: str, where: str) -> None:
     """Try the arguments on an empty folder, where a TypeError or ValueError is about them alone."""
     if own := OURS & part.keywords.keys():
         raise UserError(
-            f"{where}: key 'source.torchvision': {min(own)!r} is not for this file: data are looked "
+            f"{where}: key 'source.torchvision': {min(own)!r} is none of a file: data are looked "
             "for, fetched and read alike for all sets; delete it"
         )
     with tempfile.TemporaryDirectory() as empty:

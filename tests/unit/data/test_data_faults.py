@@ -137,7 +137,7 @@ def test_torchvision_faults(rng, monkeypatch):
     assert "'tets'" in fault(source(name="SVHN", train={"split": "train"}, test={"split": "tets"}))
     assert "neither arrays nor image files" in fault(source(name="FakeData", train={}, test={}))
     own = fault(source(train={"train": True, "download": True}))
-    assert "'download' is not for this file" in own
+    assert "'download' is none of a file" in own
     with monkeypatch.context() as patch:
         patch.setattr("torchvision.datasets.MNIST", Unlabeled)
         assert "neither arrays nor image files" in fault(source())
