@@ -123,7 +123,7 @@ def test_points_are_complete_and_keep_the_id_of_their_file():
         (
             "method",
             {"method": "ann", "over": {"epochs": [1], "train.epochs": [2]}},
-            "ann: over: 'train.epochs' and 'train.epochs' set the same values",
+            "ann: over: 'epochs' and 'train.epochs' set the same values",
         ),
     ],
 )

@@ -45,7 +45,7 @@ def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[
     axes = {} if isinstance(entry, str) else dict(entry.get("over", {}))
     schema = schema_for(noun, base, where)
     keys = [_full_key(key, schema, f"{where}: {base_id}") for key in axes]
-    _check_apart(keys, f"{where}: {base_id}")
+    _check_apart(dict(zip(axes, keys, strict=True)), f"{where}: {base_id}")
     choices = [values if isinstance(values, list) else [values] for values in axes.values()]
     for point in itertools.product(*choices):
         content = copy.deepcopy(base)
@@ -134,10 +134,12 @@ def _full_key(key: str, schema: Mapping[str, Any], where: str) -> str:
     raise UserError(f"{where}: no key '{key}' to vary{choice}")
 
 
-def _check_apart(keys: list[str], where: str) -> None:
-    """Raise UserError where two axes set one key, alone or in a block."""
-    for first, second in itertools.combinations(keys, 2):
-        if f"{second}.".startswith(f"{first}.") or f"{first}.".startswith(f"{second}."):
+def _check_apart(keys: Mapping[str, str], where: str) -> None:
+    """Raise UserError where two axes, {key as it is written: in full}, set one key, alone or in a
+    block.
+    """
+    for (first, one), (second, other) in itertools.combinations(keys.items(), 2):
+        if f"{other}.".startswith(f"{one}.") or f"{one}.".startswith(f"{other}."):
             raise UserError(
                 f"{where}: over: '{first}' and '{second}' set the same values; give one of them, "
                 "or two entries"

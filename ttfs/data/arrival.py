@@ -35,10 +35,11 @@ def find_folder(name: str, where: str) -> Path:
             f"{where}: key 'source.folder': no folder {name!r}; put it, or its contents packed as "
             f"{base}.tar.xz, into {listed()}"
         )
-    with alone(goal.relative_to(DATA).as_posix().replace("/", "-")):
+    alias = _inside(name).replace("/", "-")
+    with alone(alias):
         if not goal.is_dir():
             print(f"unpacking {archive} into {goal}", file=sys.stderr)
-            _unpack(archive, goal)
+            _unpack(archive, goal, alias)
     return goal
 
 
@@ -96,10 +97,9 @@ def staged(name: str, into: Path = DATA) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _unpack(archive: Path, goal: Path) -> None:
-    name = goal.relative_to(DATA).as_posix().replace("/", "-")
+def _unpack(archive: Path, goal: Path, alias: str) -> None:
     try:
-        with staged(name, goal.parent) as staging, tarfile.open(archive) as tar:
+        with staged(alias, goal.parent) as staging, tarfile.open(archive) as tar:
             folder = staging / goal.name
             tar.extractall(folder, filter="data")
             _check_end(tar)

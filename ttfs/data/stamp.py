@@ -79,15 +79,22 @@ def _torchvision(source: Mapping[str, Any]) -> str | None:
     not have all parts.
     """
     name = source["name"]
-    seen: set[Path] = set()
-    found = []
-    for place in places():
-        files = [place / name] if (place / name).is_dir() else _named(name, place)
-        below = {path.relative_to(place) for file in files for path in (file, *file.rglob("*"))}
-        if not below <= seen:
-            found.append("\n".join(f"{path.name} {describe(path)}" for path in files))
-        seen |= below
-    return "\n\n".join(found) or None
+    found = {
+        place: [place / name] if (place / name).is_dir() else _named(name, place)
+        for place in places()
+    }
+    found = {place: files for place, files in found.items() if files}
+    if len(found) > 1:  # else no listing: there may be a million files
+        seen: set[Path] = set()
+        for place, files in list(found.items()):
+            below = {path.relative_to(place) for file in files for path in (file, *file.rglob("*"))}
+            if below <= seen:
+                del found[place]
+            seen |= below
+    texts = (
+        "\n".join(f"{path.name} {describe(path)}" for path in files) for files in found.values()
+    )
+    return "\n\n".join(texts) or None
 
 
 def _named(name: str, place: Path) -> list[Path]:

@@ -161,12 +161,12 @@ class _Epochs(pl.Callback):
         if self._waited_enough():
             trainer.should_stop = True
         if self._checkpoint is not None:
-            ending = self._ending  # or asked since: after the next epoch
+            ending = self._ending
             due = ending or time.monotonic() >= self._due
             if trainer.strategy.reduce_boolean_decision(due, all=False):  # all ranks save, or none
                 self._save(trainer, self._checkpoint)
-            if ending:
-                _end()
+            if ending or (self._ending and self._saved == len(self.rows)):
+                _end()  # one that was asked since, and has not saved, ends after the next epoch
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, besides weights and optimizer, from which a training goes on

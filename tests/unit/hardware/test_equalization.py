@@ -57,6 +57,17 @@ def synapses(snn: SpikingNetwork) -> list[Synapses]:
     return [module for module in snn.modules() if isinstance(module, Synapses)]
 
 
+def factors(snn: SpikingNetwork, equal: SpikingNetwork) -> list[Tensor]:
+    """What the biases of each hidden layer were multiplied by."""
+    found = []
+    for old, new in zip(synapses(snn)[:-1], synapses(equal)[:-1], strict=True):
+        before, after = (
+            one.weights.bias if one.bias_map is None else one.bias_map for one in (old, new)
+        )
+        found.append((after / before)[before != 0])
+    return found
+
+
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_the_network_its_windows_and_its_spikes_stay(images, per_channel: bool):
     snn = ttfs.convert(chain(), images).double()
@@ -67,8 +78,11 @@ def test_the_network_its_windows_and_its_spikes_stay(images, per_channel: bool):
     before, after = (net.charges(images.double())[1] for net in (snn, equal))
     for name in snn.layers:
         assert torch.equal(before[name] > 0, after[name] > 0)
-        most = after[name] - before[name]  # a ratio of charges close to 0 would be rounding's
-        assert most.max() <= 1e-12 * before[name].max()
+        excess = after[name] - before[name]  # a ratio of charges close to 0 is one of roundings
+        assert excess.max() <= 1e-12 * before[name].max()
+    for factor in factors(snn, equal):
+        assert factor.min() > 0
+        assert factor.max() <= 1 + 1e-12
 
 
 def test_weights_into_and_out_of_a_channel_have_one_range(images):
@@ -106,12 +120,15 @@ def test_few_bits_hold_the_columns_that_batch_norm_leaves_behind_the_relu(images
     ann(images)
     snn = ttfs.convert(ann.eval(), images)
 
+    @torch.no_grad()
     def error(**keys) -> float:
-        return off(deploy(snn, Hardware(weight_bits=4, **keys)), snn, images)
+        """A root mean square: the largest difference of a draw is one of few."""
+        chip = deploy(snn, Hardware(weight_bits=4, **keys))
+        return (chip(images) - snn(images)).square().mean().sqrt().item()
 
     balanced = error(weight_scale="channel", equalize=True)
     assert balanced < 0.5 * error(weight_scale="channel")
-    assert balanced < 0.75 * error(equalize=True)
+    assert balanced < 0.5 * error(equalize=True)
 
 
 def test_few_bits_hold_the_weights_of_channels_of_any_size(images):
@@ -300,10 +317,7 @@ def test_zeros_among_the_weights_take_no_channel_out_of_its_window(make, images)
     equal = copy.deepcopy(snn)
     assert equalize_(equal, per_channel=True) > 0
     assert off(equal, snn, images.double()) < 1e-12
-    name = next(iter(snn.layers))
-    before, after = (net.charges(images.double())[1][name] for net in (snn, equal))
-    factors = (after / before)[before > 0]
-    assert factors.min() > 0.1
+    assert factors(snn, equal)[0].min() > 0.1
 
 
 def test_a_row_that_hardly_differs_from_the_others_sets_no_channel_apart(images):
@@ -315,9 +329,7 @@ def test_a_row_that_hardly_differs_from_the_others_sets_no_channel_apart(images)
     equal = copy.deepcopy(snn)
     equalize_(equal, per_channel=True)
     assert off(equal, snn, images.double()) < 1e-9
-    name = next(iter(snn.layers))
-    before, after = (net.charges(images.double())[1][name] for net in (snn, equal))
-    assert (after / before)[before > 0].min() > 0.9 * 2.0**-12
+    assert factors(snn, equal)[0].min().item() == pytest.approx(2.0**-12)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1e-30, 1e-39, 1e-42])

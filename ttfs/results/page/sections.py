@@ -20,6 +20,7 @@ from ttfs.results.frame import (
     metrics_of,
     on_hardware,
 )
+from ttfs.results.provenance import Provenance
 from ttfs.results.record import FAILURE, RECORD, Record
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 3.0, 5.0)
@@ -71,14 +72,7 @@ class Sections:
     def facts(self) -> list[tuple[str, str]]:
         """Return the lines on top: the answer, and what was run, on what, and when."""
         grid, records = self.results.grid, self.results.records
-        parts = {
-            (
-                stage,
-                record.name.partition("/hardware/")[0] if stage == "make" else record.name,
-            ): part
-            for record in records
-            for stage, part in record.provenance.items()
-        }.values()  # the making of a network is told by each of its chips, too
+        parts = _stages(records)
         counts = {
             "data set": len(grid.datasets), "network": len(grid.models),
             "method": len(grid.methods), "seed": len(grid.settings["seeds"]),
@@ -320,6 +314,16 @@ def _head(title: str, number: bool = False, extra: bool = False) -> dict[str, An
 
 def _filter(title: str, place: int, rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
     return {"title": title, "column": place, "options": sorted({row[place].text for row in rows})}
+
+
+def _stages(records: Sequence[Record]) -> list[Provenance]:
+    """The stages behind records, each once: that which made a network is told by its chips, too."""
+    found = {}
+    for record in records:
+        network = record.name.partition("/hardware/")[0]
+        for stage, part in record.provenance.items():
+            found[stage, network if stage == "make" else record.name] = part
+    return list(found.values())
 
 
 def _number(row: Mapping[str, Any], name: str) -> Cell:
