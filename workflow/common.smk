@@ -109,6 +109,12 @@ def source_marker(wildcards):
     return [] if source is None else marker("make", source)
 
 
+def source_name(cell):
+    """The name of the cell that a cell's network starts from; nothing where there is none."""
+    source = None if isinstance(cell, Study) else GRID.source(cell)
+    return "" if source is None else source.name
+
+
 def cell_of(wildcards):
     return GRID.find(wildcards.cell)
 
@@ -217,7 +223,7 @@ def start_server():
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True,
     )
     with suppress(BrokenPipeError), server.stdin as due:  # without a server, stages run alone
-        due.writelines(f"{stage} {cell.name}\n" for stage, cell in DUE)
+        due.writelines(f"{stage} {cell.name} {source_name(cell)}\n" for stage, cell in DUE)
 
 
 def tell_results():

@@ -49,7 +49,9 @@ REACH: dict[str, list[Operation]] = {
     ],
     "larger": [
         lambda x: torch.maximum(x, x.flip(2)), lambda x: torch.max(1 - x, x),
-        lambda x: x.amax(1, keepdim=True),
+        lambda x: x.amax(1, keepdim=True), lambda x: torch.minimum(x.flip(1), 1 - x),
+        lambda x: torch.minimum(torch.linspace(-0.2, 0.6, x.shape[3]).to(x), x),
+        lambda x: x.clamp(min=torch.linspace(-0.3, 0.4, x.shape[2]).to(x)[:, None]),
     ],
     "summed": [
         lambda x: x.sum(2, keepdim=True).repeat(1, 1, x.shape[2], 1),

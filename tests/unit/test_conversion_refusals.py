@@ -144,6 +144,24 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "quotient of a constant": (
         lambda: on_features(lambda x: 1.0 / (1.0 + x)), "truediv (Scale)", "below the line",
     ),
+    "clipped between maps": (
+        lambda: on_features(lambda x: x.clamp(torch.zeros(9, 8), torch.ones(9, 8))),
+        "clamp (clamp)", "plain numbers, or one of them a constant",
+    ),
+    "smallest over rows": (
+        lambda: on_features(lambda x: x.min(2, keepdim=True)[0], 32), "(min)",
+        "takes another branch, or a constant",
+    ),
+    "larger than a constant for each image": (
+        lambda: on_features(
+            lambda x: torch.maximum(x, torch.tensor([0.1, 0.2]).reshape(2, 1, 1, 1))
+        ),
+        "maximum (Bound)", "its constant has another shape",
+    ),
+    "a word of graphs": (
+        lambda: Net(lambda net, x: net.code(x.flatten(1)), code=nn.Linear(216, 5)), "Net",
+        "has a layer of the name 'code', which graphs of torch.fx have for themselves",
+    ),
     "a constant for each image": (
         lambda: on_features(lambda x: x + torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)),
         "add (Add)", "its constant has another shape",

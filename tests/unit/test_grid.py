@@ -274,6 +274,18 @@ def test_a_column_of_a_key_that_the_data_set_sets_shows_its_value(plan):
     assert grid.columns(cell("ann"))["epochs"] == str(grid.datasets["digits"].config["epochs"])
 
 
+def test_a_column_of_a_budget_shows_what_the_method_learns_with(plan):
+    grid = plan({
+        "[digits]": "[{dataset: digits, over: {epochs: [2, 3]}}]",
+        "b1-scratch": "{method: b1-scratch, over: {epochs: [1]}}",
+    })  # fmt: skip
+    own = cell("b1-scratch+epochs=1", dataset="digits+epochs=2")
+    assert grid.columns(own)["epochs"] == "1"
+    for epochs in ("2", "3"):
+        of_data = cell("ann", dataset=f"digits+epochs={epochs}")
+        assert grid.columns(of_data)["epochs"] == epochs
+
+
 def test_a_block_within_a_column_is_named_not_written_out(configs: Path):
     (configs / "mine.yaml").write_text(
         "datasets: [files, {dataset: files, over: {encoding: [one-hot]}}]\nmodels: [fc2]\n"

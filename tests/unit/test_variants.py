@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from ttfs.config import POINT, variants
 from ttfs.errors import UserError
@@ -90,6 +91,20 @@ def test_points_are_complete_and_keep_the_id_of_their_file():
     assert point.config["tuning"] == {"epochs": 3, "learning_rate": 1.0e-3, "batch_size": 128}
     assert point.config["jitter"] == 0.1
     assert set(point.varied) == {"tuning", "jitter"}
+
+
+def test_a_whole_number_is_the_float_that_it_stands_for():
+    """It has the id of the float, so it has to have its digest, too."""
+    for rate in ("1", "1.0"):
+        text = f"{{method: ann, over: {{learning_rate: {rate}, weight_decay: 0}}}}"
+        (point,) = variants("method", yaml.safe_load(text), "a test")
+        assert repr(point.config["train"]["learning_rate"]) == "1.0"
+        assert repr(point.config["train"]["weight_decay"]) == "0.0"
+    (count,) = variants("dataset", {"dataset": "mnist", "over": {"validation": 1000}}, "a test")
+    assert repr(count.config["validation"]) == "1000"  # a share would be 0.1
+    (chip,) = variants("hardware", {"over": {"latency_cut": 4, "time_bits": 4}}, "a test")
+    assert repr(chip.config["latency_cut"]) == "4.0"
+    assert repr(chip.config["time_bits"]) == "4"
 
 
 @pytest.mark.parametrize(

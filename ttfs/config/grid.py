@@ -250,12 +250,15 @@ class Grid:
     def columns(self, cell: Cell) -> dict[str, str]:
         """Return {column: value as text} of each key that varies in the grid, for one cell.
 
-        The keys of a method that its data set sets have the values of the data set.
+        The keys of a budget have the values that the method learns with, be they its own or those
+        of its data set.
         """
+        method = self._method(cell)
+        budget = {key: value for key, value in (method.get("train") or {}).items() if key in BUDGET}
         configs = {
-            "dataset": self.datasets[cell.dataset].config,
+            "dataset": self.datasets[cell.dataset].config | budget,
             "model": self.models[cell.model].config if cell.model != NO_MODEL else {},
-            "method": self._method(cell),
+            "method": method,
             "hardware": self.hardware[cell.hardware].config if cell.hardware else {},
         }
         found = {}

@@ -15,6 +15,7 @@ import csv
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -172,9 +173,15 @@ def keep_history(folder: Path) -> None:
 
 
 def earlier(folder: Path) -> Iterator[Record]:
-    """Yield the earlier records of a cell, the last first. Raises UserError as `read` does."""
+    """Yield the earlier records of a cell, the last first. One that cannot be read is passed over,
+    with a warning: no run would make it anew.
+    """
     for path in sorted((folder / "history").glob("*.json"), reverse=True):
-        yield read(path)
+        try:
+            yield read(path)
+        except UserError as error:
+            fault = str(error).rpartition("; ")[0]
+            print(f"warning: {fault}; this earlier record is passed over", file=sys.stderr)
 
 
 def read(path: Path, name: str | None = None) -> Record:

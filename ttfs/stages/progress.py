@@ -6,7 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ttfs.errors import UserError
 
@@ -20,11 +20,15 @@ class Due:
 
     stage: str
     cell: str
+    source: str = field(default="", compare=False)
+    """The cell whose network that of this cell starts from."""
 
     def needs(self, other: "Due") -> bool:
-        """Whether it cannot run where another stage failed: that which makes its network."""
+        """Whether it cannot run where another stage failed: that which makes its network, or the
+        one that its network starts from.
+        """
         below = self.cell == other.cell or self.cell.startswith(f"{other.cell}/")
-        return other.stage == "make" and below
+        return other.stage == "make" and (below or self.source == other.cell)
 
     def kin(self) -> Iterator[tuple[str, ...]]:
         """Yield the groups of stages like this one, the most alike first: of seeds and chips of one
@@ -68,7 +72,7 @@ class Progress:
         self.waiting.discard(stage)
         if status != 0:
             self.failed += 1
-            self.waiting = {other for other in self.waiting if not other.needs(stage)}
+            self._give_up([stage])
             return
         self.done += 1
         if began is None:
@@ -77,6 +81,13 @@ class Progress:
             self.seconds[kin].append(time.monotonic() - began)
         if stage.stage == "evaluate":
             self._compare(stage.cell)
+
+    def _give_up(self, lost: list[Due]) -> None:
+        """Wait no more for what needs a stage that is lost, nor for what needs that."""
+        while lost:
+            needing = {other for other in self.waiting if any(map(other.needs, lost))}
+            self.waiting -= needing
+            lost = list(needing)
 
     def drop(self, stage: Due) -> None:
         """Note that a stage runs elsewhere."""

@@ -87,6 +87,18 @@ def test_what_a_record_takes_the_place_of_is_kept(tmp_path: Path):
     )
 
 
+def test_an_earlier_record_that_cannot_be_read_is_passed_over(tmp_path: Path, capsys):
+    first, second = made_up(), with_values(made_up(), accuracy=50.0)
+    for one in (first, second, made_up()):
+        record.write(one, tmp_path)
+    torn = next(p for p in (tmp_path / "history").iterdir() if p.read_text() == second.to_json())
+    torn.write_text("{")
+    assert list(record.earlier(tmp_path)) == [first]
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {torn}: not a readable record")
+    assert said.endswith("; this earlier record is passed over\n")
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

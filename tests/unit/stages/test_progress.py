@@ -103,6 +103,19 @@ def test_what_needs_a_failed_network_waits_no_more(clock):
     assert (progress.jobs, progress.done, progress.waiting) == (3, 0, set())
 
 
+def test_what_starts_from_a_failed_network_waits_no_more_either(clock):
+    source, own, other = "d/m/ann/seed0", "d/m/b1/seed0", "d/m/ann/seed1"
+    made = Due("make", own, source)
+    progress = Progress([
+        Due("make", source), made, Due("evaluate", own, source),
+        Due("make", "d/m/tuned/seed0", own), Due("deploy", "d/m/tuned/seed0/hardware/x", own),
+        Due("make", other),
+    ])  # fmt: skip
+    progress.start(Due("make", source))
+    progress.end(Due("make", source), 1)
+    assert progress.waiting == {Due("make", other)}
+
+
 def test_the_best_accuracy_yet_is_said(clock, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cells = [made_up(seed=seed) for seed in (2, 0, 1)]  # 96, 98 and 97 %

@@ -81,8 +81,8 @@ _SIGNATURES = {
     "threshold": ["input", "threshold", "value"],
     "leaky_relu": ["input", "negative_slope", "inplace"],
     "prelu": ["input", "weight"],
-    **{name: ["input", "dim", "keepdim"] for name in ["mean", "sum", "amax", "max"]},
-    "maximum": ["input", "other"],
+    **{name: ["input", "dim", "keepdim"] for name in ["mean", "sum", "amax", "max", "min"]},
+    **{name: ["input", "other"] for name in ["maximum", "fmax", "minimum", "fmin"]},
     "relu": ["input", "inplace"],
     **{
         name: [

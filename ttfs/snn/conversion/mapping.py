@@ -24,12 +24,13 @@ from ttfs.snn.conversion.operations import (
     REARRANGING,
     TRANSPOSED,
     Add,
+    Bound,
     Clip,
     Concatenate,
+    Extremum,
     GlobalMax,
     Largest,
     Leaky,
-    Maximum,
     Rearrange,
     Scale,
     Unsupported,
@@ -98,12 +99,12 @@ class Walk(Rearranging):
             result = self._add(node, module)
         elif isinstance(module, Concatenate):
             result = self._concatenate(node, module)
-        elif isinstance(module, Maximum):
-            result = self._maximum(node, module)
+        elif isinstance(module, Extremum):
+            result = self._extremum(node, module)
         elif isinstance(module, Scale):
             result = self._scale(node, module, sources)
         else:
-            result = self._apply(node, module, self._reader(first))
+            result = self._apply(node, module, self._reader(next(iter(sources), first)))
         self.values[node] = result
         if is_inplace(node, self.ann):
             self.values[first] = result
@@ -120,6 +121,8 @@ class Walk(Rearranging):
             return self._fire(node, value)
         if isinstance(module, Clip):
             return self._clip(node, module, value)
+        if isinstance(module, Bound):
+            return self._bound(node, module, value)
         if isinstance(module, Leaky):
             return self._leaky(node, module, value)
         if isinstance(module, MAX_POOLS):
@@ -167,6 +170,13 @@ class Walk(Rearranging):
         fired = self._fire(node, shifted, high - low)
         return self._times(fired, 1.0, low) if low else fired
 
+    def _bound(self, node: fx.Node, module: Bound, value: Value) -> Value:
+        """max(v, c) = c + relu(v - c), and min(v, c) = c - relu(c - v)."""
+        constant = self._like(node, module.constant, value)
+        sign = -torch.ones_like(constant) if module.smaller else torch.ones_like(constant)
+        fired = self._fire(node, self._affine(node, value, sign, -sign * constant))
+        return self._affine(node, fired, sign, constant)
+
     def _leaky(self, node: fx.Node, module: Leaky, value: Value) -> Value:
         """relu(v) - slope relu(-v): two neurons each."""
         slope = module.slope.reshape(-1, *[1] * (len(value.shape) - 1))
@@ -184,15 +194,17 @@ class Walk(Rearranging):
             return self._reshape(node, self._pooled(value, node), after)
         return self._race(node, pool, value, after)
 
-    def _maximum(self, node: fx.Node, module: Maximum) -> Value:
-        """Both branches side by side, and the larger of each two."""
+    def _extremum(self, node: fx.Node, module: Extremum) -> Value:
+        """Both branches side by side, and the larger of each two; min(v, w) = -max(-v, -w)."""
         sources = [term for term in arguments(node).values() if isinstance(term, fx.Node)]
         shapes = [self.values[source].shape for source in sources]
         if shapes[0] != shapes[1]:
             self._refuse(node, module, f"it has shapes {list(shapes[0])} and {list(shapes[1])}")
         numbers = torch.arange(1, 2 * math.prod(shapes[0]) + 1, device=self.device)
         pair = self._moved(node, numbers.reshape(2, *shapes[0]), sources)
-        return self._largest(node, Largest((1,)), pair)
+        if not module.smaller:
+            return self._largest(node, Largest((1,)), pair)
+        return self._times(self._largest(node, Largest((1,)), self._times(pair, -1.0)), -1.0)
 
     def _largest(self, node: fx.Node, module: Largest, value: Value) -> Value:
         """The earliest spike over dimensions; of potentials max relu(v) - min relu(-v)."""
@@ -314,8 +326,8 @@ class Walk(Rearranging):
         """A constant with as many dimensions as one image's value, to be broadcast to it."""
         tensor = torch.as_tensor(constant, dtype=torch.float64, device=self.device).detach()
         ndim = len(value.shape)
-        if tensor.dim() == ndim + 1 and tensor.shape[0] == 1:
-            tensor = tensor[0]
+        if tensor.dim() == ndim + 1 and torch.equal(tensor, tensor[:1].expand_as(tensor)):
+            tensor = tensor[0]  # the same for each image
         tensor = tensor.reshape([1] * (ndim - tensor.dim()) + list(tensor.shape))
         if tensor.dim() != ndim or torch.broadcast_shapes(tensor.shape, value.shape) != value.shape:
             self._refuse(node, operation(node, self.ann), "its constant has another shape")

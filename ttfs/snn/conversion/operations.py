@@ -74,8 +74,20 @@ class Largest(nn.Module):
         return values.amax(self.dims, keepdim=True)
 
 
-class Maximum(nn.Module):
-    """The larger of two branches, value by value (maxout)."""
+class Extremum(nn.Module):
+    """The larger (maxout), or the smaller, of two branches, value by value."""
+
+    def __init__(self, smaller: bool = False):
+        super().__init__()
+        self.smaller = smaller
+
+
+class Bound(nn.Module):
+    """The larger, or the smaller, of a branch and a constant, value by value."""
+
+    def __init__(self, constant: Tensor, smaller: bool = False):
+        super().__init__()
+        self.constant, self.smaller = constant, smaller
 
 
 class Resize(nn.Module):

@@ -16,13 +16,14 @@ from ttfs.snn.conversion.operations import (
     MAX_POOLS,
     MEAN_POOLS,
     Add,
+    Bound,
     ChannelMean,
     Clip,
     Concatenate,
+    Extremum,
     GlobalMax,
     Largest,
     Leaky,
-    Maximum,
     Rearrange,
     Resize,
     Scale,
@@ -216,8 +217,12 @@ def _clip(node: fx.Node) -> Any:
     if name == "hardtanh":
         low, high = -1.0 if low is None else low, 1.0 if high is None else high
     low, high = -math.inf if low is None else low, math.inf if high is None else high
+    if isinstance(high, Tensor) and given.get("min") is None:
+        return _bound(high, smaller=True)
+    if isinstance(low, Tensor) and given.get("max") is None:
+        return _bound(low)
     if not all(isinstance(bound, int | float) for bound in (low, high)):
-        return Unsupported(name, "only plain numbers can be its bounds")
+        return Unsupported(name, "its bounds have to be plain numbers, or one of them a constant")
     if low >= high:
         return Unsupported(name, f"its lower bound {low:g} is not below the upper, {high:g}")
     return Clip(float(low), float(high))
@@ -244,19 +249,38 @@ def _over_positions(node: fx.Node) -> Any:
     return ChannelMean(torch.mean if name == "mean" else torch.sum, places, keep)
 
 
+def _bound(constant: Tensor, smaller: bool = False) -> Any:
+    if constant.numel() > 1:
+        return Bound(constant, smaller)
+    only = constant.item()
+    return Clip(-math.inf, only) if smaller else Clip(only, math.inf)
+
+
+def _of_two(node: fx.Node, smaller: bool = False) -> Any:
+    """The larger, or the smaller, of two branches, or of a branch and a constant."""
+    constants = [term for term in arguments(node).values() if isinstance(term, Tensor)]
+    return _bound(constants[0], smaller) if constants else Extremum(smaller)
+
+
 def _largest(node: fx.Node) -> Any:
-    """Largest values over dimensions, or of two branches."""
-    given, places = arguments(node), _dimensions(node)
-    other = given.get("other", given.get("dim"))
-    if isinstance(other, fx.Node):
-        return Maximum()
-    if isinstance(other, Tensor) and other.numel() == 1:
-        return Clip(other.item(), math.inf)
+    """Largest values over dimensions, or of two terms."""
+    given = arguments(node)
+    if not all(isinstance(given.get(key), int | tuple | list | None) for key in ("dim", "other")):
+        return _of_two(node)
+    places = _dimensions(node)
     if not places or places[0] == 0:
         return Unsupported(call_name(node), "it takes dimensions of one image, or another branch")
     if places == tuple(range(2, node.all_input_nodes[0].meta["value"].dim())):
         return GlobalMax(bool(given.get("keepdim", False)))
     return Largest(places)
+
+
+def _smaller(node: fx.Node) -> Any:
+    """The smaller of two terms."""
+    terms = [term for term in arguments(node).values() if isinstance(term, fx.Node | Tensor)]
+    if len(terms) < 2:
+        return Unsupported(call_name(node), "it takes another branch, or a constant")
+    return _of_two(node, smaller=True)
 
 
 def _dimensions(node: fx.Node) -> tuple[int, ...]:
@@ -282,7 +306,9 @@ _BUILDERS: dict[str, Callable[[fx.Node], Any]] = {
     "prelu": lambda node: _prelu(arguments(node)["weight"]),
     **dict.fromkeys(["abs", "absolute"], lambda _: Leaky(-1.0)),
     **dict.fromkeys(["mean", "sum"], _over_positions),
-    **dict.fromkeys(["amax", "max", "maximum"], _largest),
+    **dict.fromkeys(["amax", "max"], _largest),
+    **dict.fromkeys(["maximum", "fmax"], _of_two),
+    **dict.fromkeys(["minimum", "fmin", "min"], _smaller),
     **dict.fromkeys(["add", "iadd"], lambda _: Add()),
     **dict.fromkeys(["sub", "isub", "subtract"], lambda _: Add(-1.0)),
     **dict.fromkeys(["mul", "imul", "multiply"], lambda _: Scale()),

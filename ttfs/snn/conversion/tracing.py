@@ -10,12 +10,17 @@ import torch
 from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
+from ttfs.snn.conversion.arguments import call_name
 from ttfs.snn.conversion.copying import Float64, copied, stripped, unwrapped
 from ttfs.snn.conversion.reading import is_inplace, operation
 from ttfs.snn.graph import compute, run
 
 READING = ("item", "tolist", "numpy", "equal", "allclose", "is_nonzero")
 """Calls that take numbers out of tensors, which would be constants of the graph."""
+FILLED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+"""Calls that take the shape of a tensor alone, and give constants."""
+TAKEN = set(dir(fx.GraphModule)) - set(dir(nn.Module))
+"""Names that graphs have for themselves, so no layer can."""
 _TRACING = threading.Lock()  # `torch.fx` patches `nn.Module` while it traces
 _LIVE = "live"  # a node's value while the network runs; operations in place may change it
 
@@ -50,6 +55,12 @@ def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
     root = stripped(ann)
     tracer = _Tracer(images)
     root = nn.Sequential(root) if tracer.is_leaf_module(root, "") else root
+    for name, _ in root.named_children():
+        if name in TAKEN:
+            raise ConversionError(
+                f"{kind}: has a layer of the name {name!r}, which graphs of torch.fx have for "
+                "themselves; give it another name"
+            )
     try:
         with _TRACING, Float64():
             graph = fx.GraphModule(root, tracer.trace(root))
@@ -144,7 +155,7 @@ class _Tracer(fx.Tracer):
                 f"{type(self.root).__name__}: its forward reads values ({name}), which differ from "
                 "image to image; compute with tensors alone"
             )
-        if not _holds_tensor(value) or _casts_constant(node):
+        if not _holds_tensor(value) or _casts_constant(node) or _filled(node):
             self.graph.erase_node(node)
             return value
         node.meta[_LIVE], node.meta["value"] = value, _snapshot(value)
@@ -221,6 +232,13 @@ def _casts_constant(node: fx.Node) -> bool:
     first = node.args[0] if node.args else None
     constant = isinstance(first, fx.Node) and first.op == "get_attr"
     return constant and node.target in ("to", "type_as")
+
+
+def _filled(node: fx.Node) -> bool:
+    """Whether it is of one number that no image has a part in."""
+    others = [*node.args[1:], *node.kwargs.values()]
+    branches = any(isinstance(other, fx.Node) for other in others)
+    return call_name(node) in FILLED and not branches
 
 
 def parts_of(value: Any) -> tuple[Any, ...]:
