@@ -198,6 +198,26 @@ def test_the_slice_of_a_chip_holds_a_training_where_there_is_one(plan):
         assert tuned["train"][key] == trained[key]
 
 
+@pytest.mark.parametrize(
+    ("asked", "augment"),
+    [
+        ("{}", {"crop": 2, "cutout": 3}),
+        ("{augment: {cutout: 0, cutmix: 0.5}}", {"crop": 2, "cutout": 0, "cutmix": 0.5}),
+        ("{augment: none}", {}),
+    ],
+)
+def test_a_chip_may_have_an_augmentation_of_its_own(plan, asked: str, augment: dict):
+    """Its keys take the place of those of the training that the network comes from."""
+    one = "{method: b1-scratch, over: {augment: {crop: 2, cutout: 3}}}"
+    grid = plan({
+        "b1-scratch": one, "[none, {epochs: 2}]": asked,
+        "deployed: [b1-converted, b1-finetuned]": "deployed: []",
+    })  # fmt: skip
+    [method] = [name for name in grid.methods if "cutout" in name]
+    [chip] = [name for name in grid.hardware if "time_bits=3" in name]
+    assert grid.deploy_slice(cell(method, hardware=chip))["train"]["augment"] == augment
+
+
 def test_a_network_of_adamw_keeps_it_on_a_chip(plan):
     """The same weight decay would be another one with Adam."""
     varied = "{method: b1-scratch, over: {optimizer: [adamw, sgd]}}, alpha1"

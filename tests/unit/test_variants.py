@@ -60,6 +60,13 @@ def ids(noun: str, entry) -> list[str]:
         ("hardware", {"over": {"tuning": {"epochs": 30}}}, ["tuning.epochs=30"]),
         ("hardware", {"over": {"tuning": {"epochs": 3}}}, ["tuning"]),
         (
+            "hardware",
+            {"over": {"weight_bits": 4, "augment": ["none", {"flip": True}]}},
+            ["tuning.augment=none+weight_bits=4", "tuning.augment.flip=true+weight_bits=4"],
+        ),
+        ("hardware", {"over": {"tuning.augment": "none"}}, ["tuning.augment=none"]),
+        ("hardware", {"over": {"tuning": {"augment": None}}}, ["tuning"]),
+        (
             "hardware", {"hardware": "combined", "over": {"jitter": [0.02, 0.05]}},
             ["combined", "combined+jitter=0.05"],
         ),
@@ -88,7 +95,8 @@ def test_the_same_point_has_the_same_id_however_it_is_written():
 def test_points_are_complete_and_keep_the_id_of_their_file():
     [point] = variants("hardware", {"over": {"tuning": {}, "jitter": 0.1}}, "a test")
     assert point.config["id"] == "ideal"
-    assert point.config["tuning"] == {"epochs": 3, "learning_rate": 1.0e-3, "batch_size": 128}
+    budget = {"epochs": 3, "learning_rate": 1.0e-3, "batch_size": 128}
+    assert point.config["tuning"] == budget | {"augment": None}
     assert point.config["jitter"] == 0.1
     assert set(point.varied) == {"tuning", "jitter"}
 

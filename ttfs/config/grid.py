@@ -271,6 +271,7 @@ class Grid:
                     words = (
                         k if isinstance(v, Mapping) else f"{k}={text_of(v)}"
                         for k, v in value.items()
+                        if v is not None
                     )
                     value = ", ".join(words) or empty
                 found[column(key)] = "" if absent else text_of(value)
@@ -308,7 +309,8 @@ class Grid:
             )
         train = self._method(trained)["train"]
         decoupled = {"optimizer": "adamw"} if train["optimizer"] == "adamw" else {}
-        return content | {"train": train | FINE_TUNING | decoupled | tuning}
+        augment = {"augment": _augment(train["augment"], tuning["augment"])}
+        return content | {"train": train | FINE_TUNING | decoupled | tuning | augment}
 
     def study_slice(self, study: Study) -> dict[str, Any]:
         """Return the part of the configuration that the numbers of a study depend on."""
@@ -359,14 +361,13 @@ def kind_of(study: Mapping[str, Any]) -> str:
     return next(key for key in study if key not in (*WORDS, "id", "threads"))
 
 
-def _augment(dataset: Any, method: Any) -> dict[str, Any] | None:
-    """The augmentation of a method on a data set: its own keys take the place of the data set's;
-    "none" is off.
+def _augment(usual: Any, own: Any) -> dict[str, Any]:
+    """The augmentation of a method on a data set, or of a fine-tuning after a training: its own
+    keys take the place of the usual ones; "none" is off.
     """
-    if method == "none" or (dataset == "none" and method is None):
+    if own == "none" or (usual == "none" and own is None):
         return {}
-    own = {} if dataset in (None, "none") else dataset
-    return own | (method or {})
+    return ({} if usual in (None, "none") else usual) | (own or {})
 
 
 def _has(config: Mapping[str, Any], key: str) -> bool:

@@ -149,9 +149,10 @@ def _check_apart(keys: Mapping[str, str], where: str) -> None:
 def _meant(value: Any, rule: Mapping[str, Any], noun: str) -> Any:
     """The value that an axis means: the word none is null, where null is no value of the key.
 
-    It stays a word for the augmentation of a method, whose null is that of the data set.
+    It stays a word for the augmentation of a method or a fine-tuning, whose null is that of the
+    data set or the training.
     """
-    its_own = noun == "method" and rule.get("pattern") == "^none$"
+    its_own = noun in ("method", "hardware") and rule.get("pattern") == "^none$"
     return None if value == "none" and not its_own and "null" in rule.get("type", ()) else value
 
 

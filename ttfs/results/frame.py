@@ -325,10 +325,15 @@ def chip_of(point: Variant) -> tuple[str, str | None]:
     or in the chip's file.
     """
     words = point.id.split("+")
-    own = [word for word in words if word.partition("=")[0].removeprefix("tuning.") in TUNING]
+    own = [word for word in words if _first_key(word) in TUNING]
     chip = "+".join(word for word in words if word not in own) or "ideal"
     keys = [word.removeprefix("tuning.") for word in own if word != "tuning"]
     return chip, None if point.config["tuning"] is None else ", ".join(keys) or "default"
+
+
+def _first_key(word: str) -> str:
+    """The key of a word of an id, without that of the block of fine-tuning and those below it."""
+    return word.partition("=")[0].removeprefix("tuning.").partition(".")[0]
 
 
 def fine_tunings(on_hardware: pd.DataFrame) -> list[str]:

@@ -159,6 +159,11 @@ def test_a_fine_tuning_in_the_file_of_a_chip_is_one():
     tuned, mapped = ({"id": "lab", "tuning": tuning} for tuning in ({"epochs": 10}, None))
     assert chip_of(Variant("lab", config | tuned)) == ("lab", "default")
     assert chip_of(Variant("lab+epochs=30", config | tuned)) == ("lab", "epochs=30")
+    mixed = "augment.cutmix=0.5+epochs=30"
+    assert chip_of(Variant(f"lab+{mixed}", config | tuned)) == ("lab", mixed.replace("+", ", "))
+    assert chip_of(Variant("lab+tuning.augment.flip=true", config | tuned)) == (
+        "lab", "augment.flip=true",
+    )  # fmt: skip
     assert chip_of(Variant("lab+tuning=none", config | mapped)) == ("lab", None)
     assert chip_of(Variant("tuning", config | tuned)) == ("ideal", "default")
 
