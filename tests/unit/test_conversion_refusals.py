@@ -4,6 +4,7 @@ it was.
 
 import copy
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 
 import pytest
@@ -161,6 +162,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "a word of graphs": (
         lambda: Net(lambda net, x: net.code(x.flatten(1)), code=nn.Linear(216, 5)), "Net",
         "has a layer of the name 'code', which graphs of torch.fx have for themselves",
+    ),
+    "another word of graphs": (
+        lambda: nn.Sequential(OrderedDict(flat=nn.Flatten(), meta=nn.Linear(216, 5))),
+        "Sequential", "has a layer of the name 'meta'",
     ),
     "a constant for each image": (
         lambda: on_features(lambda x: x + torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)),

@@ -19,7 +19,7 @@ READING = ("item", "tolist", "numpy", "equal", "allclose", "is_nonzero")
 """Calls that take numbers out of tensors, which would be constants of the graph."""
 FILLED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 """Calls that take the shape of a tensor alone, and give constants."""
-TAKEN = set(dir(fx.GraphModule)) - set(dir(nn.Module))
+TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph()))} - {*dir(nn.Module())}
 """Names that graphs have for themselves, so no layer can."""
 _TRACING = threading.Lock()  # `torch.fx` patches `nn.Module` while it traces
 _LIVE = "live"  # a node's value while the network runs; operations in place may change it
