@@ -242,6 +242,33 @@ def test_trial_names_each_model_with_each_method_that_refuses_it(fresh: Path, ca
         assert "2 (GELU) cannot be mapped" in line
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (
+            "methods: [ann,", "methods: [ann, {method: ann, over: {augment: {shift: 6}}},",
+            "method 'ann+augment.shift=6'",
+        ),
+        (
+            "hardware: [", "hardware: [{over: {tuning: {augment: {shift: 6}}}}, ",
+            "hardware 'tuning.augment.shift=6'",
+        ),
+    ],
+)  # fmt: skip
+def test_trial_finds_an_augmentation_that_leaves_nothing(
+    fresh: Path, capsys, old: str, new: str, what: str
+):
+    grid = Path(GRID).read_text()
+    assert grid.count(old) == 1
+    Path("configs/moved.yaml").write_text(grid.replace(old, new))
+    assert main(["trial", "configs/moved.yaml"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: made, {what}")
+    assert line.endswith(
+        "key 'augment': moves of 6 and 0 pixels leave nothing of [1, 6, 6]; lower them"
+    )
+
+
 def test_trial_reads_tables_of_records(fresh: Path, capsys):
     """Their shapes follow from the records, and classes may be named."""
     grid = Path("configs/records.yaml")

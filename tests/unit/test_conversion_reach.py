@@ -3,6 +3,7 @@ leaky neurons.
 """
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 
 import pytest
@@ -216,6 +217,17 @@ MODULES: dict[str, Callable[[], list[nn.Module]]] = {
 @pytest.mark.parametrize("span", [(0, 1), (-3, 3)], ids=["unit", "symmetric"])
 def test_modules(stack: Callable[[], list[nn.Module]], span: tuple[float, float]) -> None:
     assert_exact(headed(IMAGE, *stack()), IMAGE, *span)
+
+
+@pytest.mark.parametrize("name", ["zeros_like", "item", "relu", "output", "body"])
+def test_a_layer_may_have_the_name_of_a_call(name: str):
+    layers = [("flat", nn.Flatten()), ("first", nn.Linear(216, 7)), (name, nn.ReLU())]
+    assert_exact(nn.Sequential(OrderedDict([*layers, ("head", nn.Linear(7, 5))])), IMAGE)
+
+
+def test_a_layer_that_no_graph_has_may_have_any_name():
+    net = Net(lambda net, x: net.out(F.relu(x).flatten(1)), out=nn.Linear(216, 5), meta=conv())
+    assert_exact(net, IMAGE)
 
 
 RACES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

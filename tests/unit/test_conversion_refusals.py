@@ -46,6 +46,11 @@ def part(net: Net, x: Tensor) -> Tensor:
     return net.head(F.relu(-x).flatten(1))
 
 
+def by_place(goal: Tensor, values: Tensor) -> Tensor:
+    goal[:, 1:] = values[:, 1:]
+    return goal
+
+
 class Counted(nn.Sequential):
     """A network whose answers grow with the number of calls."""
 
@@ -147,7 +152,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     ),
     "clipped between maps": (
         lambda: on_features(lambda x: x.clamp(torch.zeros(9, 8), torch.ones(9, 8))),
-        "clamp (clamp)", "plain numbers, or one of them a constant",
+        "clamp (clamp)", "both have to be plain numbers",
     ),
     "smallest over rows": (
         lambda: on_features(lambda x: x.min(2, keepdim=True)[0], 32), "(min)",
@@ -159,13 +164,42 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         ),
         "maximum (Bound)", "its constant has another shape",
     ),
+    "bounds, one a tensor": (
+        lambda: on_features(lambda x: F.hardtanh(x, -0.85, torch.tensor(0.5))),
+        "hardtanh (hardtanh)", "both have to be plain numbers",
+    ),
+    "no bound for some": (
+        lambda: on_features(
+            lambda x: torch.minimum(x, torch.tensor([0.1, torch.inf]).repeat(4))
+        ),
+        "minimum (minimum)", "its constant is not finite everywhere",
+    ),
+    "a constant written by place": (
+        lambda: on_features(lambda x: by_place(torch.zeros_like(x), x)), "Net",
+        "writes into a constant (setitem)",
+    ),
+    "a constant added to": (
+        lambda: on_features(lambda x: torch.zeros(x.shape, dtype=x.dtype).add_(x)), "Net",
+        "writes into a constant (add_)",
+    ),
+    "a constant written as output": (
+        lambda: on_features(lambda x: torch.maximum(x, -x, out=torch.zeros_like(x))), "Net",
+        "writes into a constant (maximum)",
+    ),
+    "values of a word of graphs": (
+        lambda: Net(
+            lambda net, x: net.out(x.flatten(1)) + net.code, out=nn.Linear(216, 5),
+            code=nn.Parameter(torch.ones(5)),
+        ),
+        "Net", "has a layer, or values, of the name 'code'",
+    ),
     "a word of graphs": (
         lambda: Net(lambda net, x: net.code(x.flatten(1)), code=nn.Linear(216, 5)), "Net",
-        "has a layer of the name 'code', which graphs of torch.fx have for themselves",
+        "has a layer, or values, of the name 'code'",
     ),
     "another word of graphs": (
         lambda: nn.Sequential(OrderedDict(flat=nn.Flatten(), meta=nn.Linear(216, 5))),
-        "Sequential", "has a layer of the name 'meta'",
+        "Sequential", "has a layer, or values, of the name 'meta'",
     ),
     "a constant for each image": (
         lambda: on_features(lambda x: x + torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)),
@@ -176,8 +210,8 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "its constant has another shape",
     ),
     "written into a tensor": (
-        lambda: on_features(lambda x: torch.add(x, 1.0, out=OUT)), "add (Add)",
-        "it has 3 terms",
+        lambda: on_features(lambda x: torch.add(x, 1.0, out=OUT)), "Net",
+        "writes into a constant (add)",
     ),
     "indices of the largest": (
         lambda: on_features(lambda x: x.max(1)[1].to(x.dtype), 72), "(max)",
@@ -186,10 +220,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "a jump": (
         lambda: headed(IMAGE, conv(), nn.Threshold(0.1, 0.0)), "1 (threshold)",
         "it jumps from 0 to 0.1",
-    ),
-    "larger than a column": (
-        lambda: on_features(lambda x: torch.maximum(x, torch.ones(4, 1, 1))), "maximum",
-        "or another branch",
     ),
     "batch statistics of a function": (
         lambda: on_features(lambda x: F.batch_norm(x, *STATISTICS, training=True)),

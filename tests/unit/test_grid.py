@@ -20,6 +20,8 @@ class Nearest(Kind):
 
     class Options(Options):
         power: float = 1.0
+        share: float | int = 0.5
+        both: int | float | None = None
 
     make = evaluate = load = None
 """
@@ -93,7 +95,7 @@ def test_a_kind_without_a_model_is_made_once_a_seed(configs: Path, monkeypatch: 
 
     Path("methods").mkdir()
     Path("methods/nearest.py").write_text(NEAREST)
-    (configs / "methods" / "nearest.yaml").write_text("title: N\nkind: nearest\n")
+    (configs / "methods" / "nearest.yaml").write_text("title: N\nkind: nearest\nshare: 3\n")
     (configs / "mine.yaml").write_text(
         "datasets: [digits]\nmodels: [fc2, cnn]\nmethods: [ann, nearest]\nseeds: [0, 1]\n"
     )
@@ -104,7 +106,8 @@ def test_a_kind_without_a_model_is_made_once_a_seed(configs: Path, monkeypatch: 
     ]  # fmt: skip
     slice = grid.make_slice(cell("nearest", model="none"))
     assert "model" not in slice
-    assert slice["method"] == {"kind": "nearest", "power": 1.0}
+    assert slice["method"] == {"kind": "nearest", "power": 1.0, "share": 3, "both": None}
+    assert isinstance(slice["method"]["share"], int)  # a count; 3.0 would be a share
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Axes: an entry of a grid becomes points; the id of a point says all that its file does not."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
 from ttfs.config import POINT, variants
 from ttfs.errors import UserError
+from ttfs.results.frame import chip_of
 
 
 def ids(noun: str, entry) -> list[str]:
@@ -67,6 +69,10 @@ def ids(noun: str, entry) -> list[str]:
         ("hardware", {"over": {"tuning.augment": "none"}}, ["tuning.augment=none"]),
         ("hardware", {"over": {"tuning": {"augment": None}}}, ["tuning"]),
         (
+            "method", {"method": "ann", "over": {"augment": [None, "none"]}},
+            ["ann", "ann+augment=none"],
+        ),
+        (
             "hardware", {"hardware": "combined", "over": {"jitter": [0.02, 0.05]}},
             ["combined", "combined+jitter=0.05"],
         ),
@@ -101,10 +107,25 @@ def test_points_are_complete_and_keep_the_id_of_their_file():
     assert set(point.varied) == {"tuning", "jitter"}
 
 
+def test_an_augmentation_as_usual_is_not_one_that_is_off(tmp_path: Path, monkeypatch):
+    """Where a file has one, null gives that of the training back, and none switches it off."""
+    monkeypatch.chdir(tmp_path)
+    lab = tmp_path / "configs" / "hardware" / "lab.yaml"
+    lab.parent.mkdir(parents=True)
+    lab.write_text("title: Lab\ntuning: {augment: {flip: true}}\n")
+    asked = [None, "none", {"cutmix": 0.5}, {"flip": True, "cutmix": 0.5}]
+    points = list(variants("hardware", {"hardware": "lab", "over": {"augment": asked}}, "a test"))
+    assert [point.id for point in points] == [
+        "lab+augment=default", "lab+augment=none", "lab+cutmix=0.5+flip=none", "lab+cutmix=0.5",
+    ]  # fmt: skip
+    chips = [chip_of(point) for point in points]
+    assert chips == [("lab", point.id[4:].replace("+", ", ")) for point in points]
+
+
 def test_a_whole_number_is_the_float_that_it_stands_for():
     """It has the id of the float, so it has to have its digest, too."""
     for rate in ("1", "1.0"):
-        text = f"{{method: ann, over: {{learning_rate: {rate}, weight_decay: 0}}}}"
+        text = f"{{method: ann, over: {{learning_rate: {rate}, weight_decay: -0.0}}}}"
         (point,) = variants("method", yaml.safe_load(text), "a test")
         assert repr(point.config["train"]["learning_rate"]) == "1.0"
         assert repr(point.config["train"]["weight_decay"]) == "0.0"

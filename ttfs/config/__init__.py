@@ -22,7 +22,7 @@ from ttfs.config.read import (
     shorten,
     suggest,
 )
-from ttfs.config.variants import POINT, Variant, flat, text_of, value_at, variants
+from ttfs.config.variants import POINT, Variant, flat, leaves, text_of, value_at, variants
 
 __all__ = [
     "NO_MODEL",
@@ -40,6 +40,7 @@ __all__ = [
     "flat",
     "kind_of",
     "known",
+    "leaves",
     "load_grid",
     "read_named",
     "read_yaml",

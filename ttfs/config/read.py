@@ -248,12 +248,12 @@ def _resolved(schema: Any) -> Any:
 
 def with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:
     """Return the content with the defaults of the schema for missing keys, also in blocks, and
-    whole numbers as floats where a key takes floats: 100 and 100.0 are one value.
+    numbers as floats where a key takes floats: 100 and 100.0 are one value, and 0 and -0.0.
     """
     if isinstance(content, list):
         return [with_defaults(value, schema.get("items", {})) for value in content]
     if not isinstance(content, Mapping):
-        return float(content) if _takes_float(content, schema) else content
+        return float(content) + 0.0 if _stands_for_float(content, schema) else content
     properties = schema.get("properties", {})
     filled = {key: with_defaults(value, properties.get(key, {})) for key, value in content.items()}
     needs = schema.get("dependentRequired", {})
@@ -264,11 +264,13 @@ def with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:
     return filled
 
 
-def _takes_float(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether a whole number stands for a float; where a key takes both, they differ in meaning."""
+def _stands_for_float(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether it is a number of a key that takes floats; where it takes whole numbers, too, they
+    mean something else.
+    """
     types = schema.get("type", ())
     known = [types] if isinstance(types, str) else types
-    return _is_integer(None, value) and "number" in known and "integer" not in known
+    return _is_number(None, value) and "number" in known and "integer" not in known
 
 
 def _explain(error: jsonschema.ValidationError) -> str:

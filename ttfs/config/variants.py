@@ -51,7 +51,7 @@ def variants(noun: str, entry: str | Mapping[str, Any], where: str) -> Iterator[
         content = copy.deepcopy(base)
         del content["id"]
         for key, value in zip(keys, point, strict=True):
-            _set(content, key, _meant(value, _rule(key, schema), noun))
+            _set(content, key, _meant(value, _rule(key, schema)))
         place = f"{where}: {base_id} with " + ", ".join(
             f"{k}: {v}" for k, v in zip(keys, point, strict=True)
         )
@@ -146,14 +146,17 @@ def _check_apart(keys: Mapping[str, str], where: str) -> None:
             )
 
 
-def _meant(value: Any, rule: Mapping[str, Any], noun: str) -> Any:
-    """The value that an axis means: the word none is null, where null is no value of the key.
+def _meant(value: Any, rule: Mapping[str, Any]) -> Any:
+    """The value that an axis means: the word none is null, where it is no value of the key."""
+    null = "null" in rule.get("type", ()) and not _takes_none(rule)
+    return None if value == "none" and null else value
 
-    It stays a word for the augmentation of a method or a fine-tuning, whose null is that of the
-    data set or the training.
+
+def _takes_none(rule: Mapping[str, Any]) -> bool:
+    """Whether the word none is a value of a key, as of augmentations, whose null is that of the
+    data set, or of the training.
     """
-    its_own = noun in ("method", "hardware") and rule.get("pattern") == "^none$"
-    return None if value == "none" and not its_own and "null" in rule.get("type", ()) else value
+    return rule.get("pattern") == "^none$"
 
 
 def _rule(key: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -199,4 +202,5 @@ def _differences(
             yield from found
         else:
             shared = sum(name == key or name.endswith(f".{key}") for name in known) > 1
-            yield f"{prefix if shared else ''}{key}={text_of(new)}"
+            word = "default" if new is None and _takes_none(rule) else text_of(new)
+            yield f"{prefix if shared else ''}{key}={word}"

@@ -1,13 +1,15 @@
 """Augmentation of a whole batch at once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from ttfs.errors import UserError
 
 
 class Moves(NamedTuple):
@@ -126,6 +128,29 @@ class Augment:
         images = torch.where(inside, images.roll(-1, 0), images)
         shares = functional.one_hot(labels, classes).to(images)
         return images, shares.lerp(shares.roll(-1, 0), inside.to(images).mean((2, 3)))
+
+
+def augmentation(
+    chosen: Mapping[str, Any] | str | None, shape: Sequence[int], where: str
+) -> Augment:
+    """Return the augmentation of a configuration: its keys, "none" or null.
+
+    Raises UserError, which begins with `where`, if inputs of the shape cannot be moved so.
+    """
+    augment = Augment(**({} if isinstance(chosen, str | None) else chosen))
+    if augment == Augment():
+        return augment
+    if len(shape) != 3:
+        raise UserError(
+            f"{where}: only images [C, H, W] can be moved, inputs are {list(shape)}; "
+            "set 'augment: none'"
+        )
+    if max(augment.shift, augment.crop) >= min(shape[1:]):
+        raise UserError(
+            f"{where}: moves of {augment.shift} and {augment.crop} pixels leave nothing of "
+            f"{list(shape)}; lower them"
+        )
+    return augment
 
 
 def _centers(shape: torch.Size, generator: torch.Generator) -> Tensor:

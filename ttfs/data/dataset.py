@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ttfs.data.augment import Augment
+from ttfs.data.augment import Augment, augmentation
 from ttfs.data.image_files import ImageFiles, Kept
 from ttfs.data.inputs import Format, Labeled, Shape
 from ttfs.data.sources import read
@@ -116,22 +116,8 @@ def _range(config: Mapping[str, Any], where: str) -> tuple[float, float]:
 
 
 def _augment(config: Mapping[str, Any], where: str) -> Augment:
-    chosen = config.get("augment")
-    augment = Augment(**({} if chosen in (None, "none") else chosen))
-    if augment == Augment():
-        return augment
-    key = f"{where}: key 'augment', or that of the grid or method"
-    if len(config["shape"]) != 3:
-        raise UserError(
-            f"{key}: only images [C, H, W] can be moved, inputs are {config['shape']}; "
-            "set 'augment: none'"
-        )
-    if max(augment.shift, augment.crop) >= min(config["shape"][1:]):
-        raise UserError(
-            f"{key}: moves of {augment.shift} and {augment.crop} pixels leave nothing of "
-            f"{config['shape']}; lower them"
-        )
-    return augment
+    where += ": key 'augment', or that of the grid, method or hardware"
+    return augmentation(config.get("augment"), config["shape"], where)
 
 
 def _normalize(config: Mapping[str, Any], where: str) -> Normalize | None:

@@ -197,8 +197,10 @@ def _plain(rule: Mapping[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]
     choices = rule.pop("anyOf", None)
     if choices is None:
         return rule
-    other = next(choice for choice in choices if choice.get("type") != "null")
-    return _nullable(_plain(other, blocks)) | rule
+    types = [_plain(choice, blocks) for choice in choices if choice.get("type") != "null"]
+    if len(types) > 1:
+        return {"anyOf": choices} | rule
+    return _nullable(*types) | rule
 
 
 def _nullable(rule: dict[str, Any]) -> dict[str, Any]:

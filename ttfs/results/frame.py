@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ttfs.config import STORE, Cell, Grid, Variant, column, schema_of
+from ttfs.config import STORE, Cell, Grid, Variant, column, leaves, schema_of
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS, Metric
 from ttfs.results.record import FAILURE, RECORD, Record, dimensions, earlier, read
@@ -25,8 +25,13 @@ GAIN = "accuracy_minus_reference"
 TO_IDEAL = "accuracy_minus_ideal"
 OF_DRAWS = "accuracy_std_of_draws"
 CUT = "latency_cut"
-TUNING = ("tuning", *schema_of("hardware")["properties"]["tuning"]["properties"])
-"""Keys of hardware that are about fine-tuning, not about the chip."""
+TUNING = {
+    part
+    for key in leaves(schema_of("hardware"))
+    if key.startswith("tuning")
+    for part in key.split(".")
+}
+"""Keys of hardware that are about fine-tuning, not about the chip, and its blocks."""
 OF_TTFS = "latency"
 """The metric that TTFS networks have, and no others."""
 DERIVED = {
@@ -325,15 +330,10 @@ def chip_of(point: Variant) -> tuple[str, str | None]:
     or in the chip's file.
     """
     words = point.id.split("+")
-    own = [word for word in words if _first_key(word) in TUNING]
+    own = [word for word in words if word.partition("=")[0].rpartition(".")[2] in TUNING]
     chip = "+".join(word for word in words if word not in own) or "ideal"
     keys = [word.removeprefix("tuning.") for word in own if word != "tuning"]
     return chip, None if point.config["tuning"] is None else ", ".join(keys) or "default"
-
-
-def _first_key(word: str) -> str:
-    """The key of a word of an id, without that of the block of fine-tuning and those below it."""
-    return word.partition("=")[0].removeprefix("tuning.").partition(".")[0]
 
 
 def fine_tunings(on_hardware: pd.DataFrame) -> list[str]:

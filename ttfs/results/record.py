@@ -173,10 +173,15 @@ def keep_history(folder: Path) -> None:
 
 
 def earlier(folder: Path) -> Iterator[Record]:
-    """Yield the earlier records of a cell, the last first. One that cannot be read is passed over,
-    with a warning: no run would make it anew.
+    """Yield the earlier records of a cell, the last first, as `readable` does."""
+    return readable(sorted((folder / "history").glob("*.json"), reverse=True))
+
+
+def readable(history: Iterable[Path]) -> Iterator[Record]:
+    """Yield earlier records. One that cannot be read is passed over, with a warning: no run would
+    make it anew.
     """
-    for path in sorted((folder / "history").glob("*.json"), reverse=True):
+    for path in history:
         try:
             yield read(path)
         except UserError as error:

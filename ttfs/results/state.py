@@ -181,15 +181,17 @@ class State:
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:
     """Return in words how two configurations differ, with `most` keys at most; nothing where they
-    are equal.
+    are equal. 1 and 1.0 differ, as in digests.
 
     >>> difference({"dataset": {"epochs": 4}}, {"dataset": {"epochs": 6}})
     'dataset.epochs 4 → 6'
+    >>> difference({"range": [0, 1]}, {"range": [0.0, 1.0]})
+    'range [0, 1] → [0.0, 1.0]'
     """
     before, after = flat(old), flat(new)
     changes = []
     for key in sorted({*before, *after}):
-        if before.get(key) != after.get(key):
+        if json.dumps(before.get(key)) != json.dumps(after.get(key)):
             changes.append(f"{key} {_word(before, key)} → {_word(after, key)}")
     more = f", and {len(changes) - most} more" if len(changes) > most else ""
     return ", ".join(changes[:most]) + more

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from ttfs.config import RESULTS, STORE, Cell, Grid, Stage, Study, load_grid
 from ttfs.config.read import grid_path, grid_paths
 from ttfs.errors import UserError
 from ttfs.results.frame import collect
-from ttfs.results.record import FAILURE, RECORD, Record, read
+from ttfs.results.record import FAILURE, RECORD, Record, read, readable
 
 PUBLISHED = RESULTS / "published"
 STORES = (STORE, PUBLISHED / "cells")
@@ -68,8 +69,8 @@ def every() -> Iterator[tuple[Path, Record]]:
 
 def _of_commit(commit: str) -> Iterator[tuple[str, Record]]:
     for store in reversed(STORES):  # of a cell's records the last counts
-        for path in [*sorted(store.rglob("history/*.json")), *sorted(store.rglob(RECORD))]:
-            record = read(path)
+        before = readable(sorted(store.rglob("history/*.json")))
+        for record in chain(before, map(read, sorted(store.rglob(RECORD)))):
             commits = [part.git_commit or "" for part in record.provenance.values()]
             if any(one.startswith(commit) for one in commits):
                 yield record.name, record

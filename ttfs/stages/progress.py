@@ -72,7 +72,7 @@ class Progress:
         self.waiting.discard(stage)
         if status != 0:
             self.failed += 1
-            self._give_up([stage])
+            self._give_up([stage] if stage.stage == "make" else [])
             return
         self.done += 1
         if began is None:
@@ -87,7 +87,7 @@ class Progress:
         while lost:
             needing = {other for other in self.waiting if any(map(other.needs, lost))}
             self.waiting -= needing
-            lost = list(needing)
+            lost = [other for other in needing if other.stage == "make"]
 
     def drop(self, stage: Due) -> None:
         """Note that a stage runs elsewhere."""

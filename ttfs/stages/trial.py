@@ -1,7 +1,7 @@
 """trial: each model of a grid with each method, before anything is trained."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 
 from ttfs.config import Cell, Grid
 from ttfs.data import load
+from ttfs.data.augment import augmentation
 from ttfs.data.inputs import Shape
 from ttfs.data.tables import is_table
 from ttfs.errors import UserError
@@ -66,6 +67,20 @@ def _faults(grid: Grid) -> Iterator[str]:
             kind.try_out(model.network, torch.rand(ITEMS, *model.shape))
         except UserError as error:
             yield f"{where}: {error}"
+    yield from _misfits(grid, {name: known[0] for name, known in inputs.items() if known})
+
+
+def _misfits(grid: Grid, shapes: Mapping[str, Shape]) -> Iterator[str]:
+    """Faults of the augmentations of trainings, and of fine-tunings on chips."""
+    trainings = [(f"method '{c.method}'", c, grid.make_slice(c)["method"]) for c in grid.cells]
+    tunings = [(f"hardware '{c.hardware}'", c, grid.deploy_slice(c)) for c in grid.deployments]
+    for what, cell, content in (*trainings, *tunings):
+        if content.get("train") and cell.dataset in shapes:
+            where = f"{cell.dataset}, {what}: key 'augment'"
+            try:
+                augmentation(content["train"]["augment"], shapes[cell.dataset], where)
+            except UserError as error:
+                yield str(error)
 
 
 def _inputs(grid: Grid, dataset: str) -> tuple[Shape, int]:

@@ -196,6 +196,13 @@ def test_of_two_records_of_a_commit_the_one_of_the_run_is_taken(
     write(with_values(record, accuracy=1.0), PUBLISHED / "cells" / record.name)
     commit = str(record.provenance["make"].git_commit)
     assert "numbers: all equal" in said(capsys, "compare", commit[:9], record.name)
+    torn = STORE / record.name / "history" / "torn.json"
+    torn.parent.mkdir()
+    torn.write_text("{")
+    assert main(["compare", commit[:9], record.name]) == 0
+    read_out = capsys.readouterr()
+    assert "numbers: all equal" in read_out.out
+    assert f"warning: {torn}: not a readable record" in read_out.err
 
 
 def test_compare_says_how_two_records_differ(tmp_path: Path, monkeypatch, capsys):

@@ -20,7 +20,7 @@ READING = ("item", "tolist", "numpy", "equal", "allclose", "is_nonzero")
 FILLED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 """Calls that take the shape of a tensor alone, and give constants."""
 TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph()))} - {*dir(nn.Module())}
-"""Names that graphs have for themselves, so no layer can."""
+"""Names that graphs have for themselves, so that no layer and no buffer of a graph can."""
 _TRACING = threading.Lock()  # `torch.fx` patches `nn.Module` while it traces
 _LIVE = "live"  # a node's value while the network runs; operations in place may change it
 
@@ -55,15 +55,11 @@ def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
     root = stripped(ann)
     tracer = _Tracer(images)
     root = nn.Sequential(root) if tracer.is_leaf_module(root, "") else root
-    for name, _ in root.named_children():
-        if name in TAKEN:
-            raise ConversionError(
-                f"{kind}: has a layer of the name {name!r}, which graphs of torch.fx have for "
-                "themselves; give it another name"
-            )
     try:
         with _TRACING, Float64():
-            graph = fx.GraphModule(root, tracer.trace(root))
+            nodes = tracer.trace(root)
+            _check_names(nodes, kind)
+            graph = fx.GraphModule(root, nodes)
     except _Fails as error:
         shape = list(images.shape[1:])
         raise ConversionError(
@@ -149,8 +145,14 @@ class _Tracer(fx.Tracer):
         node = proxy.node
         if kind == "output":
             return proxy
+        if _writes_constant(node):
+            raise ConversionError(
+                f"{type(self.root).__name__}: its forward writes into a constant ({node.name}); "
+                "make a new value instead, by cat, pad or a sum"
+            )
         value = self.images if kind == "placeholder" else self._value(node)
-        if (name := getattr(target, "__name__", target)) in READING:
+        name = call_name(node)
+        if kind != "call_module" and name in READING:
             raise ConversionError(
                 f"{type(self.root).__name__}: its forward reads values ({name}), which differ from "
                 "image to image; compute with tensors alone"
@@ -181,6 +183,16 @@ def shape(node: fx.Node) -> tuple[int, ...] | None:
     if isinstance(value, tuple | list):
         value = next((part for part in value if isinstance(part, Tensor)), None)
     return tuple(value.shape[1:]) if isinstance(value, Tensor) else None
+
+
+def _check_names(graph: fx.Graph, kind: str) -> None:
+    for node in graph.nodes:
+        name = str(node.target).partition(".")[0]
+        if node.op in ("call_module", "get_attr") and name in TAKEN:
+            raise ConversionError(
+                f"{kind}: has a layer, or values, of the name {name!r}, which graphs of torch.fx "
+                "have for themselves; give another name"
+            )
 
 
 def _check_aliases(graph: fx.GraphModule) -> None:
@@ -236,9 +248,24 @@ def _casts_constant(node: fx.Node) -> bool:
 
 def _filled(node: fx.Node) -> bool:
     """Whether it is of one number that no image has a part in."""
-    others = [*node.args[1:], *node.kwargs.values()]
-    branches = any(isinstance(other, fx.Node) for other in others)
-    return call_name(node) in FILLED and not branches
+    named = [value for key, value in node.kwargs.items() if key != "input"]
+    branches = any(isinstance(other, fx.Node) for other in (*node.args[1:], *named))
+    return node.op != "call_module" and call_name(node) in FILLED and not branches
+
+
+def _writes_constant(node: fx.Node) -> bool:
+    """Whether it writes into a tensor that is no value of the network."""
+    if node.op not in ("call_function", "call_method"):
+        return False
+    goals = [*node.args[:1], node.kwargs.get("input")] if _writes(node) else []
+    goals.append(node.kwargs.get("out"))
+    return any(isinstance(goal, fx.Node) and goal.op == "get_attr" for goal in goals)
+
+
+def _writes(node: fx.Node) -> bool:
+    name = call_name(node)
+    plain = name.endswith("_") and not name.endswith("__")
+    return plain or name.strip("_") in ("setitem", "iadd", "isub", "imul", "itruediv")
 
 
 def parts_of(value: Any) -> tuple[Any, ...]:
