@@ -105,10 +105,20 @@ def assert_simulated(snn: SpikingNetwork, batch: Tensor) -> None:
     assert scale_free(oracle.logits, snn(batch)) <= 1e-9
 
 
+@torch.no_grad()
 def with_pools() -> nn.Sequential:
-    """Return a network in float64, with batch norm, a max pool and an average pool."""
-    layers = (conv(), norm(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6), nn.ReLU(), nn.AvgPool2d(2))
-    return randomise(headed(IMAGE, *layers)).double()
+    """Return a network in float64, with batch norm, a max pool and an average pool, no layer of
+    which is silent, as one in forty is by chance.
+    """
+    relus, active = 2, 0
+    while active < relus:
+        layers = conv(), norm(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6), nn.ReLU(), nn.AvgPool2d(2)
+        network = randomise(headed(IMAGE, *layers)).double()
+        values, active = draw(IMAGE).double(), 0
+        for layer in network:
+            values = layer(values)
+            active += isinstance(layer, nn.ReLU) and (values > 0).double().mean().item() > 0.05
+    return network
 
 
 def qcfs(x: torch.Tensor, theta: float, levels: int) -> torch.Tensor:
