@@ -3,10 +3,12 @@
 import copy
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from ttfs.snn import SpikingNetwork, convert, layer_differences, simulate
+from ttfs.errors import UserError
+from ttfs.snn import ConversionError, SpikingNetwork, convert, layer_differences, simulate
 
 IMAGE = (3, 9, 8)
 LINE = (3, 12)
@@ -103,6 +105,16 @@ def assert_simulated(snn: SpikingNetwork, batch: Tensor) -> None:
         spiking = closed.isfinite()
         assert torch.allclose(simulated[spiking], closed[spiking], rtol=0, atol=1e-9), name
     assert scale_free(oracle.logits, snn(batch)) <= 1e-9
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """Return the error of a conversion that is refused, which is one line."""
+    with pytest.raises(ConversionError) as caught:
+        call()
+    assert isinstance(caught.value, UserError)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 @torch.no_grad()

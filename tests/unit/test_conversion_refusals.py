@@ -1,21 +1,15 @@
-"""What cannot be mapped exactly is refused in one line, module and reason named; the ANN stays as
-it was.
-"""
+"""What cannot be mapped exactly is refused in one line, module and reason named."""
 
-import copy
-import re
 from collections import OrderedDict
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
-from kit.exactness import IMAGE, LINE, Net, conv, draw, headed, norm, randomise
+from kit.exactness import IMAGE, Net, conv, draw, headed, norm, refusal
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize
 
-from ttfs.errors import UserError
-from ttfs.snn import ConversionError, convert, layer_differences, simulate
+from ttfs.snn import convert
 
 pytestmark = pytest.mark.usefixtures("seed")
 
@@ -289,15 +283,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
 }  # fmt: skip
 
 
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(ConversionError) as caught:
-        call()
-    assert isinstance(caught.value, UserError)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
 @pytest.mark.parametrize(("network", "named", "reason"), REFUSED.values(), ids=REFUSED.keys())
 def test_refused_by_name_and_reason(
     network: Callable[[], nn.Module], named: str, reason: str, capfd
@@ -325,84 +310,3 @@ def test_two_inputs_are_refused() -> None:
             return x + mask
 
     assert "takes 2 inputs (x, mask)" in refusal(lambda: convert(Two(), draw(IMAGE)))
-
-
-@pytest.mark.parametrize(
-    ("images", "reason"),
-    [
-        (torch.empty(0, *IMAGE), "no image"),
-        ([], "no image"),
-        (torch.full((2, *IMAGE), float("nan")), "NaN"),
-        (torch.full((2, *IMAGE), 1.5), r"[1.5, 1.5], outside input_range (0, 1)"),
-        (torch.full((2, *IMAGE), -0.5), "outside input_range"),
-        (torch.rand(2, 1, 9, 8), "fails on torch.float32 images of shape [1, 9, 8]"),
-        (torch.rand(2, 3, 8, 8), "fails on torch.float32 images of shape [3, 8, 8]"),
-        (torch.rand(2, *IMAGE).double(), "fails on torch.float64 images"),
-        (torch.zeros(2, *IMAGE).byte(), "fails on torch.uint8 images"),
-    ],
-)
-def test_calibration_is_checked(images: Tensor | list, reason: str, capfd) -> None:
-    network = headed(IMAGE, conv(), nn.ReLU())
-    assert reason in refusal(lambda: convert(network, images))
-    assert not capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"neuron": "lif"}, "neuron 'lif' is not known; choose from: b1"),
-        ({"headroom": -0.1}, "headroom is -0.1"),
-        ({"headroom": float("nan")}, "headroom is nan"),
-        ({"headroom": float("inf")}, "headroom is inf"),
-        ({"input_range": (1, 1)}, "input_range is (1, 1)"),
-        ({"input_range": (0, float("inf"))}, "input_range is (0, inf)"),
-    ],
-)
-def test_options_are_checked(options: dict, reason: str) -> None:
-    assert reason in refusal(
-        lambda: convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE), **options)
-    )
-
-
-def test_images_of_another_shape_are_refused_by_the_network() -> None:
-    snn = convert(headed(LINE, nn.Conv1d(3, 4, 3), nn.ReLU()), draw(LINE))
-    for call in (snn, snn.charges, snn.spike_times):
-        for shape in ([12, 3, 9], [12, 12, 3], [12, 36]):
-            with pytest.raises(
-                ValueError, match=re.escape(f"shape {shape}, this network takes [N, 3, 12]")
-            ):
-                call(torch.rand(shape))
-
-
-def test_the_ann_is_left_as_it_was() -> None:
-    parametrized = parametrizations.weight_norm(conv(4, 4))
-    ann = randomise(
-        headed(
-            IMAGE, nn.ReLU(True), conv(), norm(), nn.ReLU(True), norm(), parametrized, nn.Dropout()
-        )
-    )
-    ann.train()
-    ann[2].eval()
-    ann[1].weight.requires_grad_(False)
-    before, modes = copy.deepcopy(ann.state_dict()), [module.training for module in ann.modules()]
-    images = draw(IMAGE, -1, 1)
-    kept, generator = images.clone(), torch.get_rng_state()
-    snn = convert(ann, images, input_range=(-1, 1))
-    snn.charges(images)
-    simulate(snn, images[:1])
-    assert torch.equal(images, kept)
-    assert torch.equal(torch.get_rng_state(), generator)
-    assert modes == [module.training for module in ann.modules()]
-    assert before.keys() == ann.state_dict().keys()
-    assert all(torch.equal(before[key], value) for key, value in ann.state_dict().items())
-    exact = images.double()
-    layer_differences(copy.deepcopy(ann).double(), copy.deepcopy(snn).double(), exact)
-    assert torch.equal(exact, kept.double())
-    assert not any(module._forward_hooks for network in (ann, snn) for module in network.modules())
-    assert parametrize.is_parametrized(parametrized, "weight")
-    assert all(parameter.grad is None for parameter in ann.parameters())
-    assert not ann[1].weight.requires_grad
-    ann.eval()(images.clone()).sum().backward()  # still whole
-    assert snn.training
-    assert not convert(ann, images, input_range=(-1, 1)).training
-    assert not {p.data_ptr() for p in snn.parameters()} & {p.data_ptr() for p in ann.parameters()}

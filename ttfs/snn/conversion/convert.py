@@ -20,6 +20,8 @@ from ttfs.snn.windows import calibrate_, check_range
 
 EXACT = 1e-6
 """How far, as a share of the largest, logits in float64 may be from the ANN's."""
+ROUGH = 1e-2
+"""How far, as a share of the largest, logits in float32 may be from those in float64."""
 COMPARED, DRAWN = 8, 2
 """Images that the two networks are compared on, and how many of them are drawn: those at hand may
 be blank, where much of a network does not show.
@@ -63,8 +65,7 @@ def map_network(
     check_range(first, low, high)
     parameter = next(ann.parameters(), torch.empty(0))
     snn = _mapped(ann, first, parameter, low, high)
-    snn.to(first.device, first.dtype).train(ann.training)
-    return snn, itertools.chain([first], batches)
+    return snn.train(ann.training), itertools.chain([first], batches)
 
 
 def images_of(calibration: Any) -> Iterator[Tensor]:
@@ -128,7 +129,7 @@ def _checked(ann: nn.Module, headroom: float, span: Any) -> tuple[float, float]:
 def _mapped(
     ann: nn.Module, images: Tensor, parameter: Tensor, low: float, high: float
 ) -> SpikingNetwork:
-    """Return the network in float64, once its logits were compared with those of the ANN itself."""
+    """Return the network, once its logits in float64 were compared with those of the ANN itself."""
     kind, shape = type(ann).__name__, list(images.shape[1:])
     if not images.is_floating_point() or (parameter.numel() and images.dtype != parameter.dtype):
         raise ConversionError(
@@ -145,12 +146,30 @@ def _mapped(
     for name, tensor in ann.state_dict().items():
         if isinstance(tensor, Tensor) and not tensor.isfinite().all():
             raise ConversionError(f"{name} of the network holds NaN or infinity")
-    _compare(reference, snn, few)
+    logits = _compare(reference, snn, few)
+    snn.to(images.device, images.dtype)
+    if images.dtype == torch.float32:  # of fewer digits much more is lost to rounding
+        _check_rounding(kind, snn(few.float()).double(), logits)
     return snn
 
 
-def _compare(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> None:
-    """Raise where the logits differ, or where those of the ANN do not follow from its input."""
+def _check_rounding(kind: str, rounded: Tensor, logits: Tensor) -> None:
+    """Raise where float32 is too coarse: min(v, c) = c - relu(c - v) loses v beside a large c.
+
+    Infinite logits are the layer's that overflows, which calibration names.
+    """
+    off = _off(rounded, logits)
+    if ROUGH < off < math.inf:
+        raise ConversionError(
+            f"{kind}: rounding to float32 moves its outputs by {off:.1%}, as constants far larger "
+            "than activations do; convert it in float64, or make them smaller"
+        )
+
+
+def _compare(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> Tensor:
+    """Return the logits. Raise where they differ, or where those of the ANN do not follow from its
+    input.
+    """
     kind = type(ann).__name__
     try:
         with Float64():
@@ -161,7 +180,8 @@ def _compare(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> None:
     if expected.isnan().any():
         calibrate_(snn, [images], 0.0)  # tells the layer whose activations overflow
         raise ConversionError(f"{kind}: its outputs are NaN")
-    off = _off(snn(images), expected)
+    logits = snn(images)
+    off = _off(logits, expected)
     if not off <= EXACT:
         _name_difference(ann, snn, images, off)
     if not _off(again, expected[-DRAWN:]) <= EXACT:
@@ -169,6 +189,7 @@ def _compare(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> None:
             f"{kind}: the same images get other outputs in another call; in eval() it may draw no "
             "chance, keep no state, and mix no images of a batch"
         )
+    return logits
 
 
 def _off(logits: Tensor, expected: Tensor) -> float:

@@ -44,8 +44,8 @@ def convert(
         A SpikingNetwork with the ANN's inputs, outputs and dtype.
 
     Raises:
-        ConversionError: naming the module and the reason, where there is no exact counterpart or
-            calibration fails.
+        ConversionError: naming the module and the reason, where there is no exact counterpart,
+            calibration fails, or rounding to float32 would move the outputs by more than 1 %.
     """
     if neuron not in _MAPPINGS:
         raise ConversionError(

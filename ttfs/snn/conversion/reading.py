@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +38,8 @@ REARRANGED = (
     "type_as", "expand", "expand_as", "repeat", "tile", "repeat_interleave",
 )  # fmt: skip
 """Functions and methods that move values, by their name."""
+WRITING = ("iadd", "isub", "imul", "itruediv", "setitem")
+"""Operators that write into their first term."""
 CALLS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "max_pool1d": nn.MaxPool1d,
@@ -69,10 +70,14 @@ def is_inplace(node: fx.Node, root: nn.Module) -> bool:
         return bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
     if node.op not in ("call_function", "call_method"):
         return False
+    return writes(node) or arguments(node).get("inplace") is True
+
+
+def writes(node: fx.Node) -> bool:
+    """Whether a call writes into its first term, by its name."""
     name = call_name(node)
-    inplace = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
-    writes = name.endswith("_") or node.target in inplace
-    return writes or arguments(node).get("inplace") is True
+    method = name.endswith("_") and not name.endswith("__")
+    return method or name.strip("_") in WRITING
 
 
 def operation(node: fx.Node, root: fx.GraphModule) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from ttfs.errors import ConversionError
 from ttfs.snn.conversion.arguments import call_name
 from ttfs.snn.conversion.copying import Float64, copied, stripped, unwrapped
-from ttfs.snn.conversion.reading import is_inplace, operation
+from ttfs.snn.conversion.reading import is_inplace, operation, writes
 from ttfs.snn.graph import compute, run
 
 READING = ("item", "tolist", "numpy", "equal", "allclose", "is_nonzero")
@@ -255,17 +255,12 @@ def _filled(node: fx.Node) -> bool:
 
 def _writes_constant(node: fx.Node) -> bool:
     """Whether it writes into a tensor that is no value of the network."""
-    if node.op not in ("call_function", "call_method"):
+    if node.op == "call_module":
         return False
-    goals = [*node.args[:1], node.kwargs.get("input")] if _writes(node) else []
-    goals.append(node.kwargs.get("out"))
+    goals = [node.kwargs.get("out")]
+    if writes(node):
+        goals += [*node.args[:1], node.kwargs.get("input")]
     return any(isinstance(goal, fx.Node) and goal.op == "get_attr" for goal in goals)
-
-
-def _writes(node: fx.Node) -> bool:
-    name = call_name(node)
-    plain = name.endswith("_") and not name.endswith("__")
-    return plain or name.strip("_") in ("setitem", "iadd", "isub", "imul", "itruediv")
 
 
 def parts_of(value: Any) -> tuple[Any, ...]:
