@@ -15,6 +15,7 @@ from ttfs.snn.conversion import (
 )
 from ttfs.snn.encode import Encode
 from ttfs.snn.export import checksums, to_nir
+from ttfs.snn.fan_out import count_synapses
 from ttfs.snn.network import INPUT, NEURONS, OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.simulation import Population, Projection, Simulation, connectivity, simulate
@@ -43,6 +44,7 @@ __all__ = [
     "convert",
     "convert_to_alpha1",
     "convert_to_b1",
+    "count_synapses",
     "images_of",
     "layer_differences",
     "reference_network",
