@@ -100,6 +100,16 @@ COUNTED = {
     "potentials joined": potentials_joined,
     "max pool": lambda: head(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2)),
     "mean of all": lambda: head(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1)),
+    "mean of all, as an operation": lambda: Graph(
+        lambda net, x: net.out(net.first(x).mean((2, 3))),
+        first=nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()),
+        out=nn.LazyLinear(4),
+    ),
+    "means of rows": lambda: Graph(
+        lambda net, x: net.out(net.first(x).flatten(2).mean(2)),
+        first=nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()),
+        out=nn.LazyLinear(4),
+    ),
     "means side by side": lambda: head(nn.AvgPool2d(2), nn.Conv2d(3, 4, 3), nn.ReLU()),
     "means with a border": lambda: head(nn.AvgPool2d(3, padding=1), nn.Conv2d(3, 4, 2), nn.ReLU()),
     "means that overlap, of neurons": lambda: head(

@@ -1,7 +1,7 @@
 """The synapses that leave each neuron, counted without being written out one by one."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -18,7 +18,7 @@ from ttfs.snn.synapses import Gather, OneToOne, Reshape, Synapses
 
 
 class _TwoWays(Exception):
-    """A neuron may reach a target on two ways, which are one synapse, or cancel."""
+    """A neuron may reach a target in two ways: they are one synapse, or cancel."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,11 @@ class _Arriving:
     value: Tensor  # [1, ...], float64
     sources: frozenset[str]
     spread: bool = False
-    """Whether the charge of a neuron may be in many places."""
+    """Whether the charge of a neuron may be in many places, whose synapses may meet."""
     spikes: bool = False
-    """Whether these are spikes as neurons or pools send them."""
+    """Whether these are spikes as neurons or pools send them, or a concatenation of such. That is a
+    population of its own: a neuron in two of its places has the synapses of both.
+    """
 
 
 @torch.inference_mode(False)
@@ -41,14 +43,14 @@ def count_synapses(snn: SpikingNetwork) -> dict[str, Tensor] | None:
 
     With the weights w replaced by [w ≠ 0], the gradient of the sum of all potentials with respect
     to a charge is the number of its targets, if there is one way to each. None where there may be
-    two: by overlapping averages, padding that repeats pixels, or x + f(x) with weights in f and no
-    neurons.
+    two: by weights or means without neurons after weights, after means that overlap or after pixels
+    that are repeated, or by a sum of terms that share a source.
     """
     charges: dict[str, Tensor] = {}
-    ends = [torch.zeros((), dtype=torch.float64, requires_grad=True)]
+    ends: list[Tensor] = []
 
     def spikes(name: str, shape: Sequence[int]) -> _Arriving:
-        charges[name] = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
+        charges[name] = torch.zeros(shape, dtype=torch.float64, device="cpu", requires_grad=True)
         return _Arriving(charges[name], frozenset((name,)), spikes=True)
 
     def pass_on(node: fx.Node, inputs: list[_Arriving]) -> _Arriving:
@@ -57,9 +59,12 @@ def count_synapses(snn: SpikingNetwork) -> dict[str, Tensor] | None:
         if node.op == "call_function":
             return _together(node, inputs)
         module, (before,) = module_of(snn.body, node), inputs
-        if module is None or isinstance(module, Fire):
+        if node.op == "output":
             ends.append(before.value.sum())
-            return spikes(str(node.target), before.value.shape) if module else before
+            return before
+        if isinstance(module, Fire):
+            ends.append(before.value.sum())
+            return spikes(str(node.target), before.value.shape)
         if isinstance(module, EarliestSpike):  # a spike that it holds back reaches no synapse
             return spikes(str(node.target), module.pool(before.value.detach()).shape)
         return replace(_through(module, before), spikes=False)
@@ -68,7 +73,7 @@ def count_synapses(snn: SpikingNetwork) -> dict[str, Tensor] | None:
     try:
         for node in snn.body.graph.nodes:
             sources: Any = node.args[0] if node.target is torch.cat else node.args
-            values[node] = pass_on(node, [values[source] for source in sources if node.args])
+            values[node] = pass_on(node, [values[source] for source in sources])
     except _TwoWays:
         return None
     targets = torch.autograd.grad(
@@ -100,36 +105,57 @@ def _through(module: nn.Module | None, before: _Arriving) -> _Arriving:
     if isinstance(module, Gather):
         taken = module.index[module.index >= 0]
         often = len(taken.unique()) < len(taken)
-        on_cpu = copy.deepcopy(module).cpu()
+        on_cpu = copy.deepcopy(module).cpu()  # the network stays where it is
         return replace(before, value=on_cpu(value), spread=before.spread or often)
     if isinstance(module, OneToOne):
-        return replace(before, value=value * _present(module.weight))
+        return replace(before, value=value * _present(module.weight).double())
     if before.spread:  # what follows brings places together
         raise _TwoWays
     if isinstance(module, Synapses):
-        return replace(before, value=_weighted(module, value), spread=True)
-    reached = _places(module, value.shape[2:])
-    after = value.flatten(2) @ reached.flatten(1).double()
-    often = bool((reached.flatten(1).sum(1) > 1).any())
-    return replace(before, value=after.reshape(1, -1, *reached.shape[1:]), spread=often)
+        return replace(before, value=_Linear.apply(value, _weighted(module)), spread=True)
+    reached, size = _places(module, value.shape[2:])
+    after = (value.flatten(2) if value.dim() > 2 else value.unsqueeze(2)) @ reached.double()
+    often = bool((reached.sum(1) > 1).any())
+    return replace(before, value=after.reshape(1, -1, *size), spread=often)
+
+
+class _Linear(torch.autograd.Function):
+    """A linear map whose gradient makes the weights once more: kept, they would take the memory of
+    all layers together, in float64.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, linear: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.shape, ctx.linear = value.shape, linear
+        return linear(value)
+
+    @staticmethod
+    def backward(ctx: Any, *targets: Tensor) -> Any:
+        value = torch.zeros(ctx.shape, dtype=torch.float64, device="cpu", requires_grad=True)
+        with torch.enable_grad():
+            return *torch.autograd.grad(ctx.linear(value), value, targets), None
 
 
 def _present(weight: Tensor) -> Tensor:
-    return (weight.detach() != 0).double().cpu()
+    return (weight.detach() != 0).cpu()
 
 
-def _weighted(synapses: Synapses, value: Tensor) -> Tensor:
+def _weighted(synapses: Synapses) -> Callable[[Tensor], Tensor]:
+    """The map of the synapses, with 1 for each weight that is not 0."""
     weights, present = synapses.weights, _present(synapses.currents)
     if isinstance(weights, nn.Linear):
-        return F.linear(value, present)
-    if weights.padding_mode != "zeros":
+        return lambda value: F.linear(value, present.double())
+    if weights.padding_mode != "zeros":  # pixels are repeated
         raise _TwoWays
     convolve: Any = F.conv1d if isinstance(weights, nn.Conv1d) else F.conv2d
     geometry = (weights.stride, weights.padding, weights.dilation, weights.groups)
-    return convolve(value, present, None, *geometry)
+    return lambda value: convolve(value, present.double(), None, *geometry)
 
 
-def _places(module: Any, size: Sequence[int]) -> Tensor:
-    """Which places [H W, *after] a map that treats each channel alike takes a charge to."""
-    single = torch.eye(prod(size), dtype=torch.float64).reshape(-1, 1, *size)
-    return module(single)[:, 0] != 0
+def _places(module: Any, size: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+    """Which of a channel's places after a map [H W, places] the charge of each place comes to, and
+    the size that they have, of a map that treats each channel alike.
+    """
+    single = torch.eye(prod(size), dtype=torch.float64, device="cpu").reshape(-1, 1, *size)
+    answers = module(single)
+    return answers.reshape(prod(size), -1) != 0, tuple(answers.shape[2:])
