@@ -107,7 +107,7 @@ CIFAR = [
     ("airbench-256-residual", "ann-airbench+cutmix=0.5+cutout=0+epochs=60"),
     (NARROW, "ann-airbench"),
     (NARROW, "b1-airbench"),
-    *[(NARROW, f"{LISTENED}={strength}") for strength in ("1e-6", "3e-6")],
+    *[(NARROW, f"{LISTENED}={strength}") for strength in ("3e-7", "1e-6", "1.6e-6", "3e-6")],
     *[(NARROW, f"{SPARSER}={strength}") for strength in ("1e-6", "4e-6", "1.6e-5")],
     ("vgg16", "ann-onecycle"),
     ("vgg16", "b1-onecycle"),
@@ -143,16 +143,20 @@ def test_the_page_on_cifar_has_the_numbers_of_the_airbench_records():
         assert row[4:7] == [shown(accuracy), f"{mean(spikes):.3f}", f"{mean(latency):.0f}"]
 
 
-QUARTER = "tuning.batch_size=256+tuning.epochs=8+tuning.learning_rate=1e-4+tuning.weight_decay=0"
+TUNED = "tuning.batch_size=256+tuning.epochs={}+tuning.learning_rate={}+tuning.weight_decay=0"
 CLOCK = "time_bits={}+time_rounding=nearest+window_quantile=0.99"
+FOUR_BITS = "four-bits+{}window_quantile=0.999"
 DEPLOYED = {
-    "latency / 4": ("latency_cut=4", f"latency_cut=4+{QUARTER}"),
+    "latency / 4, 8 epochs": ("latency_cut=4", f"latency_cut=4+{TUNED.format(8, '1e-4')}"),
     "16 time steps": (CLOCK.format(4), ""),
     "8 time steps": (CLOCK.format(3), ""),
-}
-
-
-LEVELS = "tuning.batch_size=256+tuning.epochs=4+tuning.learning_rate=0.01+tuning.weight_decay=0"
+    **{
+        f"4-bit weights, 16 time steps, {epochs} epochs": (
+            FOUR_BITS.format(""), FOUR_BITS.format(f"{TUNED.format(epochs, 0.01)}+")
+        )
+        for epochs in (8, 16)
+    },
+}  # fmt: skip
 SHORT = "b1-onecycle+source=ann-onecycle~epochs=25~learning_rate=0.03"
 
 
@@ -168,12 +172,12 @@ def test_the_page_on_cifar_has_the_chips_of_the_records():
     assert [row[0] for row in rows] == list(DEPLOYED)
     for name, *values in rows:
         mapped, tuned = DEPLOYED[name]
-        kinds = (mapped, "ttfs"), (tuned, "ttfs"), (mapped, "relu")
+        kinds = (mapped, "ttfs"), (tuned, "ttfs"), (mapped, "relu"), (tuned, "relu")
         assert values == [on_vgg16("b1-onecycle", *chip) for chip in kinds]
 
     mapped, tuned = part(text_of("cifar.md"), "### 4-bit weights and 16 steps", "4-bit")
-    for row, tuning in ((mapped, ""), (tuned, f"{LEVELS}+")):
-        chip = f"four-bits+{tuning}window_quantile=0.999"
+    for row, tuning in ((mapped, ""), (tuned, f"{TUNED.format(4, 0.01)}+")):
+        chip = FOUR_BITS.format(tuning)
         assert row[1:] == [on_vgg16(SHORT, chip, kind) for kind in ("ttfs", "relu")]
 
 
