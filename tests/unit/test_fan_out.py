@@ -194,3 +194,10 @@ def test_counting_needs_no_gradients_of_the_caller() -> None:
     for without in (torch.no_grad, torch.inference_mode):
         with without():
             assert same(fan_out(snn), counted)
+
+
+def test_counts_are_on_the_cpu_whatever_the_default_device() -> None:
+    snn = converted(block())
+    counted = fan_out(snn)
+    with torch.device("meta"):
+        assert same(fan_out(snn), counted)

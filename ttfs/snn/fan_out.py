@@ -112,14 +112,14 @@ def _through(module: nn.Module | None, before: _Arriving) -> _Arriving:
     if before.spread:  # what follows brings places together
         raise _TwoWays
     if isinstance(module, Synapses):
-        return replace(before, value=_Linear.apply(value, _weighted(module)), spread=True)
+        return replace(before, value=_MadeAgain.apply(value, _weighted(module)), spread=True)
     reached, size = _places(module, value.shape[2:])
     after = (value.flatten(2) if value.dim() > 2 else value.unsqueeze(2)) @ reached.double()
     often = bool((reached.sum(1) > 1).any())
     return replace(before, value=after.reshape(1, -1, *size), spread=often)
 
 
-class _Linear(torch.autograd.Function):
+class _MadeAgain(torch.autograd.Function):
     """A linear map whose gradient makes the weights once more: kept, they would take the memory of
     all layers together, in float64.
     """
