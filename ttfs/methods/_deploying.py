@@ -122,7 +122,7 @@ def _fine_tune(network: nn.Module, job: Job, name: str) -> None:
     # Lightning takes seconds to import, and mapping needs none.
     from ttfs.training import ChipStreams, fit
 
-    config = job.config["train"]
+    config = job.train
 
     def on_epoch(row: dict[str, float]) -> None:
         job.say(f"{name} network, fine-tuning, {in_words(row, config['epochs'])}")

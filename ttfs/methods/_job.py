@@ -150,10 +150,27 @@ class Job(Task):
         from ttfs.data import load
 
         config = self.grid.datasets[self.cell.dataset].config
-        train = self.config.get("train") or (self.options.get("train") or {})
-        return load(
-            config | {"augment": train.get("augment")}, f"configs/datasets/{config['id']}.yaml"
-        )
+        augment = self._train.get("augment")
+        return load(config | {"augment": augment}, f"configs/datasets/{config['id']}.yaml")
+
+    @property
+    def _train(self) -> Mapping[str, Any]:
+        return self.config.get("train") or self.options.get("train") or {}
+
+    @cached_property
+    def train(self) -> dict[str, Any]:
+        """The settings of this stage's training, or of the one that its network has had, with the
+        precision that the device takes.
+        """
+        from ttfs.processor import has_bfloat16, precision_on
+
+        precision = precision_on(self.device, self._train["precision"])
+        if precision == "bfloat16" and not has_bfloat16(self.device):
+            self.say(
+                "warning: key 'precision' is bfloat16, for which this machine has no units: "
+                "training is many times slower than in float32, which 'auto' takes here"
+            )
+        return dict(self._train) | {"precision": precision}
 
     @cached_property
     def device(self) -> str:
@@ -186,7 +203,8 @@ class Job(Task):
 
         Its name is that of all that the training depends on, so that none goes on from another's.
         """
-        depends = f"{self.digest} {self.data.digest} {self.start} {self.device}"
+        on = f"{self.device} {self.train['precision']}"
+        depends = f"{self.digest} {self.data.digest} {self.start} {on}"
         own = checksum(depends.encode())[:12]
         return self.folder / f"training-{network}{network and '-'}{own}.ckpt"
 

@@ -23,7 +23,7 @@ def learn(network: "nn.Module", job: Job, callbacks: Sequence[Any] = ()) -> None
     from ttfs.results.tracking import LiveRun
     from ttfs.training import fit
 
-    config = job.options["train"]
+    config = job.train
     with LiveRun(job.grid.name, job.cell, job.config, silent=job.rank > 0) as live:
 
         def on_epoch(row: dict[str, float]) -> None:

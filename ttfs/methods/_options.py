@@ -110,9 +110,10 @@ class Train(Options):
         0.0, ge=0, le=1e6,
         description="Strength of the penalty on a smooth count of active hidden neurons, per item",
     )  # fmt: skip
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
         "float32",
-        description="Of the passes in training; bfloat16 keeps float32 weights. Tests are in "
+        description="Of the passes in training; bfloat16 keeps float32 weights, and auto takes it "
+        "on GPUs and x86 processors that have units for it, float32 elsewhere. Tests are in "
         "float32 always",
     )
     select: Literal["best", "last"] = Field(

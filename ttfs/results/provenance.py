@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, commit, processor, device, threads, time."""
+"""Where a number comes from: versions, commit, processor, device, threads, precision, time."""
 
 import os
 import platform
@@ -29,9 +29,13 @@ class Provenance:
     wall_seconds: float
     finished: str
     """ISO 8601, UTC."""
+    precision: str | None = None
+    """Of the passes in training; None without a training, and in older records."""
 
     @classmethod
-    def now(cls, device: str, threads: int, wall_seconds: float) -> Self:
+    def now(
+        cls, device: str, threads: int, wall_seconds: float, precision: str | None = None
+    ) -> Self:
         """Return the provenance of numbers made now, by this code on this machine. Packages are
         asked, not imported.
         """
@@ -47,6 +51,7 @@ class Provenance:
             threads=threads,
             wall_seconds=round(wall_seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            precision=precision,
         )
 
 

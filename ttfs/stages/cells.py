@@ -140,15 +140,15 @@ def _make_on_devices(job: Job) -> None:
             f"GPUs ({found}); lower it"
         )
 
-    def work(rank: int) -> list[str]:
+    def work(rank: int) -> tuple[list[str], dict[str, Any]]:
         job.rank = rank
         torch.set_num_threads(job.threads)
         if job.device == "cuda":
             torch.cuda.set_device(rank)
         job.kind.make(job)
-        return job.files
+        return job.files, job.train
 
-    job.files = together(job.ranks, "nccl" if job.device == "cuda" else "gloo", work)[0]
+    job.files, job.train = together(job.ranks, "nccl" if job.device == "cuda" else "gloo", work)[0]
 
 
 def _before(job: Job, source: str | None) -> Made | None:
@@ -244,8 +244,10 @@ def _fail(job: Task, expected: Expected, error: str) -> None:
 
 
 def _provenance(job: Task) -> Provenance:
-    device = vars(job).get("device", "cpu")  # the device that the job asked for, if it came so far
-    return Provenance.now(device, job.threads, time.monotonic() - job.started)
+    """Device and precision are those that the job asked for, if it came so far."""
+    device, train = vars(job).get("device", "cpu"), vars(job).get("train", {})
+    passed = time.monotonic() - job.started
+    return Provenance.now(device, job.threads, passed, train.get("precision"))
 
 
 def _check_stage(stage: Stage, cell: Cell | Study) -> None:

@@ -75,7 +75,8 @@ def origin(record: Record) -> dict[str, object]:
     return {
         stage: {
             "commit": part.git_commit, "dirty": part.git_dirty, "processor": part.processor,
-            "device": part.device, "threads": part.threads, **part.versions,
+            "device": part.device, "threads": part.threads, "precision": part.precision,
+            **part.versions,
         }
         for stage, part in record.provenance.items()
     }  # fmt: skip

@@ -56,9 +56,10 @@ def _record(record: Record) -> Iterator[str]:
     yield f"data: digest {record.digests.get('data')}"
     for stage, part in record.provenance.items():
         changed = ", files changed since" if part.git_dirty else ""
+        precision = f", {part.precision}" if part.precision else ""
         yield (
-            f"{stage}: commit {part.git_commit}{changed}, {part.finished}, "
-            f"{part.wall_seconds:g} s, {part.processor}, {part.device}, {part.threads} threads"
+            f"{stage}: commit {part.git_commit}{changed}, {part.finished}, {part.wall_seconds:g} s, "
+            f"{part.processor}, {part.device}, {part.threads} threads{precision}"
         )
     for log in sorted(RESULTS.glob(f"*/logs/{record.name}/*.log")):
         yield f"log: {log}"

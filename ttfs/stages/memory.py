@@ -123,11 +123,11 @@ def check_job(job: Job) -> None:
     if not job.kind.uses_model or job.device != "cpu":
         return
     size = size_of(job.grid.models[job.cell.model].config, job.data.shape, job.data.classes)
-    train = job.options.get("train")
-    items = min(train["batch_size"], len(job.data.train)) if train else 1
-    narrow = train is not None and train["precision"] == "bfloat16"
+    trained = bool(job.options.get("train"))
+    items = min(job.train["batch_size"], len(job.data.train)) if trained else 1
+    narrow = trained and job.train["precision"] == "bfloat16"
     steps = job.options.get("steps", 0)
-    check_memory(size, items, bool(train), job.cell.name, narrow, steps)
+    check_memory(size, items, trained, job.cell.name, narrow, steps)
 
 
 def _counting(counts: list[int]) -> Any:

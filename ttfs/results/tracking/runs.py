@@ -225,6 +225,7 @@ def _tags(record: Record, grid: Grid) -> dict[str, str]:
         "ttfs.code_digest": record.digests.get("code"),
         "ttfs.git_dirty": provenance.git_dirty,
         "ttfs.device": provenance.device,
+        "ttfs.precision": provenance.precision,
         "ttfs.processor": provenance.processor,
         "mlflow.source.git.commit": provenance.git_commit,
         "mlflow.source.name": grid.file,
