@@ -31,6 +31,7 @@ from ttfs.data import DataSet
 from ttfs.data.augment import Augment
 from ttfs.data.inputs import InMemory
 from ttfs.data.splits import Split
+from ttfs.methods._precision import has_bfloat16
 from ttfs.models import build
 from ttfs.stages.process import keep_freed_memory
 from ttfs.training import fit
@@ -140,7 +141,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--models", nargs="+", choices=METHODS, default=list(METHODS))
     precisions = ("bfloat16", "float32")
-    parser.add_argument("--precision", nargs="+", choices=precisions, default=list(precisions))
+    parser.add_argument(
+        "--precision", nargs="+", choices=precisions, help="(those that the device has units for)"
+    )
     parser.add_argument("--shape", nargs=3, type=int, default=[3, 32, 32], metavar=["C", "H", "W"])
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
     parser.add_argument("--images", type=int, default=4096, help="of an epoch (%(default)s)")
@@ -154,7 +157,8 @@ def main() -> None:
         f"{speed.machine(options.device)}, {options.threads} threads, torch {torch.__version__}\n"
     )
     print(HEAD)
-    for precision in options.precision:
+    units = precisions if has_bfloat16(options.device) else ("float32",)
+    for precision in options.precision or units:
         limit = matrix_rate(precision, options.device)
         print(f"| product of matrices | – | {precision} | – | {limit / 1e9:,.0f} | 1 |", flush=True)
         for model in options.models:

@@ -39,8 +39,8 @@ ROOMS = {  # room: the rooms it may import from, besides itself and `errors`
     },
     "studies": {"config", "data", "files", "metrics", "models", "results", "seeds", "snn", "timed"},
     "stages": {
-        "__main__", "config", "data", "digest", "files", "memory", "methods", "metrics", "models",
-        "results", "studies",
+        "__main__", "config", "data", "digest", "files", "hardware", "memory", "methods", "metrics",
+        "models", "results", "studies",
     },
     "__main__": {"config", "stages"},
     "__init__": {"data", "hardware", "metrics", "snn", "stages", "timed"},

@@ -35,8 +35,11 @@ STAGES = {
     "make": frozenset(("make",)),
     "evaluate": frozenset(("load", "evaluate")),
     "deploy": frozenset(("load", "deploy")),
+    "load": frozenset(("load",)),
 }
-"""The functions of a kind that each stage calls; those of the other stages do not count."""
+"""The functions of a kind that each stage calls, and those of its source's kind, which it loads;
+functions of the other stages do not count.
+"""
 UNSTAGED = frozenset(("starts_from", "check", "try_out", "on_hardware"))
 """Functions of a kind that no stage calls."""
 

@@ -18,9 +18,11 @@ from pathlib import Path
 from shlex import quote
 
 from ttfs.config import POINT, SHIPPED, STORE, Study, kind_of, load_grid
+from ttfs.config.read import grid_path
 from ttfs.digest import code_digest, digest_of, files_digest
 from ttfs.errors import UserError
 from ttfs.files import locked
+from ttfs.models.stamp import model_stamp
 from ttfs.results.record import FAILURE, RECORD, read, told
 from ttfs.results.state import State
 from ttfs.stages.process import RUN, this_run
@@ -61,7 +63,8 @@ def _check_places(grid, path):
             raise UserError(f"{folder}: cannot be written; make the folder writable")
     named = grid.folder / ".grid"
     before = named.read_text().strip() if named.exists() else ""
-    if before and Path(before).exists() and not Path(path).samefile(before):
+    there = before and grid_path(before).exists()
+    if there and not grid_path(path).samefile(grid_path(before)):
         raise UserError(f"{grid.folder}: holds the results of {before}; give {path} another name")
 
 
@@ -158,13 +161,18 @@ def shape_of(dataset):
 
 
 def trial_marker():
-    """The file that says which models and methods were tried, with which code."""
+    """The file that says which models, methods and chips were tried, with which code."""
     content = {
-        "datasets": {name: shape_of(v.config) for name, v in GRID.datasets.items()},
-        "models": {name: v.config for name, v in GRID.models.items()},
+        "datasets": {
+            name: [shape_of(v.config), v.config["augment"]] for name, v in GRID.datasets.items()
+        },
+        "models": {name: [v.config, model_stamp(v.config)] for name, v in GRID.models.items()},
+        "methods": {name: v.config for name, v in GRID.methods.items()},
+        "hardware": {name: v.config for name, v in GRID.hardware.items()},
         "cells": sorted({f"{cell.dataset} {cell.model} {cell.method}" for cell in GRID.cells}),
     }
-    code = code_digest("ttfs.stages.trial", "ttfs.snn.conversion.neurons", "ttfs.models")
+    kinds = {method.config["kind"].replace("-", "_") for method in GRID.methods.values()}
+    code = code_digest("ttfs.stages.trial", *(f"ttfs.methods.{kind}" for kind in sorted(kinds)))
     return f"{GRID.folder}/.views/trial-{digest_of(content, code)}"
 
 

@@ -305,6 +305,7 @@ def test_init_writes_a_grid_that_runs(tmp_path: Path, monkeypatch, fails, capsys
     assert Path("configs/datasets/mine.yaml").exists()
     assert "there is one already; choose another name" in fails("init", "mine")
     assert "may hold only a-z, 0-9 and '-'" in fails("init", "My Grid")
+    assert "results/site is a folder of its own" in fails("init", "site")
 
 
 def test_a_pipe_that_closes_is_no_traceback(little: Path):

@@ -309,6 +309,26 @@ def test_a_column_of_a_budget_shows_what_the_method_learns_with(plan):
         assert grid.columns(of_data)["epochs"] == epochs
 
 
+def test_a_column_is_filled_by_whichever_key_a_kind_has(configs: Path):
+    """Kinds of torch and of scikit-learn have the rate of learning in different places."""
+    boosting, net = (
+        f"{{method: {name}, over: {{learning_rate: [0.05]}}}}"
+        for name in ("gradient-boosting", "ann")
+    )
+    for methods in (f"[{boosting}, {net}]", f"[{net}, {boosting}]"):
+        (configs / "mine.yaml").write_text(
+            f"datasets: [digits]\nmodels: [fc2]\nmethods: {methods}\nseeds: [0]\n"
+        )
+        grid = load_grid("configs/mine.yaml")
+        assert {grid.columns(one)["learning_rate"] for one in grid.cells} == {"0.05"}
+
+
+def test_a_column_of_devices_shows_one_device(plan):
+    grid = plan({"b1-scratch": "{method: b1-scratch, over: {devices: [1, 2]}}"})
+    for method, devices in (("b1-scratch+devices=2", "2"), ("b1-scratch", "1"), ("ann", "1")):
+        assert grid.columns(cell(method))["devices"] == devices
+
+
 def test_a_block_within_a_column_is_named_not_written_out(configs: Path):
     (configs / "mine.yaml").write_text(
         "datasets: [files, {dataset: files, over: {encoding: [one-hot]}}]\nmodels: [fc2]\n"

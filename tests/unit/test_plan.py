@@ -52,6 +52,10 @@ def refusal(plan, changes: dict[str, str] | None = None) -> str:
             "seeds: [0, 1]", "seeds: [0, 1]\nreference: an",
             "key 'reference': 'an' is no method here; did you mean 'ann'?",
         ),
+        (
+            "over: {time_bits", "over: {latency_cut: 2, window_quantile: 0.9, time_bits",
+            "has latency_cut and window_quantile; the cut chooses the quantile, so leave one",
+        ),
         ("[trajectory-digits]", "[hours]", "key 'studies': no configs/studies/hours.yaml"),
         ("seeds: [0, 1]", "seeds: [0, -1]", "key 'seeds.1': -1 is less than the minimum of 0"),
         ("seeds: [0, 1]", "seeds: [0, yes]", "key 'seeds.1': 'yes' is not of type 'integer'"),

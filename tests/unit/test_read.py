@@ -193,6 +193,7 @@ def test_the_working_directory_comes_first_and_the_shipped_files_after(tmp_path:
     assert read_named("dataset", "digits", "a test")["epochs"] == 4
     assert {"leaves", "digits", "mnist"} <= set(known("dataset"))
     assert find("dataset", "nothing") is None
+    Path("quick").mkdir()  # a folder of its name is no grid
     assert load_grid("quick").name == load_grid("configs/quick.yaml").name == "quick"
 
 

@@ -105,6 +105,8 @@ def test_a_kind_at_fault_is_one_line(copy: Sandbox):
     for text, wanted in (
         (None, "key 'kind' is 'nearest-class-mean'"),
         ("", "nearest_class_mean.py: holds 0 subclasses of Kind; give it one"),
+        ("class A:\n", "methods/nearest_class_mean.py: importing it fails: IndentationError: "),
+        ("import kinds_of_others\n", "importing it fails: ModuleNotFoundError: No module named"),
     ):
         if text is not None:
             copy.write("methods/nearest_class_mean.py", text)

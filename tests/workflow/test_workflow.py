@@ -120,17 +120,38 @@ def test_an_edit_runs_again_what_depends_on_it_and_no_more(copy: Sandbox):
     add("snn/alpha1.py")
     assert copy.jobs() == {"figures": 1, "page": 1, "publish": 1}
     add("metrics/spikes.py")
-    assert copy.jobs() == {"evaluate": 2, "deploy": 1} | VIEWS
+    again = VIEWS | {"trial": 1}  # the code of the methods changed
+    assert copy.jobs() == {"evaluate": 2, "deploy": 1} | again
     copy.edit("configs/datasets/digits.yaml", "epochs: 2", "epochs: 3")
     changed = {"make": 2, "evaluate": 2, "deploy": 1}
-    assert copy.jobs() == changed | VIEWS | {"trial": 1}  # the code of mapping changed
+    assert copy.jobs() == changed | again
+
+
+def test_what_a_trial_looks_at_is_tried_again(copy: Sandbox):
+    cosine = "  schedule: cosine\n"
+    copy.edit("configs/methods/ann.yaml", cosine, f"{cosine}  augment: {{shift: 8}}\n")
+    assert copy.jobs()["trial"] == 1
+    status, said = copy.run()
+    assert status != 0
+    assert "key 'augment'" in said
+
+
+def test_a_grid_has_one_folder_by_whichever_name(copy: Sandbox):
+    assert copy.jobs(grid="tiny") == copy.jobs(grid="configs/tiny.yaml") == {}
+    copy.write("other/tiny.yaml", (copy.folder / "configs/tiny.yaml").read_text())
+    for name in ("tiny", "configs/tiny.yaml"):
+        copy.write("results/tiny/.grid", f"{name}\n")
+        status, said = copy.run("-n", grid="other/tiny.yaml")
+        assert status != 0
+        assert f"results/tiny: holds the results of {name}; give other/tiny.yaml another" in said
 
 
 def test_a_new_chip_and_a_new_seed_run_alone(copy: Sandbox):
     copy.edit("configs/tiny.yaml", "weight_bits: 4", "weight_bits: [4, 3]")
-    assert copy.jobs() == {"deploy": 1} | VIEWS
+    assert copy.jobs() == {"deploy": 1, "trial": 1} | VIEWS
+    copy.edit("configs/tiny.yaml", "weight_bits: [4, 3]", "weight_bits: 4")
     copy.edit("configs/tiny.yaml", "seeds: [0]", "seeds: [0, 1]")
-    assert copy.jobs() == {"make": 2, "evaluate": 2, "deploy": 3} | VIEWS
+    assert copy.jobs() == {"make": 2, "evaluate": 2, "deploy": 1} | VIEWS  # tried already
 
 
 def test_a_deleted_table_is_written_again_with_the_same_bytes(copy: Sandbox, finished: Sandbox):

@@ -19,7 +19,6 @@ from ttfs.config.read import (
     read_named,
     read_yaml,
     schema_of,
-    shorten,
     suggest,
 )
 from ttfs.config.variants import POINT, Variant, flat, leaves, text_of, value_at, variants
@@ -45,7 +44,6 @@ __all__ = [
     "read_named",
     "read_yaml",
     "schema_of",
-    "shorten",
     "suggest",
     "text_of",
     "value_at",

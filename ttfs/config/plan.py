@@ -108,6 +108,12 @@ def _check(grid: Grid, path: Path) -> None:
                 f"{path}: key 'deployed': {name!r} is no method here whose networks go onto "
                 f"hardware{suggest(name, deployable)}"
             )
+    for name, chip in grid.hardware.items():
+        if chip.config["latency_cut"] is not None and chip.config["window_quantile"] is not None:
+            raise UserError(
+                f"{path}: key 'hardware': {name!r} has latency_cut and window_quantile; the cut "
+                "chooses the quantile, so leave one of them null"
+            )
     if grid.hardware and not deployable:
         raise UserError(
             f"{path}: key 'hardware': no method here has networks that go onto hardware; add "

@@ -64,7 +64,7 @@ def read_named(noun: str, name: str, where: str) -> dict[str, Any]:
 def grid_path(path: str | Path) -> Path:
     """Return the file of a grid: the path itself, or else the shipped grid of that name."""
     path = Path(path)
-    if path.exists() or path.is_absolute():
+    if path.is_file() or path.is_absolute():
         return path
     own = Path("configs", f"{path.name}.yaml")
     shipped = SHIPPED / "configs" / path.with_suffix(".yaml").name
@@ -220,11 +220,6 @@ _Validator = jsonschema.validators.extend(
         "number", _is_number
     ).redefine("integer", _is_integer),
 )
-
-
-def shorten(path: Path) -> Path:
-    """Return the path as messages and records name it: relative, if below the working directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 @cache

@@ -64,7 +64,14 @@ def kind(name: str) -> Kind:
     """Return a kind by its name; raise UserError if there is none, or if its module is at fault."""
     if name not in kinds():
         raise UserError(f"no kind of method {name!r}{suggest(name, kinds())}")
-    module = import_module(f"ttfs.methods.{name.replace('-', '_')}")
+    file = name.replace("-", "_")
+    try:
+        module = import_module(f"ttfs.methods.{file}")
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise UserError(f"methods/{file}.py: importing it fails: {reason}") from error
     found = [
         value
         for value in vars(module).values()

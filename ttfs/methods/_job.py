@@ -162,7 +162,7 @@ class Job(Task):
         """The settings of this stage's training, or of the one that its network has had, with the
         precision that the device takes.
         """
-        from ttfs.processor import has_bfloat16, precision_on
+        from ttfs.methods._precision import has_bfloat16, precision_on
 
         precision = precision_on(self.device, self._train["precision"])
         if precision == "bfloat16" and not has_bfloat16(self.device):

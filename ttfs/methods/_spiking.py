@@ -42,5 +42,4 @@ def train(snn: "SpikingNetwork", job: Job) -> None:
 
     growth = job.options["train"]["window_growth"]
     learn(snn.train(), job, [GrowingWindows(snn, growth)])
-    items = (items for items, _ in job.data.train.batches(1000, device=job.device))
-    calibrate_(snn.to(job.device).eval(), items, job.options["headroom"])
+    calibrate_(snn.to(job.device).eval(), calibration(job, None), job.options["headroom"])

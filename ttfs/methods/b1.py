@@ -78,11 +78,9 @@ class B1(Kind):
 
     def load(self, job: Job):
         """Return the network: the graph of the ReLU network, weights and windows as saved."""
-        import torch
+        from ttfs.methods._spiking import any_item
 
-        data = job.data
-        any_item = torch.full((1, *data.shape), data.input_range[0])
-        return job.restore(self._convert(job.build(), any_item, data.input_range)).eval()
+        return job.restore(self._convert(job.build(), any_item(job), job.data.input_range)).eval()
 
     def evaluate(self, job: Job) -> list[Row]:
         """Return the rows, after a comparison with the reference network and the simulator."""

@@ -49,7 +49,9 @@ class Results:
 
     grid: Grid
     records: Sequence[Record]
-    """Of networks, then of networks on hardware, then of studies; success before failure."""
+    """Of networks, then of networks on hardware, then of studies; of each cell its success, or else
+    its failure.
+    """
     stale: dict[str, str] = field(default_factory=dict)
     """{cell: reason} of records whose configuration, code or data have changed."""
     store: Path = STORE

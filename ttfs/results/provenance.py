@@ -63,18 +63,17 @@ def processor() -> str:
         lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
         named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
         name = next(named, name)
-    return (
-        f"{name}, "
-        f"{os.process_cpu_count() if hasattr(os, 'process_cpu_count') else os.cpu_count()} cores"
-    )
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
     """Return the commit checked out at a folder and whether tracked files differ from it, but for
-    `results/`, where archived records are no part of the code; (None, None) outside git.
+    `results/`, where archived records are no part of the code; (None, None) outside git, and where
+    a repository around the folder does not hold its files.
     """
     status = ["status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"]
     try:
+        _git(folder, "ls-files", "--error-unmatch", "--", ".")
         return _git(folder, "rev-parse", "HEAD"), bool(_git(folder, *status))
     except (OSError, subprocess.CalledProcessError):
         return None, None

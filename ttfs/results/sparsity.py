@@ -55,12 +55,17 @@ def _row(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, Any]
     train = records[0].config.get("method", records[0].config)["train"]
     row: dict[str, Any] = dict(zip(ROW, key, strict=True))
     words = row["method"].split("+")
-    row["family"] = "+".join(word for word in words if word.split("=")[0] not in PENALTIES)
+    row["family"] = "+".join(word for word in words if _key(word) not in PENALTIES)
     row |= {name: train.get(name, 0.0) for name in PENALTIES} | {"n": len(records)}
     row["validation_accuracy_mean"] = _mean(records)
     for name in ("accuracy", "spikes_per_neuron"):
         row |= summed(name, pd.Series([record.metrics[name] for record in records]))
     return row
+
+
+def _key(word: str) -> str:
+    """The key of a word of an id, such as `activity_l1=2e-3` or `train.activity_l1=2e-3`."""
+    return word.split("=")[0].rpartition(".")[2]
 
 
 def _mean(records: Sequence[Record]) -> float:

@@ -29,18 +29,22 @@ class Expected:
         self._stamps: dict[str, str | None] = {}
 
     def code(self, stage: Stage, cell: Cell | Study) -> str:
-        """Return the digest of the code behind a stage of a cell, that of an imported model
-        included.
+        """Return the digest of the code behind a stage of a cell; that of an imported model, and
+        of how the network of its source is loaded, included.
         """
         if isinstance(cell, Study):
             kind = kind_of(self.grid.studies[cell.study])
             return code_digest(f"ttfs.studies.{kind}", *DATA)
         kind = self.grid.methods[cell.method].config["kind"]
         rooms = (*DATA, *(modules_of("ttfs.metrics") if stage in ("evaluate", "deploy") else ()))
-        digest = kind_digest(stage, kind, *rooms)
+        parts = [kind_digest(stage, kind, *rooms)]
+        source = self.grid.source(cell) if stage in ("make", "evaluate") else None
+        if source is not None:
+            parts.append(kind_digest("load", self.grid.methods[source.method].config["kind"]))
         model = self.grid.models.get(cell.model)
         own = model_stamp(model.config) if model else None
-        return digest if own is None else digest_of({}, digest, own)
+        parts += [] if own is None else [own]
+        return parts[0] if len(parts) == 1 else digest_of({}, *parts)
 
     def digest(self, stage: Stage, cell: Cell | Study) -> str:
         """Return the digest of configuration and code of a stage, and of all stages that it builds

@@ -36,7 +36,7 @@ def write(results: Results, folder: Path) -> None:
     ``cells.csv`` (a row a network), ``summary`` (a row for each data set, model and method),
     ``layers.csv``, ``steps.csv``,
     ``classes.csv``, ``sparsity.csv`` (see `results.sparsity.trade_off`), ``hardware`` (a row a
-    chip) and ``published`` (ours beside the values of papers); the last three and the summary as
+    chip) and ``published`` (ours beside the values of papers); the last two and the summary as
     CSV, Markdown and LaTeX.
     """
     grid = results.grid

@@ -14,7 +14,17 @@ from ttfs.errors import UserError
 from ttfs.files import atomic_write, is_locked, locked
 from ttfs.methods import Job, Task
 from ttfs.results.provenance import Provenance
-from ttfs.results.record import MADE, WEIGHTS, Made, Record, damaged, file_entry, read_made, write
+from ttfs.results.record import (
+    CURVE,
+    MADE,
+    WEIGHTS,
+    Made,
+    Record,
+    damaged,
+    file_entry,
+    read_made,
+    write,
+)
 from ttfs.results.state import Expected, State
 
 LOCK = ".lock"
@@ -107,6 +117,8 @@ def _make(job: Job, expected: Expected) -> Made:
     if before is None:
         check_job(job)
         _make_on_devices(job)
+        if CURVE not in job.files:  # that of a training that the cell's method once had
+            (job.folder / CURVE).unlink(missing_ok=True)
         files = {name: file_entry(job.folder / name) for name in job.files}
         provenance = _provenance(job)
     else:

@@ -23,7 +23,8 @@ def explain(what: str) -> int:
     """
     number = _number(what)
     if number is None:
-        print("\n".join(_record(one(what))))
+        for line in _record(one(what)):
+            print(line)
         return 0
     found = [line for _, line in sorted(_holders(number), key=lambda pair: pair[0])]
     if not found:
@@ -58,12 +59,17 @@ def _record(record: Record) -> Iterator[str]:
         changed = ", files changed since" if part.git_dirty else ""
         precision = f", {part.precision}" if part.precision else ""
         yield (
-            f"{stage}: commit {part.git_commit}{changed}, {part.finished}, {part.wall_seconds:g} s, "
-            f"{part.processor}, {part.device}, {part.threads} threads{precision}"
+            f"{stage}: commit {part.git_commit}{changed}, {part.finished}, "
+            f"{part.wall_seconds:g} s, {part.processor}, {part.device}, {part.threads} "
+            f"threads{precision}"
         )
     for log in sorted(RESULTS.glob(f"*/logs/{record.name}/*.log")):
         yield f"log: {log}"
-    grid, cell = grid_of(record.name)
+    found = grid_of(record.name)
+    if found is None:
+        yield "no grid of configs/ has this cell, and no shipped one, so no command makes it again"
+        return
+    grid, cell = found
     changes = list(_since(record, grid, cell))
     yield from changes
     again = "made again" if changes else "the same numbers again"

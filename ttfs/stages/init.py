@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ttfs.config import SHIPPED
+from ttfs.config.plan import RESERVED
 from ttfs.config.read import ID
 from ttfs.errors import UserError
 from ttfs.files import atomic_write
@@ -28,6 +29,8 @@ def init(name: str) -> int:
     """
     if not ID.fullmatch(name):
         raise UserError(f"init {name}: the name is an id and may hold only a-z, 0-9 and '-'")
+    if name in RESERVED:
+        raise UserError(f"init {name}: results/{name} is a folder of its own; choose another name")
     digits = (SHIPPED / "configs" / "datasets" / "digits.yaml").read_text(encoding="utf-8")
     files = {
         Path("configs", f"{name}.yaml"): GRID.format(name=name),

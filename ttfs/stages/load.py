@@ -30,7 +30,7 @@ def load(folder: str | Path) -> Trained:
     chip, or fine-tuned on it. Raises UserError where the folder holds no record of a network, or
     its files were changed.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     if not (folder / RECORD).exists():
         raise UserError(
             f"{folder}: holds no {RECORD}; name the folder of a cell, such as "

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -76,19 +77,19 @@ def _of_commit(commit: str) -> Iterator[tuple[str, Record]]:
                 yield record.name, record
 
 
-def grid_of(name: str) -> tuple[Grid, Cell | Study]:
+def grid_of(name: str) -> tuple[Grid, Cell | Study] | None:
     """Return a grid that has a cell: one that ran here, or else one of configs/, or a shipped one.
 
-    Raises UserError without one.
+    None without one; a grid that cannot be read is passed over.
     """
     ran = [path.read_text().strip() for path in sorted(RESULTS.glob("*/.grid"))]
     for file in dict.fromkeys([*map(grid_path, ran), *grid_paths()]):
-        if file.is_file():
+        with suppress(UserError):  # its own verbs say what is wrong with it
             grid = load_grid(file)
             cell = next((cell for cell in grid.every if cell.name == name), None)
             if cell is not None:
                 return grid, cell
-    raise UserError(f"{name}: no grid of configs/ has this cell, and no shipped one")
+    return None
 
 
 def stage_of(cell: Cell | Study) -> Stage:

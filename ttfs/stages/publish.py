@@ -13,4 +13,4 @@ def publish(grid: Grid) -> None:
         words.append(f"{done.superseded} earlier ones kept, marked superseded")
     if done.killed:
         words.append(f"{done.killed} of killed trainings marked so")
-    print(f"{tracking.tracking_uri()}: {', '.join(words)}")
+    print(f"{tracking.without_password(tracking.tracking_uri())}: {', '.join(words)}")

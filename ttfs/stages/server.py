@@ -153,10 +153,11 @@ def _preload(grid_file: Path) -> None:
     from ttfs.config import load_grid
     from ttfs.digest import kind_digest
     from ttfs.methods import kinds
+    from ttfs.results.state import DATA
 
     for kind in kinds():  # the modules behind digests are read once, too
         for stage in ("make", "evaluate", "deploy"):
-            kind_digest(stage, kind, "ttfs.data.dataset", "ttfs.models", "ttfs.seeds")
+            kind_digest(stage, kind, *DATA)
     with contextlib.suppress(UserError):  # its stages say what is wrong
         load_grid(grid_file)
 

@@ -1,9 +1,11 @@
 """site: the published grids as pages, and one page that gathers them."""
 
 import os
+import sys
 from pathlib import Path
 
 from ttfs.config import RESULTS, load_grid
+from ttfs.config.read import grid_path
 from ttfs.errors import UserError
 from ttfs.results import figures, page
 from ttfs.results.frame import Results, collect
@@ -25,9 +27,16 @@ def site() -> int:
 
 
 def published_grids() -> list[Path]:
-    """Return the grid files of all that is published. Raises UserError without any."""
+    """Return the grid files of all that is published; one that is not there is left out, with a
+    warning. Raises UserError without any.
+    """
     names = sorted(path.parent.name for path in PUBLISHED.glob("*/tables"))
     found = [Path("configs", f"{name}.yaml") for name in names]
+    for path in [path for path in found if not grid_path(path).is_file()]:
+        print(
+            f"warning: {path}: no such file; {PUBLISHED / path.stem} is left out", file=sys.stderr
+        )
+        found.remove(path)
     if not found:
         raise UserError(f"{PUBLISHED}: holds no published grid; run `ttfs archive <grid>` first")
     return found

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import nn
@@ -13,11 +13,14 @@ from ttfs.data.augment import augmentation
 from ttfs.data.inputs import Shape
 from ttfs.data.tables import is_table
 from ttfs.errors import UserError
+from ttfs.hardware import Hardware
 from ttfs.models import build
 from ttfs.stages.memory import Size, check_memory, size_of
 
 ITEMS = 2
 """Random inputs of a trial."""
+PROPERTIES = tuple(field.name for field in fields(Hardware))
+"""Keys of hardware that are about the chip, not about how it is measured or tuned."""
 
 
 def trial(grid: Grid) -> int:
@@ -67,6 +70,11 @@ def _faults(grid: Grid) -> Iterator[str]:
             kind.try_out(model.network, torch.rand(ITEMS, *model.shape))
         except UserError as error:
             yield f"{where}: {error}"
+    for name, chip in grid.hardware.items():
+        try:
+            Hardware(**{key: chip.config[key] for key in PROPERTIES if key in chip.config})
+        except UserError as error:
+            yield f"hardware '{name}': {str(error).removeprefix('hardware: ')}"
     yield from _misfits(grid, {name: known[0] for name, known in inputs.items() if known})
 
 

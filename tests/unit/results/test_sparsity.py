@@ -109,6 +109,14 @@ def test_methods_that_differ_in_a_penalty_alone_are_a_family(records: list[Recor
     }
 
 
+def test_a_penalty_that_an_id_spells_out_is_one(records: list[Record]):
+    """A method without a block `train` of its own names the block where a grid varies it."""
+    spelled = "b1-converted+train.activity_l1=1e-3"
+    own = [trained(spelled, 0, 96.0, activity_l1=1e-3)]
+    table = trade_off(Results(grid([*METHODS, spelled]), [*records, *own]), 0.1)
+    assert set(table[table["method"] == spelled]["family"]) == {"b1-converted"}
+
+
 def test_without_the_reference_nothing_is_chosen(records: list[Record]):
     table = curve([one for one in records if one.ids["method"] != "ann"], 10.0)
     assert len(table) == 3

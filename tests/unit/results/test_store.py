@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from kit.records import grid, results
 from kit.tracking import history, live, point, publish, runs
 
 from ttfs.errors import UserError
 from ttfs.results import tracking
 from ttfs.results.tracking import store as stores
+from ttfs.stages.publish import publish as publish_of_a_run
 
 pytestmark = pytest.mark.xdist_group("store")  # one import of MLflow
 
@@ -87,6 +89,14 @@ def test_an_unreachable_server_is_named_without_its_password(found, monkeypatch)
         publish(found)
     assert "secret" not in str(caught.value)
     assert "127.0.0.1:9" in str(caught.value)
+
+
+def test_a_store_is_told_of_without_its_password(found, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/runs")
+    monkeypatch.setattr("ttfs.stages.publish.collect", lambda grid: results(found))
+    monkeypatch.setattr(tracking, "publish", lambda results: tracking.Published(6, 2, 0, 0))
+    publish_of_a_run(grid())
+    assert capsys.readouterr().out == "postgresql://host/runs: 6 runs, 2 written\n"
 
 
 JOB = """

@@ -122,6 +122,12 @@ def test_an_edit_of_evaluate_makes_no_network_anew(after_edit):
     assert moved == {words for words in SPIKING if words.startswith("evaluate")}
 
 
+def test_what_starts_from_a_network_depends_on_how_that_is_loaded(after_edit):
+    here = "return job.restore(job.build()).eval()"
+    moved = after_edit("methods/relu.py", old=here, new=here.replace("eval()", "eval().float()"))
+    assert moved == NETWORKS - {f"make {ANN}"}
+
+
 def test_a_number_inside_a_function_counts(after_edit):
     assert after_edit("seeds.py", old=">> 1", new=">> 2") == NETWORKS | {STUDY}
 

@@ -177,7 +177,12 @@ def test_shipped_grids_are_named_and_found_as_those_of_the_working_directory(
     (tmp_path / "results/quick/.grid").write_text("quick\n")
     ran = said(capsys, "explain", record.name).splitlines()[-1].split()[-2]
     assert Path(ran) == SHIPPED / "configs" / "quick.yaml"
-    assert "no grid of configs/" in refused(capsys, "explain", _stranger(tmp_path))
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/aaa.yaml").write_text("seed: [0]\n")  # a typo, in a grid of others
+    assert said(capsys, "explain", record.name).splitlines()[-1].split()[-2] == ran
+    strange = said(capsys, "explain", _stranger(tmp_path))
+    assert "98.00 (98.0)" in strange
+    assert "no grid of configs/" in strange.splitlines()[-1]
 
 
 def _stranger(folder: Path) -> str:

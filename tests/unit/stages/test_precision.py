@@ -7,7 +7,7 @@ import pytest
 import torch
 from kit import stages
 
-from ttfs.processor import has_bfloat16, precision_on
+from ttfs.methods._precision import has_bfloat16, precision_on
 
 
 @pytest.fixture

@@ -21,3 +21,12 @@ def test_a_published_grid_without_a_title_has_its_pages(little: Path):
     drawn = {path.stem for path in (SITE / "little" / "figures").glob("*.svg")}
     assert "accuracy-by-spikes" in drawn
     assert "training-curves" not in drawn  # curves are not published
+
+
+def test_a_published_grid_whose_file_is_gone_costs_no_other_its_page(little: Path, capsys):
+    assert main(["archive", GRID, "--mixed"]) == 0
+    Path("results/published/gone/tables").mkdir(parents=True)
+    assert main(["site"]) == 0
+    said = capsys.readouterr().err
+    assert "warning: configs/gone.yaml: no such file; results/published/gone is left out" in said
+    assert (SITE / "little" / "index.html").exists()

@@ -139,6 +139,15 @@ def test_the_same_stages_give_the_same_bytes(little: Path):
     assert [record(method).rows for method in METHODS] == rows
 
 
+def test_a_curve_goes_with_the_training_that_wrote_it(little: Path):
+    """The method has a training no more, and so no curve."""
+    assert (cell("b1-finetuned") / "curve.csv").exists()
+    Path("configs/methods/b1-finetuned.yaml").write_text("title: B1\nkind: b1\nsource: ann\n")
+    words = [f"{stage} {CELL.format('b1-finetuned')}" for stage in ("make", "evaluate")]
+    assert set(run_stages(words).values()) == {0}
+    assert not (cell("b1-finetuned") / "curve.csv").exists()
+
+
 def test_a_study_leaves_its_table_and_a_summary(at: Path):
     folder = Path("results/cells/studies/short")
     found = read(folder / "record.json", "studies/short")
@@ -149,7 +158,7 @@ def test_a_study_leaves_its_table_and_a_summary(at: Path):
     assert {row["metric"] for row in found.rows} <= set(METRICS)
 
 
-def test_a_network_is_loaded_in_one_line(at: Path):
+def test_a_network_is_loaded_in_one_line(at: Path, monkeypatch: pytest.MonkeyPatch):
     for method in METHODS:
         run = ttfs.load(cell(method))
         right = sum(
@@ -165,6 +174,10 @@ def test_a_network_is_loaded_in_one_line(at: Path):
     assert 100.0 * right / 30 == pytest.approx(
         chip.record.value("accuracy", network="ttfs", draw=0)
     )
+    monkeypatch.setenv("TTFS_DATA", str(at / "data"))
+    monkeypatch.chdir(cell("b1-converted", "weight_bits=4"))
+    assert ttfs.load(".").record == chip.record
+    monkeypatch.chdir(at)
     with pytest.raises(UserError, match=r"holds no record\.json; name the folder of a cell"):
         ttfs.load("results/cells")
     with pytest.raises(UserError, match="is a study; it has a table, and no network"):

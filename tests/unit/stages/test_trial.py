@@ -68,6 +68,14 @@ def test_trial_finds_an_augmentation_that_leaves_nothing(
     )
 
 
+def test_trial_finds_a_chip_that_cannot_be(fresh: Path, capsys):
+    grid = Path(GRID).read_text()
+    Path(GRID).write_text(grid.replace("weight_bits: 4", "weight_bits: 4, programming_noise: 0.1"))
+    assert main(["trial", GRID]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: hardware 'programming_noise=0.1+weight_bits=4': weight_bits is")
+
+
 def test_trial_reads_tables_of_records(fresh: Path, capsys):
     """Their shapes follow from the records, and classes may be named."""
     grid = Path("configs/records.yaml")

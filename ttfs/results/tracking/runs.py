@@ -22,6 +22,7 @@ from ttfs.results.tracking.tags import (
     LEVEL,
     LIVE,
     MEAN,
+    NOTE,
     RECORD,
     SEED,
     STATE,
@@ -143,7 +144,7 @@ def _mean(name: str, seeds: Sequence[Entry], network: str | None) -> Entry:
         name=run_name(ids | chip),
         metrics=metrics,
         params=params,
-        tags={"mlflow.note.content": note} | {key: first.tags[key] for key in _SHARED},
+        tags={NOTE: note} | {key: first.tags[key] for key in _SHARED},
         started=started,
         finished=started + spent,
         failed=len(good) < len(seeds),
@@ -231,7 +232,7 @@ def _tags(record: Record, grid: Grid) -> dict[str, str]:
         "mlflow.source.name": grid.file,
         "mlflow.source.type": "LOCAL",
         "mlflow.user": "ttfs",
-        "mlflow.note.content": _note(record, grid),
+        NOTE: _note(record, grid),
     }
     tags |= {f"version.{name}": version for name, version in provenance.versions.items()}
     return {name: str(value) for name, value in tags.items() if value is not None}

@@ -212,5 +212,13 @@ def readable_errors() -> Iterator[None]:
         reason = str(error).strip().split("\n")[0][:200]
         default = FIX_OF_FILE if uri.startswith("sqlite") else FIX_OF_SERVER
         fix = next((fix for symptom, fix in FIXES.items() if symptom in reason), default)
-        message = f"MLflow store {uri}: {reason}; {fix}"
-        raise UserError(re.sub(r"//[^/@\s]*@", "//", message)) from None  # without a password
+        raise UserError(without_password(f"MLflow store {uri}: {reason}; {fix}")) from None
+
+
+def without_password(text: str) -> str:
+    """Return a text whose addresses have no user and no password.
+
+    >>> without_password("postgresql://me:secret@host/db: 3 runs")
+    'postgresql://host/db: 3 runs'
+    """
+    return re.sub(r"//[^/@\s]*@", "//", text)

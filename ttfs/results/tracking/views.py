@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ttfs.errors import UserError
 from ttfs.results.tracking.runs import Entry
-from ttfs.results.tracking.store import client, readable_errors, tracking_uri
+from ttfs.results.tracking.store import client, readable_errors, tracking_uri, without_password
 from ttfs.results.tracking.tags import CHIP_MEAN, CURRENT, LEVEL, MEAN, STALE, STATE
 
 PREFIX = "mlflow.sharedViewState."
@@ -101,7 +101,8 @@ def view_links(grid: str) -> list[tuple[str, str]]:
     contents = {} if experiment is None else saved(experiment.tags)
     if experiment is None or not contents:
         raise UserError(
-            f"grid {grid}: no runs in {tracking_uri()}; run it, or `ttfs publish` it, first"
+            f"grid {grid}: no runs in {without_password(tracking_uri())}; run it, or `ttfs "
+            "publish` it, first"
         )
     place = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
     found = [

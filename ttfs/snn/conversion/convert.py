@@ -224,7 +224,7 @@ def _name_difference(ann: nn.Module, snn: SpikingNetwork, images: Tensor, off: f
     for name, value in layer_differences(ann, snn, images).items():
         if not value <= EXACT:
             raise ConversionError(
-                f"layer {name}: its activations differ from the ANN's by {value:.1%} of the "
+                f"layer {name}: its activations differ from the ANN's by {value:.1e} of the "
                 "largest one"
             )
     hooks = ", ".join(hooked(ann))
@@ -234,6 +234,6 @@ def _name_difference(ann: nn.Module, snn: SpikingNetwork, images: Tensor, off: f
         else "a redefined __call__, or a state that changes"
     )
     raise ConversionError(
-        f"{type(ann).__name__}: its outputs differ by {off:.1%} from those of its graph ({cause}); "
-        "write in forward all that it does"
+        f"{type(ann).__name__}: its outputs differ by {off:.1e} of the largest from those of its "
+        f"graph ({cause}); write in forward all that it does"
     )

@@ -1,4 +1,4 @@
-"""What the processors of this machine multiply fast."""
+"""The precision of a training, by what the processors of this machine multiply fast."""
 
 BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16")
 """Names of `torch.cpu.get_capabilities`, of x86; on other processors nothing was measured."""
