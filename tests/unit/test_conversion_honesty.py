@@ -358,8 +358,24 @@ def test_the_error_of_a_loader_is_told() -> None:
 def test_a_network_made_in_inference_mode_learns() -> None:
     with torch.inference_mode():
         snn = ttfs.convert(net(), x())
-    snn(x()).sum().backward()
-    assert all(parameter.grad is not None for parameter in snn.parameters())
+        chip = ttfs.deploy(snn, ttfs.Hardware(weight_bits=4, time_bits=4))
+    for network in (snn, chip):
+        network(x()).sum().backward()
+        assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_what_takes_a_network_says_so_of_another() -> None:
+    snn = ttfs.convert(net(), x())
+    rate = ttfs.convert_to_rate(net(), x())
+    for spiking in (snn, rate):
+        for convert in (ttfs.convert, ttfs.convert_to_rate):
+            with pytest.raises(ConversionError, match="is a spiking network already; convert the"):
+                convert(spiking, x())
+    with pytest.raises(TypeError, match=r"takes a network of ttfs\.convert, not RateNetwork"):
+        ttfs.simulate(rate, x())
+    for network in (snn, rate):
+        with pytest.raises(TypeError, match=r"are ndarray; give a torch\.Tensor \[N, \.\.\.\]"):
+            network(x().numpy())
 
 
 def test_deploy_says_what_it_needs() -> None:
@@ -368,6 +384,11 @@ def test_deploy_says_what_it_needs() -> None:
     ):
         ttfs.deploy(net(), ttfs.Hardware())  # type: ignore[arg-type]
     snn = ttfs.convert(net(), x())
+    with pytest.raises(UserError, match=r"takes a ttfs\.Hardware, not dict; write ttfs\.Hardware"):
+        ttfs.deploy(snn, {"jitter": 0.1})  # type: ignore[arg-type]
+    for value in (None, "0.1"):
+        with pytest.raises(UserError, match=f"hardware: jitter is {value!r}; it is a number"):
+            ttfs.Hardware(jitter=value)  # type: ignore[arg-type]
     pruned = copy.deepcopy(snn)
     prune.l1_unstructured(
         next(m for m in pruned.modules() if isinstance(m, nn.Linear)), "weight", 0.5

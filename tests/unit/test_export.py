@@ -104,3 +104,11 @@ def test_torchscript_is_refused_by_name():
     with pytest.raises(UserError, match=r"no TorchScript; use torch\.compile") as caught:
         torch.jit.script(network("b1"))
     assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_are_encoded_alike_where_compiled():
+    ann = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    pixels = torch.randint(0, 256, (5, 6), dtype=torch.uint8)
+    snn = ttfs.convert(ann, pixels.float(), input_range=(0.0, 255.0))
+    compiled = torch.compile(snn, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(pixels), snn(pixels), rtol=1e-6)

@@ -187,8 +187,8 @@ def _check(table: Mapping[str, Column], keys: Mapping[str, str], breakpoints: in
                 f"key {key!r} has {length} values, key {first!r} has {lengths[first]}; give one "
                 "for each record, None where it is missing"
             )
-    if breakpoints < 1:
-        raise UserError(f"breakpoints is {breakpoints}; give 1 or more")
+    if not hasattr(breakpoints, "__index__") or breakpoints < 1:
+        raise UserError(f"breakpoints is {breakpoints}; give a whole number, 1 or more")
 
 
 def _column(table: Mapping[str, Column], key: str) -> Column:
@@ -258,7 +258,7 @@ def _members(values: list[Any], names: Sequence[str], neurons: np.ndarray) -> np
     for row, value in enumerate(values):
         held = [places[name] for name in members(value) if name in places]
         spikes[row, held] = times[held]
-    return spikes.reshape(len(values), -1)
+    return spikes.reshape(len(values), times.size)
 
 
 def _neurons(seed: int, key: str, count: int) -> np.ndarray:

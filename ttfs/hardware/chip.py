@@ -5,8 +5,10 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from numbers import Real
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.utils import parametrize, prune
 
@@ -91,6 +93,10 @@ class Hardware:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is float and not isinstance(value, Real):
+                raise UserError(f"hardware: {field.name} is {value!r}; it is a number")
         for name in ("jitter", "threshold_mismatch"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(
@@ -155,6 +161,7 @@ class Hardware:
         object.__setattr__(self, name, operator.index(bits))
 
 
+@torch.inference_mode(False)
 def deploy(
     snn: SpikingNetwork, hardware: Hardware, calibration: Tensor | Iterable[Tensor] | None = None
 ) -> SpikingNetwork:
@@ -178,6 +185,11 @@ def deploy(
     if not isinstance(snn, SpikingNetwork):
         raise UserError(
             f"deploy: takes a SpikingNetwork, not {type(snn).__name__}; call ttfs.convert first"
+        )
+    if not isinstance(hardware, Hardware):
+        raise UserError(
+            f"deploy: takes a ttfs.Hardware, not {type(hardware).__name__}; write "
+            "ttfs.Hardware(jitter=0.02), say"
         )
     for name, module in snn.named_modules():
         if any(

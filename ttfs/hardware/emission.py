@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ttfs.hardware.stream import Stream
+from ttfs.snn.precision import at_least_float32
 
 BLOCK = 2**15
 """Charges that are emitted at a time: 128 KiB in float32."""
@@ -115,8 +116,12 @@ def _blocks(charges: Tensor) -> Iterator[Tensor]:
 
 def _wait(charges: Tensor, step: float, steps: int, goal: Tensor | None = None) -> Tensor:
     """Return the largest multiples of the step that are not above the charges."""
-    in_steps = torch.div(charges, step, out=goal)
-    return in_steps.add_(2 * torch.finfo(charges.dtype).eps * steps).floor_().mul_(step)
+    wide, eps = at_least_float32(charges), torch.finfo(charges.dtype).eps
+    if wide is not charges:
+        in_steps = (wide / (step * (1 - eps / 2))).clamp_(max=steps)
+    else:
+        in_steps = torch.div(charges, step, out=goal).add_(2 * eps * steps)
+    return in_steps.floor_().mul_(step).to(charges.dtype)
 
 
 class _Wait(torch.autograd.Function):
@@ -124,7 +129,8 @@ class _Wait(torch.autograd.Function):
     through.
 
     Division rounds, so what misses a step by less than its rounding error, a share of 2 epsilon x
-    steps, is on it.
+    steps, is on it. In half precision that may be many steps, so there it is what the charge itself
+    is rounded by, epsilon / 2 of its size: none of silence.
     """
 
     @staticmethod

@@ -19,6 +19,7 @@ from ttfs.hardware.stream import Stream
 from ttfs.hardware.weights import CANDIDATES, largest_in
 from ttfs.seeds import seed as seed_of
 from ttfs.snn import Synapses
+from ttfs.snn.precision import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Pairs(nn.Module):
         self.programming += 1
 
     def _noise(self, like: Tensor) -> Tensor:
-        if not self.training:
+        if not (self.training and torch.is_grad_enabled()):  # no step follows
             return self._draw("programming", like)
         return torch.empty_like(like).normal_(generator=self.stream.on(like.device))
 
@@ -117,10 +118,10 @@ class Pairs(nn.Module):
         if self.devices.conductance_bits is None:
             return share
         most = 2**self.devices.conductance_bits - 1
-        return (share * most).round() / most
+        return ((at_least_float32(share) * most).round() / most).to(share.dtype)
 
     def _best_full(self, weight: Tensor) -> Tensor:
-        rows = weight.flatten(1) if self.per_channel else weight.reshape(1, -1)
+        rows = at_least_float32(weight.flatten(1) if self.per_channel else weight.reshape(1, -1))
         largest = largest_in(rows)
         best, least = largest, torch.full_like(largest, torch.inf)
         for part in range(CANDIDATES, 0, -1):
@@ -128,6 +129,7 @@ class Pairs(nn.Module):
             error = (rows - full * self._target(rows, full)).square().mean(1, keepdim=True)
             error = error + 2 * (self.devices.programming_noise * full).square()  # two devices
             best, least = torch.where(error < least, full, best), torch.minimum(error, least)
+        best = best.to(weight.dtype)
         return best.reshape(-1, *[1] * (weight.dim() - 1)) if self.per_channel else best.reshape(())
 
     def extra_repr(self) -> str:
@@ -151,16 +153,16 @@ class ReadNoise:
     def potentials(self, potentials: Tensor, charges: Tensor) -> Tensor:
         """Map the potentials [N, ...] that the charges [N, ...] give to those that are read."""
         xi = torch.empty_like(potentials).normal_(generator=self.stream.on(potentials.device))
-        variance = self._sum(charges.square(), self.variances())
+        variance = self._sum(at_least_float32(charges).square(), self.variances())
         smallest = torch.finfo(variance.dtype).tiny  # the root has no slope at 0
-        return potentials + xi * variance.clamp(min=smallest).sqrt()
+        return potentials + xi * variance.clamp(min=smallest).sqrt().to(xi.dtype)
 
     def variances(self) -> Tensor:
-        """Return the variance of each current, of the shape of the weights."""
+        """Return the variance of each current, of the shape of the weights, in float32 at least."""
         stored = self.weights.parametrizations.weight
         [pairs] = stored
-        conductances = pairs.conductances(stored.original.detach())
-        return (self.share * pairs.full).square() * conductances.square().sum(0)
+        conductances = at_least_float32(pairs.conductances(stored.original.detach()))
+        return (self.share * at_least_float32(pairs.full)).square() * conductances.square().sum(0)
 
     def in_time(self, shape: tuple[int, ...], images: int) -> np.ndarray:
         """Return the draws [images, neurons] of a chip that is deployed anew."""

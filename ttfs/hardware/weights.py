@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ttfs.snn.precision import at_least_float32
+
 SMALLEST = 2.0**-24
 """The smallest step that weights and biases are held in, as a share of their layer's largest."""
 CANDIDATES = 64
@@ -31,16 +33,18 @@ class FewBits(nn.Module):
         return self._rounded(weight.detach(), self.step) + (weight - weight.detach())
 
     def _rounded(self, weight: Tensor, step: Tensor) -> Tensor:
-        return (weight / step).round().clamp(-self._most, self._most) * step
+        levels = at_least_float32(weight) / at_least_float32(step)
+        return (levels.round().clamp(-self._most, self._most) * step).to(weight.dtype)
 
     def _best_step(self, weight: Tensor) -> Tensor:
-        rows = weight.flatten(1) if self.per_channel else weight.reshape(1, -1)
+        rows = at_least_float32(weight.flatten(1) if self.per_channel else weight.reshape(1, -1))
         largest = largest_in(rows) / self._most
         best, least = largest, torch.full_like(largest, torch.inf)
         for part in range(CANDIDATES, 0, -1):
             step = largest * part / CANDIDATES
             error = (rows - self._rounded(rows, step)).square().mean(1, keepdim=True)
             best, least = torch.where(error < least, step, best), torch.minimum(error, least)
+        best = best.to(weight.dtype)
         return best.reshape(-1, *[1] * (weight.dim() - 1)) if self.per_channel else best.reshape(())
 
     def extra_repr(self) -> str:

@@ -1,7 +1,5 @@
 """The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
 
-import math
-import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -10,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import UserError
 from ttfs.snn.b1 import Fire
-from ttfs.snn.encode import Encode, rounding
+from ttfs.snn.encode import Encode
 from ttfs.snn.graph import module_of, run
 from ttfs.snn.pools import EarliestSpike
 from ttfs.snn.state import Numbers
@@ -43,7 +41,6 @@ class SpikingNetwork(Numbers):
         self.body = body
         self.input_shape = input_shape
         self._sources = _spiking_sources(body)
-        self._said_range = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [N, classes] of images [N, ...]: the potentials of the output layer at
@@ -234,6 +231,8 @@ class SpikingNetwork(Numbers):
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def _check(self, images: Tensor) -> None:
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images are {type(images).__name__}; give a torch.Tensor [N, ...]")
         if tuple(images.shape[1:]) != self.input_shape:
             expected = ["N", *self.input_shape]
             raise ValueError(
@@ -250,34 +249,8 @@ class SpikingNetwork(Numbers):
     def _encoded(self, images: Tensor) -> Tensor:
         """Check images [N, ...], and return their charges."""
         self._check(images)
-        inside = not torch.compiler.is_compiling() and self._lie_inside(images)
+        inside = not torch.compiler.is_compiling() and self.encode.lie_inside(images)
         return self.encode(images, inside)
-
-    def _lie_inside(self, images: Tensor) -> bool:
-        """Return whether images are known to lie in the input range; refuse NaN and infinity, and
-        warn once of images that are clipped.
-
-        Of images on a device the first alone are looked at, to wait for none later.
-        """
-        waits = images.device.type != "cpu"
-        if not images.numel() or (waits and self._said_range):
-            return False
-        values = images.detach()
-        smallest, largest = values.amin().item(), values.amax().item()  # faster than `aminmax`
-        if not (math.isfinite(smallest) and math.isfinite(largest)):
-            raise ValueError("the images hold NaN or infinity; this network takes finite values")
-        low, high = self.encode.input_range.tolist()
-        slack = rounding(low, high, images.dtype)
-        if not self._said_range and (smallest < low - slack or largest > high + slack):
-            self._said_range = True
-            warnings.warn(
-                f"images lie on [{smallest:.4g}, {largest:.4g}] and are clipped to the input range "
-                f"({low:g}, {high:g}) of this network; convert with the range of the inputs, or "
-                "scale them",
-                stacklevel=4,
-            )
-        self._said_range |= waits
-        return low <= smallest and largest <= high
 
 
 def _model(kind: Tensor) -> str:

@@ -49,12 +49,13 @@ class Synapses(nn.Module):
 
 class OneToOne(nn.Module):
     """One synapse a neuron, and a bias: v = weight * s + bias, where no other weights are there to
-    take them in.
+    take them in. Those that stand for what an operation does, as the -1 of a difference, do not
+    learn.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor):
+    def __init__(self, weight: Tensor, bias: Tensor, learns: bool = True):
         super().__init__()
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.weight, self.bias = (nn.Parameter(part, learns) for part in (weight, bias))
 
     def forward(self, charges: Tensor) -> Tensor:
         """Map charges [N, C, ...] to potentials of the same shape."""

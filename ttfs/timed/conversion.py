@@ -29,7 +29,7 @@ def convert_to_rate(
     ann: nn.Module,
     calibration: Tensor | Iterable[Tensor],
     threshold: str = "max",
-    steps: int | Sequence[int] = 32,
+    steps: int | Iterable[int] = 32,
     quantile: float = 0.999,
     bias_correction: str = "none",
     input_range: tuple[float, float] = (0.0, 1.0),
@@ -106,12 +106,12 @@ def _lower(rate: RateNetwork, snn: SpikingNetwork, batches: Sequence[Tensor]) ->
             neurons.thresholds.fill_(activation)
 
 
-def settings_of(steps: int | Sequence[int], threshold: str, correction: str) -> tuple[int, ...]:
+def settings_of(steps: int | Iterable[int], threshold: str, correction: str) -> tuple[int, ...]:
     """Return the numbers of steps, rising, that a network of these options has thresholds for.
 
     Raises UserError where one is no number of steps.
     """
-    numbers = list(steps) if isinstance(steps, Sequence) else [steps]
+    numbers = list(steps) if isinstance(steps, Iterable) else [steps]
     if not numbers:
         raise UserError("steps is empty; give a number of time steps, 1 or more")
     rising = tuple(sorted({check_steps(number) for number in numbers}))

@@ -162,6 +162,8 @@ def to_leaky(
         ConversionError: naming the module and the reason, where the network cannot be mapped.
     """
     check_steps(steps)
+    if not isinstance(example, Tensor):
+        raise UserError(f"example is {type(example).__name__}; give a tensor of inputs [N, ...]")
     if not 0 <= beta <= 1:
         raise UserError(f"beta is {beta}; the share that stays from step to step is 0 to 1")
     if not 0 < alpha < math.inf:

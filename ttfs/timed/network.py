@@ -5,6 +5,7 @@ batch norm act on them as they stand; only neurons know of time. Inputs are cons
 comes before the first neurons is computed once, and held.
 """
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import UserError
 from ttfs.snn import INPUT, EarliestSpike, Fire, SpikingNetwork
+from ttfs.snn.encode import Encode
 from ttfs.snn.graph import module_of, run
 
 AT_ONCE = 512
@@ -92,7 +94,7 @@ class TimedNetwork(nn.Module):
     def __init__(
         self,
         body: fx.GraphModule,
-        encode: nn.Module,
+        encode: Encode,
         input_shape: tuple[int, ...],
         clock: Clock,
         populations: Iterable[str],
@@ -160,13 +162,15 @@ class TimedNetwork(nn.Module):
         return _Steps(self.clock, check_steps(steps))
 
     def _check(self, inputs: Tensor) -> None:
+        if not isinstance(inputs, Tensor):
+            raise TypeError(f"inputs are {type(inputs).__name__}; give a torch.Tensor [N, ...]")
         if tuple(inputs.shape[1:]) != self.input_shape:
             expected = ", ".join(map(str, ("N", *self.input_shape)))
             raise ValueError(
                 f"inputs have shape {list(inputs.shape)}, this network takes [{expected}]"
             )
-        if not inputs.isfinite().all():
-            raise ValueError("the inputs hold NaN or infinity; this network takes finite values")
+        if not torch.compiler.is_compiling():
+            self.encode.lie_inside(inputs)
 
 
 class _Steps:
@@ -184,9 +188,10 @@ class _Steps:
 
 def check_steps(steps: int) -> int:
     """Return a number of time steps; raise UserError if it is none."""
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+    whole = hasattr(steps, "__index__") and not isinstance(steps, bool)
+    if not whole or operator.index(steps) < 1:
         raise UserError(f"steps is {steps!r}; give a whole number of time steps, 1 or more")
-    return steps
+    return operator.index(steps)
 
 
 def spiking_nodes(snn: SpikingNetwork) -> list[str]:

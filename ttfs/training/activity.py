@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
+from ttfs.snn.precision import at_least_float32
 from ttfs.training import ranks
-from ttfs.training.precision import at_least_float32
 
 KNEE = 0.2
 """Activation at which half a spike is counted, as a share of the mean activation of the layer's

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ttfs.errors import UserError
+from ttfs.snn.precision import at_least_float32
 from ttfs.training import ranks
 from ttfs.training.activity import ActivityPenalty
 from ttfs.training.averaging import Average
 from ttfs.training.optimizers import optimizer, schedule
-from ttfs.training.precision import at_least_float32
 
 AUXILIARY_WEIGHT = 0.3
 """Weight of the loss of each auxiliary head (GoogLeNet; Szegedy et al. 2015, section 5)."""

@@ -18,7 +18,7 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ttfs.training.precision import at_least_float32
+from ttfs.snn.precision import at_least_float32
 
 
 def rank() -> int:

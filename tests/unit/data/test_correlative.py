@@ -234,7 +234,8 @@ def test_faults(table, kinds, said):
         ({"neurons_per_key": {"a": 3}}, "key 'n' has None neurons; give a number"),
         ({"neurons_per_key": -1}, "key 'a' has -1 neurons; give a number, 0 or more"),
         ({"neurons_per_member": -1}, "key 's' has -1 neurons"),
-        ({"breakpoints": 0}, "breakpoints is 0; give 1 or more"),
+        ({"breakpoints": 0}, "breakpoints is 0; give a whole number, 1 or more"),
+        ({"breakpoints": 1.5}, "breakpoints is 1.5; give a whole number"),
         ({"reference": {"n": [1]}, "neurons_per_member": 1}, "no column 's'; the table has: n"),
     ],
 )

@@ -2,7 +2,9 @@
 
 import math
 import random
+import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -222,6 +224,7 @@ def test_many_inputs_are_taken_in_parts(monkeypatch):
     [
         ({"steps": 0}, "steps is 0; give a whole number of time steps, 1 or more"),
         ({"steps": 2.5}, "steps is 2.5"),
+        ({"steps": np.array([2, 0])}, "steps is np.int64(0)"),
         ({"steps": ()}, "steps is empty"),
         ({"threshold": "median"}, "'median' is not known; choose from: max, quantile, mmse, tuned"),
         ({"bias_correction": "heavy"}, "bias_correction 'heavy' is not known"),
@@ -229,9 +232,24 @@ def test_many_inputs_are_taken_in_parts(monkeypatch):
     ],
 )  # fmt: skip
 def test_bad_options_are_refused_in_one_line(options, said):
-    with pytest.raises(UserError, match=said.replace("(", r"\(")) as caught:
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
         convert_to_rate(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE), **options)
     assert "\n" not in str(caught.value)
+
+
+def test_steps_may_be_numbers_of_numpy():
+    ann, images = headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE)
+    rate = convert_to_rate(ann, images, steps=2 ** np.arange(3), threshold="tuned")
+    same = convert_to_rate(ann, images, steps=[1, 2, 4], threshold="tuned")
+    assert torch.equal(rate(images, np.int64(4)), same(images, 4))
+
+
+def test_inputs_out_of_range_are_told_of_once(recwarn):
+    rate = convert_to_rate(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE))
+    for _ in range(2):
+        rate(255 * draw(IMAGE))
+    [told] = recwarn
+    assert "are clipped to the input range (0, 1)" in str(told.message)
 
 
 def test_a_network_without_a_rate_form_is_refused_by_name():
@@ -248,9 +266,9 @@ def test_a_call_refuses_steps_and_shapes_that_do_not_fit():
     ):
         rate(draw(IMAGE)[..., 0])
     for look in (rate, rate.observe):
-        with pytest.raises(ValueError, match="the inputs hold NaN or infinity"):
+        with pytest.raises(ValueError, match="the images hold NaN or infinity"):
             look(draw(IMAGE) * math.nan)
-        with pytest.raises(ValueError, match="the inputs hold NaN or infinity"):
+        with pytest.raises(ValueError, match="the images hold NaN or infinity"):
             look(draw(IMAGE) + math.inf)
     assert rate.clock.steps == 4
     assert math.isfinite(rate(draw(IMAGE)).sum())

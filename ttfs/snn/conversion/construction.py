@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from ttfs.errors import ConversionError
 from ttfs.snn.b1 import Fire
 from ttfs.snn.conversion.tracing import parts_of, shape
-from ttfs.snn.conversion.values import Value, compact, fold, on_channels
+from ttfs.snn.conversion.values import Value, fold, on_channels
 from ttfs.snn.synapses import OneToOne, Synapses
 
 
@@ -83,7 +83,9 @@ class Construction:
         """
         settled = self._settled(value, node, pooled=True)
         one = self._ones(settled)
-        minus = self._emit(node, OneToOne(-one, 0 * one), settled.raw, suffix="_minus")
+        minus = self._emit(
+            node, OneToOne(-one, 0 * one, learns=False), settled.raw, suffix="_minus"
+        )
         halves = []
         for raw, suffix, sign in ((settled.raw, "_positive", 1.0), (minus, "_negative", -1.0)):
             raw = self._emit(node, Fire(), raw, suffix=suffix)
@@ -100,8 +102,10 @@ class Construction:
         negative: fx.Node,
         slope: Tensor,
         after: tuple[int, ...],
+        learns: bool = False,
     ) -> Value:
-        scaled = self._emit(node, OneToOne(-slope, 0 * slope), negative, suffix="_scale")
+        minus = OneToOne(-slope, 0 * slope, learns)
+        scaled = self._emit(node, minus, negative, suffix="_scale")
         name = self._name(node, "_sum")
         joined = self.graph.create_node("call_function", torch.add, (positive, scaled), name=name)
         return Value(joined, after)
@@ -129,7 +133,6 @@ class Construction:
 
     def _affine(self, node: fx.Node, value: Value, scale: Tensor, shift: Tensor) -> Value:
         """scale * value + shift, for constants that broadcast to the shape of the value."""
-        scale, shift = compact(scale), compact(shift)
         if not (on_channels(scale) and on_channels(shift)):
             value = self._pooled(value, node)  # the largest may be another value after it
         return value.affine(scale, shift)

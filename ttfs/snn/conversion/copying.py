@@ -41,6 +41,10 @@ def unwrapped(ann: Any) -> nn.Module:
         )
     if not isinstance(ann, nn.Module):
         raise ConversionError(f"{kind}: is no nn.Module; convert takes a network")
+    if type(ann).__module__.startswith("ttfs."):
+        raise ConversionError(
+            f"{kind}: is a spiking network already; convert the ReLU network that it was made from"
+        )
     for name, module in ann.named_modules():
         if "forward" in vars(module):
             raise ConversionError(

@@ -41,6 +41,7 @@ from ttfs.snn.conversion.tracing import shape
 from ttfs.snn.conversion.transposed import as_convolution, spread
 from ttfs.snn.conversion.values import (
     Value,
+    compact,
     join_channels,
     padding,
     sign_of,
@@ -181,7 +182,7 @@ class Walk(Rearranging):
         """relu(v) - slope relu(-v): two neurons each."""
         slope = module.slope.reshape(-1, *[1] * (len(value.shape) - 1))
         positive, negative = self._halves(node, value)
-        return self._difference(node, positive, negative, slope, value.shape)
+        return self._difference(node, positive, negative, slope, value.shape, module.learns)
 
     def _max_pool(self, node: fx.Node, module: Any, value: Value) -> Value:
         if getattr(module, "return_indices", False):
@@ -255,7 +256,8 @@ class Walk(Rearranging):
             with torch.no_grad():
                 shifted = weights(value.shift.expand(value.shape).unsqueeze(0))[0]
             if isinstance(weights, nn.Linear) or not any(padding(weights)):
-                weights.bias = nn.Parameter(shifted.reshape(after[0], -1)[:, 0].clone())
+                folded = shifted.reshape(after[0], -1)[:, 0].clone()
+                weights.bias = nn.Parameter(folded, weights.weight.requires_grad)
             else:
                 bias_map, weights.bias = shifted, None
         if value.scale is not None:
@@ -305,7 +307,7 @@ class Walk(Rearranging):
         if rounding is not None:
             self._refuse(node, module, f"it rounds values (rounding_mode={rounding!r})")
         terms = _terms(node, "rounding_mode")
-        constants = [self._term(term) for term in terms if not self._is_branch(term)]
+        constants = [term for term in terms if not self._is_branch(term)]
         if len(sources) != 1 or sum(map(self._is_branch, terms)) != 1 or len(constants) > 1:
             self._refuse(node, module, "only the product with a constant can be mapped")
         if module.divide and not self._is_branch(terms[0]):
@@ -322,16 +324,26 @@ class Walk(Rearranging):
     def _term(self, term: Any) -> Any:
         return term.meta["value"] if isinstance(term, fx.Node) else term
 
-    def _like(self, node: fx.Node, constant: Any, value: Value) -> Tensor:
+    def _like(self, node: fx.Node, term: Any, value: Value) -> Tensor:
         """A constant with as many dimensions as one image's value, to be broadcast to it."""
-        tensor = torch.as_tensor(constant, dtype=torch.float64, device=self.device).detach()
+        tensor = torch.as_tensor(self._term(term), dtype=torch.float64, device=self.device).detach()
         ndim = len(value.shape)
         if tensor.dim() == ndim + 1 and torch.equal(tensor, tensor[:1].expand_as(tensor)):
             tensor = tensor[0]  # the same for each image
         tensor = tensor.reshape([1] * (ndim - tensor.dim()) + list(tensor.shape))
         if tensor.dim() != ndim or torch.broadcast_shapes(tensor.shape, value.shape) != value.shape:
             self._refuse(node, operation(node, self.ann), "its constant has another shape")
-        return tensor
+        return tensor if self._is_held(term) else compact(tensor)
+
+    def _is_held(self, term: Any) -> bool:
+        """Whether a constant follows from parameters or buffers of the network, so that its values
+        may be others in a network of the same graph.
+        """
+        if not isinstance(term, fx.Node):
+            return isinstance(term, nn.Parameter)
+        if self._is_branch(term):  # as of zeros_like(branch), which takes its shape alone
+            return False
+        return term.op == "get_attr" or any(map(self._is_held, term.all_input_nodes))
 
     def _add(self, node: fx.Node, module: Add) -> Value:
         terms = _terms(node, "alpha")
@@ -344,7 +356,7 @@ class Walk(Rearranging):
             branch, constant = (one, other) if self._is_branch(one) else (other, one)
             value = self._reader(branch)
             leads = branch is one
-            constant = self._like(node, self._term(constant), value)
+            constant = self._like(node, constant, value)
             turn = torch.ones_like(constant) * (1.0 if leads else factor)
             return self._affine(node, value, turn, constant * (factor if leads else 1.0))
         first = self._reader(one)

@@ -111,10 +111,11 @@ class Clip(nn.Module):
 
 
 class Leaky(nn.Module):
-    """max(v, 0) - slope max(-v, 0), the slope a number or one a channel."""
+    """max(v, 0) - slope max(-v, 0), the slope a number or weights that learn, one a channel."""
 
     def __init__(self, slope: Any):
         super().__init__()
+        self.learns = isinstance(slope, Tensor)
         self.slope = torch.as_tensor(slope, dtype=torch.float64)
 
 

@@ -11,7 +11,7 @@ from ttfs.snn.conversion.construction import Construction
 from ttfs.snn.conversion.copying import Float64
 from ttfs.snn.conversion.reading import operation
 from ttfs.snn.conversion.tracing import parts_of
-from ttfs.snn.conversion.values import Value, compact, moved_constant
+from ttfs.snn.conversion.values import Value, moved_constant
 from ttfs.snn.graph import compute
 from ttfs.snn.synapses import Gather, Reshape
 
@@ -90,11 +90,14 @@ class Rearranging(Construction):
         index = numbers.flatten().long() - 1
         if torch.equal(index, torch.arange(math.prod(value.shape), device=index.device)):
             return self._reshape(node, value, after)
+
+        def taken(part: Tensor, nothing: float) -> Tensor:
+            found = part.expand(value.shape).reshape(-1)[index.clamp(min=0)]
+            return torch.where(index < 0, nothing, found).reshape(after)
+
         scale, shift = (
-            None
-            if part is None
-            else moved_constant(part.expand(value.shape), index, neutral, after)
-            for part, neutral in ((value.scale, 1.0), (value.shift, 0.0))
+            None if part is None else moved_constant(part, taken, nothing)
+            for part, nothing in ((value.scale, 1.0), (value.shift, 0.0))
         )
         raw = self._emit(node, Gather(index, after), value.raw)
         moved = value.spikes or value.moved
@@ -113,7 +116,9 @@ class Rearranging(Construction):
         self, node: fx.Node, value: Value, after: tuple[int, ...], suffix: str = ""
     ) -> Value:
         scale, shift = (
-            None if part is None else compact(part.expand(value.shape).reshape(after))
+            None
+            if part is None
+            else moved_constant(part, lambda part, _: part.expand(value.shape).reshape(after))
             for part in (value.scale, value.shift)
         )
         if after == value.shape:

@@ -4,6 +4,7 @@ shift.
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,8 +47,8 @@ class Value:
         """
         return dataclasses.replace(
             self,
-            scale=compact(scale if self.scale is None else scale * self.scale),
-            shift=compact(shift if self.shift is None else scale * self.shift + shift),
+            scale=scale if self.scale is None else scale * self.scale,
+            shift=shift if self.shift is None else scale * self.shift + shift,
             pending=[pool.turned(sign_of(scale)) for pool in self.pending],
         )
 
@@ -66,14 +67,26 @@ def compact(part: Tensor) -> Tensor:
     """A constant with one value a channel, where it is the same all over each channel."""
     if on_channels(part):
         return part
-    first = part.reshape(len(part), -1)[:, :1].reshape(-1, *[1] * (part.dim() - 1))
+    first = _firsts(part)
     return first if torch.equal(first.expand_as(part), part) else part
 
 
-def moved_constant(part: Tensor, index: Tensor, neutral: float, after: tuple[int, ...]) -> Tensor:
-    """A scale or shift [...] at the places of the index; neutral where it is -1."""
-    taken = part.reshape(-1)[index.clamp(min=0)]
-    return compact(torch.where(index < 0, neutral, taken).reshape(after))
+def _firsts(part: Tensor) -> Tensor:
+    """The first value of each channel."""
+    return part.reshape(len(part), -1)[:, :1].reshape(-1, *[1] * (part.dim() - 1))
+
+
+def moved_constant(
+    part: Tensor, move: Callable[[Tensor, float], Tensor], nothing: float = 0.0
+) -> Tensor:
+    """A scale or shift where `move` brings it, `nothing` coming in; with one value a channel where
+    all of a channel comes from one place.
+
+    Places alone decide that, never values: networks of other weights have the same graph.
+    """
+    places = torch.arange(part.numel(), device=part.device).reshape(part.shape)
+    moved, came_from = move(part, nothing), move(places, -1)
+    return moved if compact(came_from) is came_from else _firsts(moved)
 
 
 def fold(synapses: Synapses, scale: Tensor, shift: Tensor) -> None:
@@ -87,7 +100,8 @@ def fold(synapses: Synapses, scale: Tensor, shift: Tensor) -> None:
             synapses.bias_map.mul_(scale.reshape(column)).add_(shift.reshape(column))
         else:
             bias = shift if weights.bias is None else weights.bias * scale + shift
-            weights.bias = nn.Parameter(bias.expand(weights.weight.shape[0]).clone())
+            folded = bias.expand(weights.weight.shape[0]).clone()
+            weights.bias = nn.Parameter(folded, weights.weight.requires_grad)
 
 
 def join_channels(columns: list[tuple[Tensor | None, tuple[int, ...]]], neutral: float) -> Tensor:

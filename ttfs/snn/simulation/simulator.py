@@ -120,6 +120,8 @@ def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
 
 
 def _check(snn: SpikingNetwork, images: Tensor) -> None:
+    if not isinstance(snn, SpikingNetwork):
+        raise TypeError(f"simulate: takes a network of ttfs.convert, not {type(snn).__name__}")
     if not len(images):
         raise ValueError("simulate: no images; give at least one")
     if tuple(images.shape[1:]) != snn.input_shape:

@@ -1,4 +1,4 @@
-"""The precision of sums in training."""
+"""The precision of sums, and of what has more levels than half precision has digits."""
 
 import torch
 from torch import Tensor

@@ -1,0 +1,99 @@
+"""The graph of a conversion follows from the network's graph, never from its weights; and what
+learns in it is what learned in the network.
+"""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ttfs
+
+pytestmark = pytest.mark.usefixtures("seed")
+MOVES = {
+    "permute": lambda net, v: v.permute(0, 2, 3, 1),
+    "view": lambda net, v: v.view(-1, 8, 4, 8),
+    "flatten": lambda net, v: v.flatten(1),
+    "pad": lambda net, v: F.pad(v, (1, 0, 1, 0))[:, :, :8, :8],
+    "flip": lambda net, v: v.flip(1),
+    "map": lambda net, v: v + net.map,
+    "computed map": lambda net, v: v + 2 * net.map,
+    "buffer": lambda net, v: v * net.gains,
+    "pool, then map": lambda net, v: F.max_pool2d(v, 3, 1, 1) + net.map,
+}
+
+
+class Moved(nn.Module):
+    """A batch norm, something else, and a ReLU; new, its maps and statistics are alike all over."""
+
+    def __init__(self, move: str):
+        super().__init__()
+        self.move = MOVES[move]
+        self.conv, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.map = nn.Parameter(torch.zeros(4, 8, 8))
+        self.register_buffer("gains", torch.ones(4, 8, 8))
+        self.last = nn.Linear(256, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.relu(self.move(self, self.norm(self.conv(x)))).flatten(1))
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_new_network_has_the_graph_of_a_trained_one(move: str):
+    images, new = torch.rand(6, 1, 8, 8), Moved(move)
+    trained = copy.deepcopy(new).train()
+    with torch.no_grad():
+        for value in (*trained.parameters(), trained.gains):
+            value += 0.1 * torch.randn_like(value)
+    trained(images)  # statistics of the batch norm
+    snn = ttfs.convert(trained.eval(), images)
+    assert torch.allclose(snn(images), trained(images), atol=1e-5)
+    loaded = ttfs.convert(new.eval(), images)
+    loaded.load_state_dict(snn.state_dict())
+    assert torch.equal(loaded(images), snn(images))
+    learned, known = (sum(p.numel() for p in n.parameters()) for n in (loaded, snn))
+    assert learned == known
+
+
+class Kin(nn.Module):
+    def __init__(self, last: nn.Module):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 8), last, nn.Linear(8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def unlearned(snn: nn.Module) -> dict[str, Tensor]:
+    return {n: p.detach().clone() for n, p in snn.named_parameters() if not p.requires_grad}
+
+
+@pytest.mark.parametrize("kin", [nn.LeakyReLU(0.1), nn.LeakyReLU(-0.4)])
+def test_constants_of_an_operation_do_not_learn(kin: nn.Module):
+    ann, inputs = Kin(kin).train(), torch.rand(32, 6)
+    snn = ttfs.convert(ann, inputs, headroom=20.0)
+    assert unlearned(snn)
+    for network in (ann, snn):
+        optimizer = torch.optim.SGD(network.parameters(), 0.05)
+        for _ in range(10):
+            optimizer.zero_grad()
+            F.cross_entropy(network(inputs), torch.arange(32) % 3).backward()
+            optimizer.step()
+    assert torch.allclose(snn(inputs), ann(inputs), atol=1e-5)  # the same steps
+
+
+def test_the_slope_of_a_prelu_learns():
+    snn = ttfs.convert(Kin(nn.PReLU(8)).eval(), torch.rand(32, 6))
+    learned = {p.numel() for p in snn.parameters() if p.requires_grad}
+    assert 8 in learned
+    assert any("scale.weight" in name for name, p in snn.named_parameters() if p.requires_grad)
+
+
+def test_what_was_frozen_stays_frozen():
+    layers = nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()
+    ann, images = nn.Sequential(*layers, nn.Linear(144, 5)).eval(), torch.rand(8, 1, 8, 8)
+    ann[:2].requires_grad_(False)
+    learned = {name for name, p in ttfs.convert(ann, images).named_parameters() if p.requires_grad}
+    assert learned == {"body._4.weights.weight", "body._4.weights.bias"}
