@@ -19,7 +19,6 @@ MOVES = {
     "pad": lambda net, v: F.pad(v, (1, 0, 1, 0))[:, :, :8, :8],
     "flip": lambda net, v: v.flip(1),
     "map": lambda net, v: v + net.map,
-    "computed map": lambda net, v: v + 2 * net.map,
     "buffer": lambda net, v: v * net.gains,
     "pool, then map": lambda net, v: F.max_pool2d(v, 3, 1, 1) + net.map,
 }

@@ -115,7 +115,8 @@ def _network(config: Mapping[str, Any], data: DataSet, depth: int, draw: int) ->
     torch.manual_seed(seed(*_axes(config, depth, draw), "init"))
     ann = build(model, data.shape, data.classes)
     example = torch.full((1, *data.shape), data.input_range[0])
-    return to_leaky(ann, example, config["time_steps"], config["beta"])
+    steps, beta = config["time_steps"], config["beta"]
+    return to_leaky(ann, example, steps, beta, input_range=data.input_range)
 
 
 def _axes(config: Mapping[str, Any], depth: int, draw: int) -> Axes:

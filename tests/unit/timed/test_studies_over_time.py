@@ -37,7 +37,7 @@ def stack(depth: int, seed: int) -> nn.Sequential:
 def test_gradients_of_the_last_layer_follow_by_hand():
     """The last currents reach the loss through the surrogate alone: dL/dI = w · dL/dlogits · s."""
     network = to_leaky(stack(2, 0), torch.zeros(1, 60), steps=1, beta=0.9, alpha=3.0).double()
-    x, y = torch.randn(7, 60).double(), torch.randint(0, 4, (7,))
+    x, y = torch.rand(7, 60).double(), torch.randint(0, 4, (7,))
     *_, last = widths.gradients(network, x, y)
     seen = []
     hook = list(network.layers.values())[-1].register_forward_pre_hook(
@@ -53,7 +53,7 @@ def test_gradients_of_the_last_layer_follow_by_hand():
 
 def test_the_gain_falls_with_alpha_and_is_one_at_the_critical_value():
     network = to_leaky(stack(8, 1), torch.zeros(1, 60), steps=6)
-    x, y = torch.randn(32, 60), torch.randint(0, 4, (32,))
+    x, y = torch.rand(32, 60), torch.randint(0, 4, (32,))
 
     def gain(alpha: float) -> float:
         widths.set_alpha_(network, alpha)

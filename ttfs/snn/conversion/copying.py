@@ -41,7 +41,7 @@ def unwrapped(ann: Any) -> nn.Module:
         )
     if not isinstance(ann, nn.Module):
         raise ConversionError(f"{kind}: is no nn.Module; convert takes a network")
-    if type(ann).__module__.startswith("ttfs."):
+    if type(ann).__module__.startswith(("ttfs.snn.", "ttfs.timed.")):
         raise ConversionError(
             f"{kind}: is a spiking network already; convert the ReLU network that it was made from"
         )

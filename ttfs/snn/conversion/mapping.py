@@ -336,14 +336,13 @@ class Walk(Rearranging):
         return tensor if self._is_held(term) else compact(tensor)
 
     def _is_held(self, term: Any) -> bool:
-        """Whether a constant follows from parameters or buffers of the network, so that its values
-        may be others in a network of the same graph.
+        """Whether a constant is a parameter or buffer of the network, so that its values may be
+        others in a network of the same graph; those that a forward computes are not.
         """
         if not isinstance(term, fx.Node):
             return isinstance(term, nn.Parameter)
-        if self._is_branch(term):  # as of zeros_like(branch), which takes its shape alone
-            return False
-        return term.op == "get_attr" or any(map(self._is_held, term.all_input_nodes))
+        computed = str(term.target).startswith("_tensor_constant")  # by torch.fx, as a buffer too
+        return term.op == "get_attr" and not computed
 
     def _add(self, node: fx.Node, module: Add) -> Value:
         terms = _terms(node, "alpha")
