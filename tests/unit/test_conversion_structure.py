@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ttfs
+from ttfs.snn import Synapses
 
 pytestmark = pytest.mark.usefixtures("seed")
 MOVES = {
@@ -90,9 +91,44 @@ def test_the_slope_of_a_prelu_learns():
     assert any("scale.weight" in name for name, p in snn.named_parameters() if p.requires_grad)
 
 
-def test_what_was_frozen_stays_frozen():
-    layers = nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()
-    ann, images = nn.Sequential(*layers, nn.Linear(144, 5)).eval(), torch.rand(8, 1, 8, 8)
-    ann[:2].requires_grad_(False)
-    learned = {name for name, p in ttfs.convert(ann, images).named_parameters() if p.requires_grad}
-    assert learned == {"body._4.weights.weight", "body._4.weights.bias"}
+def frozen(*names: str, norm: bool = False, padding: int = 0) -> nn.Sequential:
+    """A network of which the named parameters of the first layers do not learn."""
+    layers = [
+        nn.Conv2d(1, 4, 3, padding=padding),
+        *([nn.BatchNorm2d(4)] if norm else []),
+        nn.ReLU(),
+    ]
+    ann = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(5)).eval()
+    ann(torch.rand(2, 1, 8, 8))
+    for name in names:
+        ann.get_parameter(name).requires_grad_(False)
+    return ann
+
+
+OF_NORM = ("1.weight", "1.bias")
+
+
+@pytest.mark.parametrize(
+    ("ann", "learns"),
+    [
+        (frozen(), True),
+        (frozen("0.weight"), True),
+        (frozen("0.bias"), False),
+        (frozen("0.weight", "0.bias"), False),
+        (frozen("0.weight", "0.bias", padding=1), False),
+        (frozen("0.weight", padding=1), True),
+        (frozen("0.weight", norm=True), True),
+        (frozen("0.weight", "0.bias", norm=True), True),
+        (frozen("0.weight", "0.bias", *OF_NORM, norm=True), False),
+        (frozen("0.bias", *OF_NORM, norm=True), False),
+    ],
+)
+@pytest.mark.parametrize("span", [(0.0, 1.0), (-1.0, 2.0)])
+def test_a_bias_learns_as_what_it_is_made_of(ann: nn.Module, learns: bool, span):
+    images = torch.rand(8, 1, 8, 8)
+    snn = ttfs.convert(ann, images, input_range=span)
+    first = next(module for module in snn.modules() if isinstance(module, Synapses))
+    assert first.weights.weight.requires_grad == ann[0].weight.requires_grad
+    bias = first.weights.bias if first.bias_map is None else first.bias_map
+    assert bias.requires_grad == learns
+    assert torch.allclose(snn(images), ann(images), atol=1e-5)

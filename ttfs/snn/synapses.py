@@ -23,7 +23,9 @@ class Synapses(nn.Module):
     def __init__(self, weights: nn.Module, bias_map: Tensor | None = None):
         super().__init__()
         self.weights = weights
-        self.bias_map = None if bias_map is None else nn.Parameter(bias_map)
+        if bias_map is not None and not isinstance(bias_map, nn.Parameter):
+            bias_map = nn.Parameter(bias_map)
+        self.bias_map = bias_map
 
     @property
     def currents(self) -> Tensor:

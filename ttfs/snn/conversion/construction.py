@@ -59,10 +59,12 @@ class Construction:
             value = self._pooled(value, node)
         if value.scale is None or value.shift is None:
             return value
-        settled = dataclasses.replace(value, scale=None, shift=None, spikes=False, moved=False)
+        settled = dataclasses.replace(
+            value, scale=None, shift=None, learns=False, spikes=False, moved=False
+        )
         synapses = self.modules.get(str(value.raw.target))
         if value.owned and isinstance(synapses, Synapses) and value.per_channel:
-            fold(synapses, value.scale, value.shift)
+            fold(synapses, value)
         else:
             one_to_one = OneToOne(value.scale.clone(), value.shift.clone())
             settled.raw = self._emit(node, one_to_one, value.raw, suffix="_scale")

@@ -41,6 +41,7 @@ from ttfs.snn.conversion.tracing import shape
 from ttfs.snn.conversion.transposed import as_convolution, spread
 from ttfs.snn.conversion.values import (
     Value,
+    bias_learns,
     compact,
     join_channels,
     padding,
@@ -246,20 +247,22 @@ class Walk(Rearranging):
         scale = scale if module.weight is None else scale * module.weight.double()
         shift = -module.running_mean.double() * scale
         shift = shift if module.bias is None else shift + module.bias.double()
-        return value.affine(scale.detach().reshape(column), shift.detach().reshape(column))
+        learns = any(parameter.requires_grad for parameter in module.parameters())
+        return value.affine(scale.detach().reshape(column), shift.detach().reshape(column), learns)
 
     def _synapses(self, node: fx.Node, module: Any, value: Value) -> Value:
         weights = copy.deepcopy(module).double()
         after = shape(node) or ()
         bias_map = None
         if value.shift is not None:
+            learns = bias_learns(weights, value)
             with torch.no_grad():
                 shifted = weights(value.shift.expand(value.shape).unsqueeze(0))[0]
             if isinstance(weights, nn.Linear) or not any(padding(weights)):
                 folded = shifted.reshape(after[0], -1)[:, 0].clone()
-                weights.bias = nn.Parameter(folded, weights.weight.requires_grad)
+                weights.bias = nn.Parameter(folded, learns)
             else:
-                bias_map, weights.bias = shifted, None
+                bias_map, weights.bias = nn.Parameter(shifted, learns), None
         if value.scale is not None:
             with torch.no_grad():
                 scale_columns(weights, value.scale.reshape(-1))
@@ -288,7 +291,7 @@ class Walk(Rearranging):
             None if part is None else part.reshape(-1, *[1] * (len(after) - 1))
             for part in (value.scale, value.shift)
         )
-        return Value(raw, after, scale=scale, shift=shift)
+        return Value(raw, after, scale=scale, shift=shift, learns=value.learns)
 
     def _joins_positions(self, node: fx.Node, module: nn.Module) -> bool:
         """Whether it concatenates along another dimension than the channels."""
@@ -377,7 +380,8 @@ class Walk(Rearranging):
         raw = self._join(node, torch.cat, [part.raw for part in parts], 1)
         spikes = all(part.spikes for part in parts)
         moved = spikes and any(part.moved for part in parts)
-        joined = Value(raw, shape(node) or (), spikes, moved)
+        learns = any(part.learns for part in parts)
+        joined = Value(raw, shape(node) or (), spikes, moved, learns=learns)
         if any(part.scale is not None for part in parts):
             joined.scale = join_channels([(part.scale, part.shape) for part in parts], 1.0)
             joined.shift = join_channels([(part.shift, part.shape) for part in parts], 0.0)

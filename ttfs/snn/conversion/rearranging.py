@@ -101,7 +101,7 @@ class Rearranging(Construction):
         )
         raw = self._emit(node, Gather(index, after), value.raw)
         moved = value.spikes or value.moved
-        return Value(raw, after, value.spikes, moved, scale, shift)
+        return Value(raw, after, value.spikes, moved, scale, shift, value.learns)
 
     def _moved_together(self, node: fx.Node, numbers: Tensor, values: list[Value]) -> Value:
         settled = [self._settled(value, node) for value in values]
@@ -122,7 +122,7 @@ class Rearranging(Construction):
             for part in (value.scale, value.shift)
         )
         if after == value.shape:
-            return Value(value.raw, after, value.spikes, value.moved, scale, shift)
+            return Value(value.raw, after, value.spikes, value.moved, scale, shift, value.learns)
         raw = self._emit(node, Reshape(after), value.raw, suffix)
         moved = value.spikes or value.moved
-        return Value(raw, after, moved=moved, scale=scale, shift=shift)
+        return Value(raw, after, moved=moved, scale=scale, shift=shift, learns=value.learns)

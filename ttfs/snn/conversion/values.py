@@ -29,6 +29,8 @@ class Value:
     """Broadcasts to shape; None, as shift then is, stands for 1."""
     shift: Tensor | None = None
     """Broadcasts to shape; None, as scale then is, stands for 0."""
+    learns: bool = False
+    """Whether scale or shift holds weights that learn, as those of a batch norm."""
     owned: bool = False
     """Whether raw comes from synapses that nobody else reads: scale and shift may be folded into
     them.
@@ -41,14 +43,15 @@ class Value:
         """Whether scale and shift are the same all over each channel."""
         return all(part is None or on_channels(part) for part in (self.scale, self.shift))
 
-    def affine(self, scale: Tensor, shift: Tensor) -> "Value":
+    def affine(self, scale: Tensor, shift: Tensor, learns: bool = False) -> "Value":
         """Return scale * value + shift, for constants that broadcast to the shape, and where pools
-        wait are the same all over each channel.
+        wait are the same all over each channel; `learns` says whether the constants do.
         """
         return dataclasses.replace(
             self,
             scale=scale if self.scale is None else scale * self.scale,
             shift=shift if self.shift is None else scale * self.shift + shift,
+            learns=self.learns or learns,
             pending=[pool.turned(sign_of(scale)) for pool in self.pending],
         )
 
@@ -89,19 +92,29 @@ def moved_constant(
     return moved if compact(came_from) is came_from else _firsts(moved)
 
 
-def fold(synapses: Synapses, scale: Tensor, shift: Tensor) -> None:
+def fold(synapses: Synapses, value: Value) -> None:
     """Replace the synapses' W and D by scale W and scale D + shift."""
+    assert value.scale is not None
+    assert value.shift is not None
     weights: Any = synapses.weights
-    scale, shift = scale.reshape(-1), shift.reshape(-1)
+    scale, shift = value.scale.reshape(-1), value.shift.reshape(-1)
     with torch.no_grad():
         weights.weight.mul_(scale.reshape(-1, *[1] * (weights.weight.dim() - 1)))
         if synapses.bias_map is not None:
             column = [-1] + [1] * (synapses.bias_map.dim() - 1)
             synapses.bias_map.mul_(scale.reshape(column)).add_(shift.reshape(column))
-        else:
-            bias = shift if weights.bias is None else weights.bias * scale + shift
-            folded = bias.expand(weights.weight.shape[0]).clone()
-            weights.bias = nn.Parameter(folded, weights.weight.requires_grad)
+            return
+        learns = bias_learns(weights, value)
+        bias = shift if weights.bias is None else weights.bias * scale + shift
+        weights.bias = nn.Parameter(bias.expand(weights.weight.shape[0]).clone(), learns)
+
+
+def bias_learns(weights: Any, value: Value) -> bool:
+    """Whether a bias of weights that takes in the shift of a value is to learn: if one of the two
+    does; without a bias, and with a shift that does not, as the weights do.
+    """
+    own = weights.weight if weights.bias is None else weights.bias
+    return value.learns or own.requires_grad
 
 
 def join_channels(columns: list[tuple[Tensor | None, tuple[int, ...]]], neutral: float) -> Tensor:
