@@ -26,6 +26,8 @@ def test_tensors_answer_as_the_estimator(form, estimator, classes):
     items = (rng.random((300, 6)) + 0.4 * np.eye(6)[labels]).astype(np.float32)
     estimator.fit(items, labels)
     made = form(dict(form.of(estimator).state_dict()))
+    if form is Linear:
+        assert made.numbers == estimator.coef_.size + estimator.intercept_.size
     logits = made(torch.from_numpy(items))
     assert logits.shape == (300, classes)
     assert (logits.argmax(1).numpy() == estimator.predict(items)).all()

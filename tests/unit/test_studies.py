@@ -5,6 +5,7 @@ formulas say.
 import copy
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ttfs.errors import UserError
 from ttfs.models import build
 from ttfs.results.figures.style import svg
 from ttfs.snn import Alpha1Synapses, convert, stalled_neurons, to_alpha1_
+from ttfs.studies import rates
 from ttfs.studies import trajectory as trajectories
 from ttfs.studies.figures import draw
 from ttfs.studies.gradients import gain, gradients, gradients_by_layer, jacobian, weights_product
@@ -179,6 +181,33 @@ def test_weights_that_cannot_be_compared_are_refused(digits: DataSet):
     ):
         with pytest.raises(UserError, match=said):
             trajectory(block(model("12", **changes)), digits, silent)
+
+
+def test_gradients_of_inputs_on_another_range_are_refused(digits: DataSet):
+    other = replace(digits, input_range=(-0.8, 1.8))
+    content = {"dataset": {"id": "digits"}, "depths": [2], "draws": 1}
+    with pytest.raises(UserError, match=r"those of 'digits' are on \[-0\.8, 1\.8\]; take a data"):
+        gradients(content, other, silent)
+
+
+def test_networks_of_a_study_are_prepared_by_training_images(digits: DataSet, monkeypatch):
+    """As the stage `make` prepares them: whitening filters come from images, not from a draw."""
+
+    class Prepared(nn.Sequential):
+        prepared_by = 7
+
+        def prepare(self, images: Tensor) -> None:
+            self.seen = images
+
+    layers = nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10)
+    for study in ("networks", "rates"):
+        monkeypatch.setattr(f"ttfs.studies.{study}.build", lambda *_: Prepared(*layers))
+    model: dict[str, Any] = {"id": "made"}
+    config = {"learning_rate": 1e-3, "steps": 1, "batch_size": 8}
+    networks = four_networks(model, digits, ("digits", "made", 0), torch.float32, 2.0)
+    trained = rates._trained(config, digits, model, ("digits", "made", 0))
+    for network in (networks["relu"], trained):
+        assert torch.equal(network.seen, digits.train.one_batch(7)[0])
 
 
 def test_scales_of_the_mapping_are_undone(seed: int):

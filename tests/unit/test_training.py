@@ -15,6 +15,7 @@ from ttfs.data import DataSet
 from ttfs.data.augment import Augment
 from ttfs.errors import UserError
 from ttfs.seeds import seed
+from ttfs.snn import convert
 from ttfs.training import fit
 from ttfs.training.classifier import Classifier
 from ttfs.training.optimizers import schedule as factors
@@ -201,6 +202,15 @@ def test_training_leaves_nothing_behind_that_listens(data):
     net = network()
     train(data, net, activity_l1=0.1)
     assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_training_that_fails_leaves_nothing_behind_that_listens(data):
+    items, _ = data.train.one_batch(20)
+    for net in (network(), convert(network(), items)):
+        next(net.parameters()).data.fill_(math.nan)
+        with pytest.raises(UserError, match="loss became"):
+            train(data, net, activity_l1=0.1)
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
 def test_batch_norm_and_a_batch_of_one_input(tmp_path, monkeypatch):

@@ -91,7 +91,8 @@ def encode_metadata(
 def neurons_by_information(
     table: Mapping[str, Column], keys: Mapping[str, str], labels: np.ndarray, total: int
 ) -> dict[str, int]:
-    """Return {key: neurons}, in proportion to the mutual information of key and class, 1 at least.
+    """Return {key: neurons}, in proportion to the mutual information of key and class, each rounded
+    and 1 at least, so that the sum is near the total; equal shares where no key tells anything.
 
     I(V; C) = H(V) + H(C) − H(V, C), each with the bias correction (values − 1) / 2N of Miller 1955.
     A missing value counts as a value, numbers by tenths of their ranks, sets as wholes.
@@ -108,7 +109,9 @@ def neurons_by_information(
         _, index = distinct(column)
         joint = _entropy(index) + _entropy(labels) - _entropy(index * (labels.max() + 1) + labels)
         information[key] = max(joint, 0.0)
-    whole = sum(information.values()) or 1.0
+    whole = sum(information.values())
+    if not whole:
+        information, whole = dict.fromkeys(keys, 1.0), float(len(keys))
     return {key: max(1, round(total * value / whole)) for key, value in information.items()}
 
 

@@ -179,7 +179,7 @@ def _torchvision(source: Mapping[str, Any], wanted: Format, where: str) -> Parts
     parts = []
     for root, dataset in open_sets(source, where):
         labeled = [key for key in ("targets", "labels") if hasattr(dataset, key)]
-        if hasattr(dataset, "data") and labeled:
+        if labeled and _is_numeric(getattr(dataset, "data", None)):
             labels = getattr(dataset, labeled[0])
             parts.append(from_arrays(dataset.data, labels, wanted, where))
         elif hasattr(dataset, "loader"):
@@ -194,6 +194,11 @@ def _torchvision(source: Mapping[str, Any], wanted: Format, where: str) -> Parts
                 "'source: {folder: ...}'"
             )
     return Parts(parts[0], test=parts[1] if len(parts) == 2 else None)
+
+
+def _is_numeric(data: Any) -> bool:
+    """Whether a set holds its items; LFWPeople holds a list of paths."""
+    return data is not None and np.asarray(data).dtype.kind in "buif"
 
 
 SOURCES: dict[str, Callable[[Any, Format, str], Parts]] = {

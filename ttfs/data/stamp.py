@@ -21,7 +21,6 @@ TORCHVISION_FILES = {
     "CLEVRClassification": r"clevr",
     "ImageNet": r"train|val|meta\.bin|ilsvrc2012_.*",
     "INaturalist": r"\d{4}_(train|valid).*",
-    "LFWPeople": r"lfw-py",
     "Places365": r"(data|val)_(256|large).*|places365_.*|categories_places365\.txt",
     "SVHN": r"(train|test|extra)_32x32\.mat",
 }

@@ -54,12 +54,11 @@ def random_state(job: Job) -> int:
     return seed(*job.axes, "fit") % 2**32
 
 
-def measure_fitted(classifier: nn.Module, job: Job) -> list[Row]:
+def measure_fitted(classifier: "Fitted", job: Job) -> list[Row]:
     """Return the rows of a classifier over the test split."""
     from ttfs.methods._answers import answers
 
-    numbers = sum(buffer.numel() for buffer in classifier.buffers())
-    subject = Subject(job.data.classes, facts={"parameters": numbers})
+    subject = Subject(job.data.classes, facts={"parameters": classifier.numbers})
     return list(measure(subject, answers(classifier, job)))
 
 
@@ -70,6 +69,11 @@ class Fitted(nn.Module, ABC):
         super().__init__()
         for name, array in arrays.items():
             self.register_buffer(name, torch.as_tensor(array))
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the fit left."""
+        return sum(buffer.numel() for buffer in self.buffers())
 
     def forward(self, items: Tensor) -> Tensor:
         """Return the decision function in float64."""
@@ -93,6 +97,11 @@ class Linear(Fitted):
         if len(weight) == 1:  # of two classes
             weight, bias = np.vstack([0 * weight, weight]), np.append(0 * bias, bias)
         return cls({"weight": weight, "bias": bias})
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the fit left; of two classes, one has none."""
+        return super().numbers // (2 if len(self.bias) == 2 else 1)
 
     def decide(self, items: Tensor) -> Tensor:
         """Return the logits of items [N, F]."""

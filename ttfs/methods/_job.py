@@ -228,11 +228,11 @@ class Job(Task):
         A network with a method `prepare(images)` sets weights from training images, as many as
         its `prepared_by` says.
         """
-        network: Any = self.build()
-        if hasattr(network, "prepare"):
-            images, _ = self.data.train.one_batch(network.prepared_by)
-            network.prepare(images)
-        return network  # type: ignore[no-any-return]
+        from ttfs.models import prepare
+
+        network = self.build()
+        prepare(network, lambda count: self.data.train.one_batch(count)[0])
+        return network
 
     def save(self, state: Any) -> None:
         """Write weights.pt: a `state_dict`, or tensors, numbers, text, lists and dictionaries."""

@@ -2,15 +2,15 @@
 imported.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ttfs.models.notation import Layer, padding_of, parse
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-__all__ = ["Layer", "build", "padding_of", "parse"]
+__all__ = ["Layer", "build", "padding_of", "parse", "prepare"]
 
 
 def build(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> "nn.Module":
@@ -47,3 +47,11 @@ def build(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> "n
     from ttfs.models.sequential import build_sequential
 
     return build_sequential(config, shape, classes)
+
+
+def prepare(network: Any, some: "Callable[[int], Tensor]") -> None:
+    """Let a network with a method `prepare(images)` set weights from training images; `some(n)`
+    gives as many as its `prepared_by` says.
+    """
+    if hasattr(network, "prepare"):
+        network.prepare(some(network.prepared_by))

@@ -6,15 +6,16 @@ from torch import Tensor, nn
 IMAGES = 5000
 """Training images whose patches are measured."""
 FLOOR = 5e-4
-"""Added to each variance, so that patches without contrast stay small."""
+"""Added to each second moment, so that patches without contrast stay small."""
 
 
 class Whitening(nn.Sequential):
     """A k×k convolution without padding to 2 C k² channels, whose weights do not learn, and a ReLU.
 
-    `whiten_` sets its weights to the eigenvectors v of the covariance of the patches, divided by
-    sqrt(variance + FLOOR), and to their negatives: uncorrelated channels of variance 1, of which a
-    ReLU keeps both signs. The biases learn. (Page 2019, "How to train your ResNet 8: Bag of
+    `whiten_` sets its weights to the eigenvectors v of the second moments of the patches, divided
+    by sqrt(moment + FLOOR), and to their negatives: channels whose products are 0 in the mean and
+    whose squares are 1, of which a ReLU keeps both signs. Of images of mean 0, these are covariance
+    and variance. The biases learn. (Page 2019, "How to train your ResNet 8: Bag of
     tricks"; Jordan 2024, arXiv 2404.00498.)
     """
 
@@ -35,14 +36,14 @@ class Whitening(nn.Sequential):
 def patch_filters(images: Tensor, window: int) -> Tensor:
     """Return the whitening filters [2 C k², C, k, k] of the k×k patches of images [N, C, H, W].
 
-    The filter of the largest variance comes first. Its entry of the largest magnitude is positive,
-    so that the filters do not depend on the signs that an eigensolver happens to choose.
+    The filter of the largest second moment comes first. Its entry of the largest magnitude is
+    positive, so that the filters do not depend on the signs that an eigensolver happens to choose.
     """
     channels = images.shape[1]
     patches = images.double().unfold(2, window, 1).unfold(3, window, 1)  # [N, C, h, w, k, k]
     rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * window**2)
-    variances, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))  # columns, ascending
-    filters = (vectors / (variances + FLOOR).sqrt()).T.flip(0)
+    moments, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))  # columns, ascending
+    filters = (vectors / (moments + FLOOR).sqrt()).T.flip(0)
     largest = filters.gather(1, filters.abs().argmax(1, keepdim=True))
     filters = filters * largest.sign()
     return torch.cat([filters, -filters]).view(-1, channels, window, window).float()

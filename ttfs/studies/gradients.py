@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ttfs.data import DataSet
+from ttfs.errors import UserError
 from ttfs.snn import SpikingNetwork, slopes, stalled_neurons
 from ttfs.studies.networks import Axes, Learner, accuracy_on, cosine, four_networks, shuffled
 from ttfs.studies.weights import layers, scales
@@ -38,6 +39,13 @@ def gradients(config: Mapping[str, Any], data: DataSet, say: Callable[[str], Non
         data: its data set; the test split is never read.
         say: called with a line for each depth that is done.
     """
+    if data.input_range != (0.0, 1.0):
+        low, high = data.input_range
+        raise UserError(
+            "a study of gradients compares derivatives by inputs on [0, 1], and those of "
+            f"'{config['dataset']['id']}' are on [{low:g}, {high:g}]; take a data set without "
+            "'normalize' and 'range'"
+        )
     tables = []
     for depth in config["depths"]:
         rows = [

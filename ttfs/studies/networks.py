@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ttfs.data import Batches, DataSet, Split
 from ttfs.metrics import accuracy
-from ttfs.models import build
+from ttfs.models import build, prepare
 from ttfs.seeds import seed
 from ttfs.snn import ConversionError, SpikingNetwork, WindowGrowth, calibrate_, convert, to_alpha1_
 
@@ -33,7 +33,9 @@ def four_networks(
     windows stay infinite.
     """
     torch.manual_seed(seed(*axes, "init"))
-    ann = build(model, data.shape, data.classes).to(dtype)
+    ann = build(model, data.shape, data.classes)
+    prepare(ann, lambda count: data.train.one_batch(count)[0])
+    ann = ann.to(dtype)
     images = data.train.one_batch(1000)[0].to(dtype)
     headroom = growth - 1.0
     b1, smart, drawn = (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ttfs.data import DataSet
 from ttfs.metrics import accuracy
-from ttfs.models import build
+from ttfs.models import build, prepare
 from ttfs.seeds import seed
 from ttfs.snn import SpikingNetwork, convert
 from ttfs.studies.networks import Axes, Learner, shuffled
@@ -137,6 +137,7 @@ def _trained(
 ) -> nn.Module:
     torch.manual_seed(seed(*axes, "init"))
     ann = build(model, data.shape, data.classes).train()
+    prepare(ann, lambda count: data.train.one_batch(count)[0])
     optimizer = torch.optim.Adam(ann.parameters(), config["learning_rate"])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config["steps"])
     learner = Learner(ann, optimizer, growth=1.0)

@@ -7,6 +7,7 @@ target pattern a class, decision for the nearest. Its constants are not known; t
 import torch
 from torch import Tensor, nn
 
+from ttfs.errors import UserError
 from ttfs.snn.encode import Encode
 from ttfs.timed.lif import leaky
 
@@ -42,7 +43,7 @@ def target_patterns(
 
     Spikes are drawn on the later half of the steps, so that the input can set them off. Patterns
     are drawn anew until each pair has three quarters, at least, of the mean distance of random
-    ones; after 1,000 draws a ValueError asks for more neurons.
+    ones; after 1,000 draws a UserError asks for more neurons.
     """
 
     def draw() -> Tensor:
@@ -54,7 +55,10 @@ def target_patterns(
         patterns = draw()
         if _distances(patterns, tau).min() >= 0.75 * mean:
             return patterns
-    raise ValueError(f"no {classes} patterns of {neurons} neurons lie apart; give more neurons")
+    raise UserError(
+        f"key 'outputs': no {classes} patterns of {neurons} neurons lie apart in {steps} steps; "
+        "raise outputs, or steps"
+    )
 
 
 def _distances(patterns: Tensor, tau: float) -> Tensor:

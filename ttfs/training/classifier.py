@@ -91,8 +91,8 @@ class Classifier(pl.LightningModule):
             sums.zero_()
         return row | {"learning_rate": self._rate}
 
-    def on_fit_end(self) -> None:
-        """Stop listening: the network outlives its training."""
+    def stop_listening(self) -> None:
+        """Stop listening to the network's layers."""
         self._activity.close()
 
     def configure_optimizers(self) -> Any:

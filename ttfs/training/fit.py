@@ -107,9 +107,11 @@ def fit(
         warnings.filterwarnings("ignore", message=".*weights_only.*")
         warnings.filterwarnings("ignore", message=".*`srun`.*")  # Slurm is here, and starts nothing
         model = Classifier(network, config)
-        trainer.fit(
-            model, train, validation, ckpt_path=begun, weights_only=None if begun is None else False
-        )
+        weights_only = None if begun is None else False
+        try:
+            trainer.fit(model, train, validation, ckpt_path=begun, weights_only=weights_only)
+        finally:  # the network outlives its training, however that ends
+            model.stop_listening()
     network.to(memory_format=torch.contiguous_format).load_state_dict(epochs.chosen)
     return epochs.rows
 

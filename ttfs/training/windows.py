@@ -27,3 +27,9 @@ class GrowingWindows(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Stop listening: the network outlives its training."""
         self._windows.stop()
+
+    def on_exception(
+        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Stop listening, as at a training's end."""
+        self._windows.stop()

@@ -185,6 +185,13 @@ def test_information_below_zero_is_none():
     assert found == {"told": 10_000, "other": 1}
 
 
+def test_keys_that_tell_nothing_share_alike():
+    labels = np.arange(400) % 2
+    table = {name: ["the same"] * 400 for name in ("one", "two")}
+    found = neurons_by_information(table, dict.fromkeys(table, "categorical"), labels, 128)
+    assert found == {"one": 64, "two": 64}
+
+
 def test_a_missing_number_is_a_value_too():
     labels = np.arange(200) % 2
     table = {

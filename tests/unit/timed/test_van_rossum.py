@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ttfs.errors import UserError
 from ttfs.timed.van_rossum import SpikePatterns, filtered, target_patterns, van_rossum
 
 
@@ -110,7 +111,7 @@ def test_targets_are_drawn_until_they_lie_apart(seed):
 
 
 def test_too_few_neurons_are_refused():
-    with pytest.raises(ValueError, match="give more neurons"):
+    with pytest.raises(UserError, match="key 'outputs': no 20 patterns of 1 neurons lie apart"):
         target_patterns(20, 1, 4, 4.0, torch.Generator().manual_seed(0))
 
 
