@@ -3,6 +3,7 @@ learns in it is what learned in the network.
 """
 
 import copy
+import math
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ MOVES = {
     "pad": lambda net, v: F.pad(v, (1, 0, 1, 0))[:, :, :8, :8],
     "flip": lambda net, v: v.flip(1),
     "map": lambda net, v: v + net.map,
+    "cap": lambda net, v: torch.minimum(v, net.gains),
+    "shuffle": lambda net, v: v.view(-1, 2, 2, 8, 8).transpose(1, 2).reshape(-1, 4, 8, 8),
     "buffer": lambda net, v: v * net.gains,
     "pool, then map": lambda net, v: F.max_pool2d(v, 3, 1, 1) + net.map,
 }
@@ -55,6 +58,34 @@ def test_a_new_network_has_the_graph_of_a_trained_one(move: str):
     assert torch.equal(loaded(images), snn(images))
     learned, known = (sum(p.numel() for p in n.parameters()) for n in (loaded, snn))
     assert learned == known
+
+
+def test_moves_there_and_back_leave_one_value_a_channel():
+    """As channels are shuffled: a batch norm is folded, and the max pool needs no more neurons."""
+
+    def shuffled(v: Tensor) -> Tensor:
+        return MOVES["shuffle"](None, v)
+
+    class Net(Moved):
+        def forward(self, x: Tensor) -> Tensor:
+            v = F.max_pool2d(shuffled(self.norm(F.relu(self.conv(x)))), 3, 1, 1)
+            return self.last(F.relu(v).flatten(1))
+
+    images, net = torch.rand(6, 1, 8, 8), Net("shuffle").train()
+    net(images)
+    snn = ttfs.convert(net.eval(), images)
+    assert torch.allclose(snn(images), net(images), atol=1e-5)
+    assert len(snn.layers) == 2
+    shapes = {tuple(p.shape) for n, p in snn.named_parameters() if "scale" in n}
+    assert all(math.prod(shape[1:]) == 1 for shape in shapes)
+
+
+def test_a_map_that_is_added_scales_nothing():
+    images = torch.rand(6, 1, 8, 8)
+    snn = ttfs.convert(Moved("map").eval(), images)
+    parameters = dict(snn.named_parameters())
+    assert parameters["body.relu_scale.weight"].shape == (4, 1, 1)
+    assert parameters["body.relu_scale.bias"].shape == (4, 8, 8)
 
 
 class Kin(nn.Module):

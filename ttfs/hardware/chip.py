@@ -95,7 +95,8 @@ class Hardware:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type is float and not isinstance(value, Real):
+            number = isinstance(value, Real) or getattr(value, "ndim", None) == 0  # of torch, NumPy
+            if field.type is float and not number:
                 raise UserError(f"hardware: {field.name} is {value!r}; it is a number")
         for name in ("jitter", "threshold_mismatch"):
             if not 0 <= getattr(self, name) < math.inf:

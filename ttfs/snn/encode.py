@@ -25,11 +25,11 @@ class Encode(Numbers):
     """What a chip does to the spikes of pixels; None in an ideal network."""
 
     input_range: Tensor
+    _said_range = False
 
     def __init__(self, low: float, high: float):
         super().__init__()
         self.register_number("input_range", (low, high))
-        self._said_range = False
 
     @property
     def low(self) -> float:

@@ -111,7 +111,9 @@ def settings_of(steps: int | Iterable[int], threshold: str, correction: str) -> 
 
     Raises UserError where one is no number of steps.
     """
-    numbers = list(steps) if isinstance(steps, Iterable) else [steps]
+    if not isinstance(steps, Iterable) or getattr(steps, "ndim", 1) == 0:  # one, be it of NumPy
+        steps = (check_steps(steps),)  # type: ignore[arg-type]
+    numbers = list(steps)
     if not numbers:
         raise UserError("steps is empty; give a number of time steps, 1 or more")
     rising = tuple(sorted({check_steps(number) for number in numbers}))

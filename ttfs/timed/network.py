@@ -188,10 +188,13 @@ class _Steps:
 
 def check_steps(steps: int) -> int:
     """Return a number of time steps; raise UserError if it is none."""
-    whole = hasattr(steps, "__index__") and not isinstance(steps, bool)
-    if not whole or operator.index(steps) < 1:
+    try:
+        number = 0 if isinstance(steps, bool) else operator.index(steps)
+    except TypeError:
+        number = 0
+    if number < 1:
         raise UserError(f"steps is {steps!r}; give a whole number of time steps, 1 or more")
-    return operator.index(steps)
+    return number
 
 
 def spiking_nodes(snn: SpikingNetwork) -> list[str]:

@@ -60,13 +60,13 @@ class Construction:
         if value.scale is None or value.shift is None:
             return value
         settled = dataclasses.replace(
-            value, scale=None, shift=None, learns=False, spikes=False, moved=False
+            value, scale=None, shift=None, places=None, learns=False, spikes=False, moved=False
         )
         synapses = self.modules.get(str(value.raw.target))
         if value.owned and isinstance(synapses, Synapses) and value.per_channel:
             fold(synapses, value)
         else:
-            one_to_one = OneToOne(value.scale.clone(), value.shift.clone())
+            one_to_one = OneToOne(value.scale.clone(), value.shift.clone(), value.learns)
             settled.raw = self._emit(node, one_to_one, value.raw, suffix="_scale")
         return settled
 
@@ -133,11 +133,13 @@ class Construction:
         """A one that broadcasts to the shape of a value."""
         return torch.ones([1] * len(value.shape), dtype=torch.float64, device=self.device)
 
-    def _affine(self, node: fx.Node, value: Value, scale: Tensor, shift: Tensor) -> Value:
+    def _affine(
+        self, node: fx.Node, value: Value, scale: Tensor, shift: Tensor, learns: bool = False
+    ) -> Value:
         """scale * value + shift, for constants that broadcast to the shape of the value."""
         if not (on_channels(scale) and on_channels(shift)):
             value = self._pooled(value, node)  # the largest may be another value after it
-        return value.affine(scale, shift)
+        return value.affine(scale, shift, learns)
 
     def _times(self, value: Value, scale: float, shift: float = 0.0) -> Value:
         """scale * value + shift, by plain numbers."""

@@ -174,8 +174,9 @@ class Walk(Rearranging):
 
     def _bound(self, node: fx.Node, module: Bound, value: Value) -> Value:
         """max(v, c) = c + relu(v - c), and min(v, c) = c - relu(c - v)."""
-        constant = self._like(node, module.constant, value)
-        sign = -torch.ones_like(constant) if module.smaller else torch.ones_like(constant)
+        held = any(map(self._is_held, (*node.args, *node.kwargs.values())))
+        constant = self._like(node, module.constant, value, held)
+        sign = compact(torch.ones_like(constant)) * (-1.0 if module.smaller else 1.0)
         fired = self._fire(node, self._affine(node, value, sign, -sign * constant))
         return self._affine(node, fired, sign, constant)
 
@@ -319,7 +320,8 @@ class Walk(Rearranging):
         factor: Tensor = self._like(node, constants[0] if constants else -1.0, value)
         if module.divide:
             factor = factor.reciprocal()
-        return self._affine(node, value, factor, torch.zeros_like(factor))
+        nothing = compact(torch.zeros_like(factor))
+        return self._affine(node, value, factor, nothing, self._learns(*constants))
 
     def _is_branch(self, term: Any) -> bool:
         return isinstance(term, fx.Node) and term in self.values
@@ -327,7 +329,7 @@ class Walk(Rearranging):
     def _term(self, term: Any) -> Any:
         return term.meta["value"] if isinstance(term, fx.Node) else term
 
-    def _like(self, node: fx.Node, term: Any, value: Value) -> Tensor:
+    def _like(self, node: fx.Node, term: Any, value: Value, held: bool = False) -> Tensor:
         """A constant with as many dimensions as one image's value, to be broadcast to it."""
         tensor = torch.as_tensor(self._term(term), dtype=torch.float64, device=self.device).detach()
         ndim = len(value.shape)
@@ -336,7 +338,11 @@ class Walk(Rearranging):
         tensor = tensor.reshape([1] * (ndim - tensor.dim()) + list(tensor.shape))
         if tensor.dim() != ndim or torch.broadcast_shapes(tensor.shape, value.shape) != value.shape:
             self._refuse(node, operation(node, self.ann), "its constant has another shape")
-        return tensor if self._is_held(term) else compact(tensor)
+        return tensor if held or self._is_held(term) else compact(tensor)
+
+    def _learns(self, *terms: Any) -> bool:
+        values = (self._term(term) for term in terms)
+        return any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
     def _is_held(self, term: Any) -> bool:
         """Whether a constant is a parameter or buffer of the network, so that its values may be
@@ -358,9 +364,11 @@ class Walk(Rearranging):
             branch, constant = (one, other) if self._is_branch(one) else (other, one)
             value = self._reader(branch)
             leads = branch is one
+            learns = self._learns(constant)
             constant = self._like(node, constant, value)
-            turn = torch.ones_like(constant) * (1.0 if leads else factor)
-            return self._affine(node, value, turn, constant * (factor if leads else 1.0))
+            turn = compact(torch.ones_like(constant)) * (1.0 if leads else factor)
+            shift = constant * (factor if leads else 1.0)
+            return self._affine(node, value, turn, shift, learns)
         first = self._reader(one)
         second = first if other is one else self._reader(other)
         if first.shape != second.shape:

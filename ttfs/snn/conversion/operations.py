@@ -115,8 +115,8 @@ class Leaky(nn.Module):
 
     def __init__(self, slope: Any):
         super().__init__()
-        self.learns = isinstance(slope, Tensor)
-        self.slope = torch.as_tensor(slope, dtype=torch.float64)
+        self.learns = isinstance(slope, Tensor) and slope.requires_grad
+        self.slope = torch.as_tensor(slope, dtype=torch.float64).detach()
 
 
 class Unsupported(nn.Module):

@@ -120,7 +120,7 @@ def _named(module: Any) -> Any:
     if kind is nn.LeakyReLU:
         return Leaky(module.negative_slope)
     if kind is nn.PReLU:
-        return Leaky(module.weight.detach())
+        return Leaky(module.weight)
     if kind in (nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d):
         return _resize(
             module.mode, size=module.size, scale_factor=module.scale_factor,
@@ -244,7 +244,7 @@ def _threshold(threshold: float, value: float) -> Any:
 def _prelu(weight: Any) -> Any:
     if not isinstance(weight, Tensor):
         return Unsupported("prelu with weights that the input decides")
-    return Leaky(weight.detach())
+    return Leaky(weight)
 
 
 def _over_positions(node: fx.Node) -> Any:

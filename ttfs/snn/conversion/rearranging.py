@@ -11,7 +11,7 @@ from ttfs.snn.conversion.construction import Construction
 from ttfs.snn.conversion.copying import Float64
 from ttfs.snn.conversion.reading import operation
 from ttfs.snn.conversion.tracing import parts_of
-from ttfs.snn.conversion.values import Value, moved_constant
+from ttfs.snn.conversion.values import Value, moved_constants
 from ttfs.snn.graph import compute
 from ttfs.snn.synapses import Gather, Reshape
 
@@ -95,13 +95,9 @@ class Rearranging(Construction):
             found = part.expand(value.shape).reshape(-1)[index.clamp(min=0)]
             return torch.where(index < 0, nothing, found).reshape(after)
 
-        scale, shift = (
-            None if part is None else moved_constant(part, taken, nothing)
-            for part, nothing in ((value.scale, 1.0), (value.shift, 0.0))
-        )
         raw = self._emit(node, Gather(index, after), value.raw)
         moved = value.spikes or value.moved
-        return Value(raw, after, value.spikes, moved, scale, shift, value.learns)
+        return Value(raw, after, value.spikes, moved, **moved_constants(value, taken))
 
     def _moved_together(self, node: fx.Node, numbers: Tensor, values: list[Value]) -> Value:
         settled = [self._settled(value, node) for value in values]
@@ -115,14 +111,9 @@ class Rearranging(Construction):
     def _reshape(
         self, node: fx.Node, value: Value, after: tuple[int, ...], suffix: str = ""
     ) -> Value:
-        scale, shift = (
-            None
-            if part is None
-            else moved_constant(part, lambda part, _: part.expand(value.shape).reshape(after))
-            for part in (value.scale, value.shift)
-        )
+        constants = moved_constants(value, lambda part, _: part.expand(value.shape).reshape(after))
         if after == value.shape:
-            return Value(value.raw, after, value.spikes, value.moved, scale, shift, value.learns)
+            return Value(value.raw, after, value.spikes, value.moved, **constants)
         raw = self._emit(node, Reshape(after), value.raw, suffix)
         moved = value.spikes or value.moved
-        return Value(raw, after, moved=moved, scale=scale, shift=shift, learns=value.learns)
+        return Value(raw, after, moved=moved, **constants)

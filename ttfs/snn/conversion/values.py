@@ -31,6 +31,8 @@ class Value:
     """Broadcasts to shape; None, as scale then is, stands for 0."""
     learns: bool = False
     """Whether scale or shift holds weights that learn, as those of a batch norm."""
+    places: tuple[Tensor, Tensor] | None = None
+    """Where each value of scale and of shift came from, once they were moved."""
     owned: bool = False
     """Whether raw comes from synapses that nobody else reads: scale and shift may be folded into
     them.
@@ -52,6 +54,7 @@ class Value:
             scale=scale if self.scale is None else scale * self.scale,
             shift=shift if self.shift is None else scale * self.shift + shift,
             learns=self.learns or learns,
+            places=None,
             pending=[pool.turned(sign_of(scale)) for pool in self.pending],
         )
 
@@ -79,17 +82,33 @@ def _firsts(part: Tensor) -> Tensor:
     return part.reshape(len(part), -1)[:, :1].reshape(-1, *[1] * (part.dim() - 1))
 
 
-def moved_constant(
-    part: Tensor, move: Callable[[Tensor, float], Tensor], nothing: float = 0.0
-) -> Tensor:
-    """A scale or shift where `move` brings it, `nothing` coming in; with one value a channel where
-    all of a channel comes from one place.
+def moved_constants(value: Value, move: Callable[[Tensor, float], Tensor]) -> dict[str, Any]:
+    """Scale, shift and what belongs to them, as fields of a Value, where `move(part, nothing)`
+    brings a value's; with one value a channel where all of a channel comes from one place.
 
     Places alone decide that, never values: networks of other weights have the same graph.
     """
-    places = torch.arange(part.numel(), device=part.device).reshape(part.shape)
-    moved, came_from = move(part, nothing), move(places, -1)
-    return moved if compact(came_from) is came_from else _firsts(moved)
+    if value.scale is None or value.shift is None:
+        return {}
+    origins = value.places or (_numbered(value.scale), _numbered(value.shift))
+    scale, of_scale = _moved(value.scale, origins[0], move, 1.0)
+    shift, of_shift = _moved(value.shift, origins[1], move, 0.0)
+    return {
+        "scale": scale, "shift": shift, "places": (of_scale, of_shift), "learns": value.learns,
+    }  # fmt: skip
+
+
+def _numbered(part: Tensor) -> Tensor:
+    return torch.arange(part.numel(), device=part.device).reshape(part.shape)
+
+
+def _moved(
+    part: Tensor, places: Tensor, move: Callable[[Tensor, float], Tensor], nothing: float
+) -> tuple[Tensor, Tensor]:
+    part, places = move(part, nothing), move(places, -1)
+    if compact(places) is places:
+        return part, places
+    return _firsts(part), _firsts(places)
 
 
 def fold(synapses: Synapses, value: Value) -> None:
@@ -103,6 +122,7 @@ def fold(synapses: Synapses, value: Value) -> None:
         if synapses.bias_map is not None:
             column = [-1] + [1] * (synapses.bias_map.dim() - 1)
             synapses.bias_map.mul_(scale.reshape(column)).add_(shift.reshape(column))
+            synapses.bias_map.requires_grad |= value.learns
             return
         learns = bias_learns(weights, value)
         bias = shift if weights.bias is None else weights.bias * scale + shift
