@@ -7,8 +7,11 @@ import pytest
 import torch
 from kit.exactness import IMAGE, LINE, Net, conv, draw, headed, norm, randomise, refusal
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations, parametrize, prune
 
+import ttfs
+from ttfs import ConversionError
+from ttfs.errors import UserError
 from ttfs.snn import convert, layer_differences, simulate
 
 pytestmark = pytest.mark.usefixtures("seed")
@@ -108,3 +111,42 @@ def test_the_ann_is_left_as_it_was() -> None:
     assert snn.training
     assert not convert(ann, images, input_range=(-1, 1)).training
     assert not {p.data_ptr() for p in snn.parameters()} & {p.data_ptr() for p in ann.parameters()}
+
+
+def net() -> nn.Sequential:
+    return headed(IMAGE, conv(), nn.ReLU())
+
+
+def test_what_takes_a_network_says_so_of_another() -> None:
+    snn = ttfs.convert(net(), draw(IMAGE))
+    rate = ttfs.convert_to_rate(net(), draw(IMAGE))
+    for spiking in (snn, rate):
+        for way in (ttfs.convert, ttfs.convert_to_rate):
+            with pytest.raises(ConversionError, match="is a spiking network already; convert the"):
+                way(spiking, draw(IMAGE))
+    with pytest.raises(TypeError, match=r"takes a network of ttfs\.convert, not RateNetwork"):
+        ttfs.simulate(rate, draw(IMAGE))
+    for network in (snn, rate):
+        with pytest.raises(TypeError, match=r"are ndarray; give a torch\.Tensor \[N, \.\.\.\]"):
+            network(draw(IMAGE).numpy())
+
+
+def test_deploy_says_what_it_needs() -> None:
+    with pytest.raises(
+        UserError, match=r"takes a SpikingNetwork, not Sequential; call ttfs.convert"
+    ):
+        ttfs.deploy(net(), ttfs.Hardware())  # type: ignore[arg-type]
+    snn = ttfs.convert(net(), draw(IMAGE))
+    with pytest.raises(UserError, match=r"takes a ttfs\.Hardware, not dict; write ttfs\.Hardware"):
+        ttfs.deploy(snn, {"jitter": 0.1})  # type: ignore[arg-type]
+    for value in (None, "0.1"):
+        with pytest.raises(UserError, match=f"hardware: jitter is {value!r}; it is a number"):
+            ttfs.Hardware(jitter=value)  # type: ignore[arg-type]
+    pruned = copy.deepcopy(snn)
+    prune.l1_unstructured(
+        next(m for m in pruned.modules() if isinstance(m, nn.Linear)), "weight", 0.5
+    )
+    with pytest.raises(
+        UserError, match=r"is pruned by a hook; make it permanent with prune\.remove"
+    ):
+        ttfs.deploy(pruned, ttfs.Hardware(weight_bits=4))

@@ -2,7 +2,6 @@
 one line.
 """
 
-import copy
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -362,41 +360,6 @@ def test_a_network_made_in_inference_mode_learns() -> None:
     for network in (snn, chip):
         network(x()).sum().backward()
         assert all(parameter.grad is not None for parameter in network.parameters())
-
-
-def test_what_takes_a_network_says_so_of_another() -> None:
-    snn = ttfs.convert(net(), x())
-    rate = ttfs.convert_to_rate(net(), x())
-    for spiking in (snn, rate):
-        for convert in (ttfs.convert, ttfs.convert_to_rate):
-            with pytest.raises(ConversionError, match="is a spiking network already; convert the"):
-                convert(spiking, x())
-    with pytest.raises(TypeError, match=r"takes a network of ttfs\.convert, not RateNetwork"):
-        ttfs.simulate(rate, x())
-    for network in (snn, rate):
-        with pytest.raises(TypeError, match=r"are ndarray; give a torch\.Tensor \[N, \.\.\.\]"):
-            network(x().numpy())
-
-
-def test_deploy_says_what_it_needs() -> None:
-    with pytest.raises(
-        UserError, match=r"takes a SpikingNetwork, not Sequential; call ttfs.convert"
-    ):
-        ttfs.deploy(net(), ttfs.Hardware())  # type: ignore[arg-type]
-    snn = ttfs.convert(net(), x())
-    with pytest.raises(UserError, match=r"takes a ttfs\.Hardware, not dict; write ttfs\.Hardware"):
-        ttfs.deploy(snn, {"jitter": 0.1})  # type: ignore[arg-type]
-    for value in (None, "0.1"):
-        with pytest.raises(UserError, match=f"hardware: jitter is {value!r}; it is a number"):
-            ttfs.Hardware(jitter=value)  # type: ignore[arg-type]
-    pruned = copy.deepcopy(snn)
-    prune.l1_unstructured(
-        next(m for m in pruned.modules() if isinstance(m, nn.Linear)), "weight", 0.5
-    )
-    with pytest.raises(
-        UserError, match=r"is pruned by a hook; make it permanent with prune\.remove"
-    ):
-        ttfs.deploy(pruned, ttfs.Hardware(weight_bits=4))
 
 
 def test_softmax_at_the_end_is_to_be_left_out() -> None:

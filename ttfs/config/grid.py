@@ -254,12 +254,11 @@ class Grid:
         of its data set.
         """
         method = self._method(cell)
-        devices = _with(("devices",), self.methods[cell.method].config)
         budget = {key: value for key, value in (method.get("train") or {}).items() if key in BUDGET}
         configs = {
             "dataset": self.datasets[cell.dataset].config | budget,
             "model": self.models[cell.model].config if cell.model != NO_MODEL else {},
-            "method": devices | method,
+            "method": self.methods[cell.method].config | method,
             "hardware": self.hardware[cell.hardware].config if cell.hardware else {},
         }
         found = {}
@@ -376,10 +375,6 @@ def _has(config: Mapping[str, Any], key: str) -> bool:
     *path, last = key.split(".")
     block = value_at(config, ".".join(path)) if path else config
     return isinstance(block, Mapping) and last in block
-
-
-def _with(keys: Sequence[str], content: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in content.items() if key in keys}
 
 
 def _without(keys: Sequence[str], content: Mapping[str, Any]) -> dict[str, Any]:

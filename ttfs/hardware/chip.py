@@ -93,11 +93,10 @@ class Hardware:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            number = isinstance(value, Real) or getattr(value, "ndim", None) == 0  # of torch, NumPy
-            if field.type is float and not number:
-                raise UserError(f"hardware: {field.name} is {value!r}; it is a number")
+        for name in (field.name for field in fields(self) if field.type is float):
+            value = getattr(self, name)
+            if not (isinstance(value, Real) or getattr(value, "ndim", None) == 0):  # 0: of torch
+                raise UserError(f"hardware: {name} is {value!r}; it is a number")
         for name in ("jitter", "threshold_mismatch"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(

@@ -86,6 +86,12 @@ def test_coincidences_are_the_weighted_match():
     assert share(first, second) == 300 / 1000
 
 
+def test_no_records_have_no_times():
+    table, kinds = {"tags": []}, {"tags": "set"}
+    found = encode_metadata(table, kinds, neurons_per_key=6, neurons_per_member=2)
+    assert found.shape == (0, 6)
+
+
 def test_missing_is_silence():
     table = {"a": ["", "x"], "n": [None, "1"], "s": ["", "p q"]}
     kinds = {"a": "categorical", "n": "numeric", "s": "set"}

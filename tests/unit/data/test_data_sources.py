@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ttfs.data.image_files import decode
 from ttfs.data.inputs import Format, InMemory
 from ttfs.data.places import DATA
 from ttfs.data.sources import read
+from ttfs.errors import UserError
 
 
 def test_digits_are_those_of_scikit_learn():
@@ -170,6 +172,14 @@ def test_torchvision_color_arrays_channels_first(rng, monkeypatch):
         savemat(DATA / f"{half}_32x32.mat", {"X": images, "y": np.arange(20)[:, None] % 10 + 1})
     stored = torch.tensor(images).permute(3, 2, 0, 1).float() / 255
     assert torch.equal(everything(load(shipped("svhn", validation=5)).test)[0], stored)
+
+
+def test_a_set_that_holds_paths_is_refused_with_another_way(monkeypatch):
+    """As LFWPeople of torchvision does, under the name of arrays."""
+    paths = SimpleNamespace(data=["a/1.jpg", "b/2.jpg"], targets=[0, 1])
+    monkeypatch.setattr("ttfs.data.sources.open_sets", lambda source, where: [(DATA, paths)])
+    with pytest.raises(UserError, match="gives neither arrays nor image files; lay its images out"):
+        load(shipped("cifar10", validation=5))
 
 
 def test_torchvision_files(rng):

@@ -30,6 +30,7 @@ def test_two_devices_make_the_network_of_one(two_devices: Path, capfd: pytest.Ca
     assert all(torch.allclose(two[name], one[name], rtol=0, atol=1e-6) for name in one)
     assert record("ann+devices=2").metrics["accuracy"] == record("ann").metrics["accuracy"]
     assert set(read_made(cell("ann+devices=2")).files) == {"weights.pt", "curve.csv"}
+    assert read_made(cell("ann+devices=2")).provenance.precision == "float32"
     told = [line for line in capfd.readouterr().err.splitlines() if f"[{DEVICES}] epoch" in line]
     assert len(told) == 6  # the first rank alone speaks
 

@@ -141,6 +141,25 @@ class Construction:
             value = self._pooled(value, node)  # the largest may be another value after it
         return value.affine(scale, shift, learns)
 
+    def _is_branch(self, term: Any) -> bool:
+        return isinstance(term, fx.Node) and term in self.values
+
+    def _term(self, term: Any) -> Any:
+        return term.meta["value"] if isinstance(term, fx.Node) else term
+
+    def _learns(self, *terms: Any) -> bool:
+        values = (self._term(term) for term in terms)
+        return any(isinstance(value, Tensor) and value.requires_grad for value in values)
+
+    def _is_held(self, term: Any) -> bool:
+        """Whether a constant is a parameter or buffer of the network, so that its values may be
+        others in a network of the same graph; those that a forward computes are not.
+        """
+        if not isinstance(term, fx.Node):
+            return isinstance(term, nn.Parameter)
+        computed = str(term.target).startswith("_tensor_constant")  # by torch.fx, as a buffer too
+        return term.op == "get_attr" and not computed
+
     def _times(self, value: Value, scale: float, shift: float = 0.0) -> Value:
         """scale * value + shift, by plain numbers."""
         one = self._ones(value)

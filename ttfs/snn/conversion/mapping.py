@@ -323,12 +323,6 @@ class Walk(Rearranging):
         nothing = compact(torch.zeros_like(factor))
         return self._affine(node, value, factor, nothing, self._learns(*constants))
 
-    def _is_branch(self, term: Any) -> bool:
-        return isinstance(term, fx.Node) and term in self.values
-
-    def _term(self, term: Any) -> Any:
-        return term.meta["value"] if isinstance(term, fx.Node) else term
-
     def _like(self, node: fx.Node, term: Any, value: Value, held: bool = False) -> Tensor:
         """A constant with as many dimensions as one image's value, to be broadcast to it."""
         tensor = torch.as_tensor(self._term(term), dtype=torch.float64, device=self.device).detach()
@@ -339,19 +333,6 @@ class Walk(Rearranging):
         if tensor.dim() != ndim or torch.broadcast_shapes(tensor.shape, value.shape) != value.shape:
             self._refuse(node, operation(node, self.ann), "its constant has another shape")
         return tensor if held or self._is_held(term) else compact(tensor)
-
-    def _learns(self, *terms: Any) -> bool:
-        values = (self._term(term) for term in terms)
-        return any(isinstance(value, Tensor) and value.requires_grad for value in values)
-
-    def _is_held(self, term: Any) -> bool:
-        """Whether a constant is a parameter or buffer of the network, so that its values may be
-        others in a network of the same graph; those that a forward computes are not.
-        """
-        if not isinstance(term, fx.Node):
-            return isinstance(term, nn.Parameter)
-        computed = str(term.target).startswith("_tensor_constant")  # by torch.fx, as a buffer too
-        return term.op == "get_attr" and not computed
 
     def _add(self, node: fx.Node, module: Add) -> Value:
         terms = _terms(node, "alpha")
