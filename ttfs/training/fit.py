@@ -75,10 +75,8 @@ def fit(
     _check_parts(train, validation)
     epochs = _Epochs(config["select"], config["patience"], on_epoch, train, checkpoint, device)
     narrow = config["precision"] == "bfloat16"
-    if narrow:
-        network.to(
-            memory_format=torch.channels_last
-        )  # twice as fast on processors with bfloat16 units
+    # Convolutions are faster so on processors: up to twice in bfloat16, by a third in float32.
+    network.to(memory_format=torch.channels_last)
     # Filling fresh memory takes a sixth of a step, and nothing reads it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = pl.Trainer(
