@@ -257,7 +257,8 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "addmm (addmm)", NO_COUNTERPART,
     ),
     "memory shared by a part": (
-        lambda: Net(part, conv=conv(), head=nn.Linear(288, 5)), "layer relu", "differ",
+        lambda: Net(part, conv=conv(), head=nn.Linear(288, 5)), "relu_",
+        "writes in place into what conv gives",
     ),
     "chance": (
         lambda: on_features(lambda x: x + torch.randn(1).abs()), "output", "differ",
@@ -272,7 +273,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     ),
     "memory shared": (
         lambda: Net(aliased, conv=conv(), identity=nn.Identity(), head=nn.Linear(288, 5)),
-        "output", "differ",
+        "relu_", "writes in place into what conv gives",
     ),
     "images mixed": (
         lambda: Net(lambda net, x: net.head(x.reshape(1, -1)), head=nn.Linear(216, 5)), "Net",
@@ -302,6 +303,15 @@ def test_blank_images_hide_no_fault(name: str) -> None:
         if parameter_name.endswith("conv.bias"):
             parameter.data.abs_()
     assert reason in refusal(lambda: convert(network, torch.zeros(20, *IMAGE)))
+
+
+@pytest.mark.parametrize("name", ["memory shared by a part", "memory shared"])
+def test_memory_is_shared_whatever_the_images(name: str) -> None:
+    """No pixel and no value may show it: here all that the shared ReLU reads is positive."""
+    network = REFUSED[name][0]()
+    for parameter in network.conv.parameters():
+        parameter.data.abs_().add_(0.1)
+    assert REFUSED[name][2] in refusal(lambda: convert(network, draw(IMAGE)))
 
 
 def test_two_inputs_are_refused() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from ttfs.errors import ConversionError
 from ttfs.snn.conversion.arguments import call_name
 from ttfs.snn.conversion.copying import Float64, copied, stripped, unwrapped
-from ttfs.snn.conversion.reading import is_inplace, operation, writes
+from ttfs.snn.conversion.reading import is_inplace, writes
 from ttfs.snn.graph import compute, run
 
 READING = ("item", "tolist", "numpy", "equal", "allclose", "is_nonzero")
@@ -198,12 +198,12 @@ def _check_names(graph: fx.Graph, kind: str) -> None:
 def _check_aliases(graph: fx.GraphModule) -> None:
     """Raise where a value is written in place and read later under another name, as a view of it.
 
-    The graph tells the two apart. (A plain ReLU shows in the comparison of the networks, or changes
-    nothing.)
+    The graph tells the two apart, and the images of the comparison may not: where a value is
+    positive for all of them, a ReLU changes nothing.
     """
     order = {node: place for place, node in enumerate(graph.graph.nodes)}
     for writer, place in order.items():
-        if not is_inplace(writer, graph) or isinstance(operation(writer, graph), nn.ReLU):
+        if not is_inplace(writer, graph):
             continue
         written = writer.args[0] if writer.args else None
         for other in list(order)[:place]:
