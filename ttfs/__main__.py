@@ -6,7 +6,6 @@ Verbs import their modules when they are called: `--help` is quick, evaluation l
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -31,6 +30,8 @@ OF_A_GRID = {
     "browse": "open MLflow's page on the runs of a grid",
     "reproduce": "make a cell anew in an empty folder, and compare its numbers bit for bit",
 }
+OF_A_RUN = ("tables", "figures", "page", "publish")
+"""Verbs of a grid that a run calls: its server, which has imported what they need, forks them."""
 DEFAULT_GRID = Path("configs/quick.yaml")
 
 
@@ -135,12 +136,13 @@ def _on_cell(options: argparse.Namespace) -> int:
 
 
 def _on_grid(options: argparse.Namespace) -> int:
-    from ttfs.config import load_grid
+    from ttfs.stages.process import on_grid, run_verb
 
-    function = getattr(import_module(f"ttfs.stages.{options.verb}"), options.verb)
+    if options.verb in OF_A_RUN:
+        return on_grid(options.verb, options.grid)
     known = ("verb", "run", "grid")
     extra = {key: value for key, value in vars(options).items() if key not in known}
-    return function(load_grid(options.grid), **extra) or 0
+    return run_verb(options.verb, options.grid, **extra)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """A stage of a cell in a child process; its parent reports its death and ends it with the run.
 
 The child is a fork of a server that has imported torch and Lightning, where the run has one; else
-of the command itself.
+of the command itself. What a run does with a whole grid, such as its tables, is a fork of the
+server, too.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,11 +49,7 @@ def supervise(stage: "Stage", grid_file: Path, name: str) -> int:
             return os.WEXITSTATUS(status)
         from ttfs.stages.cells import record_death
 
-        number = os.WTERMSIG(status)
-        hint = " (out of memory, perhaps)" if number == signal.SIGKILL else ""
-        record_death(
-            stage, grid_file, name, f"its process was ended by {signal.Signals(number).name}{hint}"
-        )
+        record_death(stage, grid_file, name, _death(status))
         return 1
 
 
@@ -61,6 +59,38 @@ def run_stage(stage: "Stage", grid_file: Path, name: str) -> int:
 
     keep_freed_memory()
     return run(stage, grid_file, name)
+
+
+def on_grid(verb: str, grid_file: Path) -> int:
+    """Run a verb of a grid, such as `tables`, in the server of a run where there is one, else
+    here; return the exit status.
+    """
+    from ttfs.stages.server import ask
+
+    signals: list[int] = []
+    with handed_on(signals.append):
+        status = ask(verb, grid_file, "", signals)
+    if status is None:
+        return run_verb(verb, grid_file)
+    if not os.WIFSIGNALED(status):
+        return os.WEXITSTATUS(status)
+    print(f"error: {verb}: {_death(status)}", file=sys.stderr)
+    return 1
+
+
+def run_verb(verb: str, grid_file: Path, **options: object) -> int:
+    """Run a verb of a grid here."""
+    from ttfs.config import load_grid
+
+    function = getattr(import_module(f"ttfs.stages.{verb}"), verb)
+    return function(load_grid(grid_file), **options) or 0
+
+
+def _death(status: int) -> str:
+    """Return the words about a process that a signal has ended, by its wait status."""
+    number = os.WTERMSIG(status)
+    hint = " (out of memory, perhaps)" if number == signal.SIGKILL else ""
+    return f"its process was ended by {signal.Signals(number).name}{hint}"
 
 
 def forked(work: Callable[[], int]) -> int:

@@ -1,4 +1,4 @@
-"""A process that has imported torch and Lightning once, and forks a child for each stage of a cell.
+"""A process that has imported torch and Lightning once, and forks a child for each stage of a run.
 
 The workflow starts one, and it ends with the run. A stage connects to its socket and hands over its
 standard output and error. Where there is no server, as on a cluster, or where the code has changed
@@ -16,14 +16,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ttfs.errors import UserError
-from ttfs.stages.process import POLL, alive, connect, forked, run_stage, watch
+from ttfs.stages.process import POLL, alive, connect, forked, run_stage, run_verb, watch
 from ttfs.stages.progress import Due, Progress
-
-if TYPE_CHECKING:
-    from ttfs.config import Stage
 
 SERVER = "TTFS_SERVER"
 """Environment variable: the socket of the run's server."""
@@ -48,16 +45,17 @@ KEPT = ("TTFS_DATA", "TTFS_RUN", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
 """Environment variables of a stage that its child has too."""
 
 
-def ask(stage: "Stage", grid_file: Path, name: str, signals: list[int]) -> int | None:
-    """Have the server run a stage, and pass on to it the signals that come; return the child's wait
-    status, None where no server takes it.
+def ask(verb: str, grid_file: Path, name: str, signals: list[int]) -> int | None:
+    """Have the server run a stage of the cell of a name, or of the whole grid where the name is
+    empty, and pass on to it the signals that come; return the child's wait status, None where no
+    server takes it.
     """
     connection = connect(os.environ.get(SERVER, "/nowhere"))
     if connection is None:
         return None
     environment = {key: os.environ[key] for key in KEPT if key in os.environ}
     job = {
-        "stage": stage,
+        "verb": verb,
         "grid": str(grid_file),
         "cell": name,
         "folder": str(Path.cwd()),
@@ -111,7 +109,8 @@ class Client:
     """A client whose stage runs here."""
 
     connection: socket.socket
-    stage: Due
+    stage: Due | None
+    """None of one that is not of a cell: progress counts those of cells."""
 
 
 def serve(path: str, run: int, due: Sequence[Due], grid_file: Path) -> None:
@@ -173,16 +172,19 @@ def _admit(
     channels: list[int] = []
     try:
         job = _receive(connection, channels)
-        stage, stale = Due(job["stage"], job["cell"]), job["code"] != code
+        stage = Due(job["verb"], job["cell"]) if job["cell"] else None
+        stale = job["code"] != code
         connection.sendall(b"stale\n" if stale else b"started ")
         if stale:
             connection.close()
-            progress.drop(stage)
+            if stage is not None:
+                progress.drop(stage)
             return
         held = [listener, connection, *(client.connection for client in clients.values())]
         process = forked(lambda: _become(job, channels, held))
         clients[process] = Client(connection, stage)
-        progress.start(stage)
+        if stage is not None:
+            progress.start(stage)
     except (OSError, ValueError):
         connection.close()
     finally:
@@ -208,7 +210,8 @@ def _reap(clients: dict[int, Client], progress: Progress) -> None:
             client = clients.pop(process)
             with client.connection, contextlib.suppress(OSError):
                 client.connection.sendall(f"{status}\n".encode())
-            progress.end(client.stage, status)
+            if client.stage is not None:
+                progress.end(client.stage, status)
 
 
 def _become(job: dict[str, Any], channels: list[int], inherited: list[socket.socket]) -> int:
@@ -225,7 +228,19 @@ def _become(job: dict[str, Any], channels: list[int], inherited: list[socket.soc
         os.environ.pop(key, None)
     os.environ.update(job["environment"])
     os.chdir(job["folder"])
-    return run_stage(job["stage"], Path(job["grid"]), job["cell"])
+    verb, grid_file = job["verb"], Path(job["grid"])
+    if job["cell"]:
+        return run_stage(verb, grid_file, job["cell"])
+    _use_threads(os.environ.get("OMP_NUM_THREADS", ""))
+    return run_verb(verb, grid_file)
+
+
+def _use_threads(wanted: str) -> None:
+    """Compute with as many threads as a process would that torch is imported into."""
+    import torch
+
+    if wanted.isdigit():
+        torch.set_num_threads(int(wanted))
 
 
 def _receive(connection: socket.socket, channels: list[int]) -> dict[str, Any]:

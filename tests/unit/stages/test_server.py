@@ -34,6 +34,7 @@ def slow_fork():
 fork, os.fork = os.fork, slow_fork
 server._preload = lambda grid_file: time.sleep(float(sys.argv[3]))
 server.run_stage = stage
+server.run_verb = lambda verb, grid_file: stage(verb, grid_file, Path("name").read_text())
 server.serve(sys.argv[1], int(sys.argv[2]), [], Path("grid.yaml"))
 """
 ASK = """
@@ -44,6 +45,14 @@ from ttfs.stages.server import ask
 signals = []
 with handed_on(signals.append):
     print("status", ask("make", Path("grid.yaml"), sys.argv[1], signals), flush=True)
+"""
+
+ON_GRID = """
+import os, sys
+from pathlib import Path
+from ttfs.stages import process
+process.run_verb = lambda verb, grid_file: print(verb, "by itself") or 7
+sys.exit(process.on_grid("tables", Path("grid.yaml")))
 """
 
 
@@ -64,6 +73,17 @@ class Served:
             [sys.executable, "-c", ASK, name],
             cwd=self.folder, env=os.environ | {SERVER: str(self.path)},
             stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def on_grid(self, name: str) -> subprocess.Popen:
+        """Start a client that asks for the tables of a grid, which do what a stage of the name
+        does.
+        """
+        (self.folder / "name").write_text(name)
+        return subprocess.Popen(
+            [sys.executable, "-c", ON_GRID],
+            cwd=self.folder, env=os.environ | {SERVER: str(self.path)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def end(self) -> None:
@@ -186,3 +206,26 @@ def test_a_client_of_newer_code_runs_its_stage_by_itself(served):
     environment = os.environ | {SERVER: str(served.path)}
     done = subprocess.run(words, cwd=served.folder, env=environment, capture_output=True, text=True)
     assert done.stdout == "status None\n"
+
+
+def test_what_a_run_does_with_its_grid_is_a_child_of_the_server(served):
+    client = served.on_grid("3")
+    said, errors = client.communicate(timeout=60)
+    assert (client.returncode, errors) == (3, "")
+    assert said.startswith("runs 3 ")
+
+
+def test_a_view_whose_process_is_killed_says_so(served):
+    client = served.on_grid("long")
+    os.kill(begun(client), signal.SIGKILL)
+    assert client.communicate(timeout=60)[1].startswith(
+        "error: tables: its process was ended by SIGKILL (out of memory, perhaps)"
+    )
+    assert client.returncode == 1
+
+
+def test_tables_without_a_server_are_made_by_the_command_itself(served):
+    served.end()
+    client = served.on_grid("3")
+    assert client.communicate(timeout=60)[0] == "tables by itself\n"
+    assert client.returncode == 7
