@@ -60,6 +60,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "chunk": (lambda x: x.chunk(2, 1)[1], 2),
     "parts": (lambda x: sum(part for part in x.chunk(2, 1)), 2),
     "split": (lambda x: torch.cat(torch.split(x, [1, 3], 1)[::-1], 1), 4),
+    "split, inplace": (lambda x: torch.cat([part.relu_() for part in x.chunk(2, 1)], 1), 4),
     "slice": (lambda x: x[:, ::2, 1:], 2),
     "transpose": (lambda x: x.transpose(2, 3).contiguous(), 4), "flip": (lambda x: x.flip(1), 4),
     "shuffle": (lambda x: x.view(x.size(0), 2, 2, 9, 8).transpose(1, 2).reshape(x.shape), 4),

@@ -314,6 +314,32 @@ def test_memory_is_shared_whatever_the_images(name: str) -> None:
     assert REFUSED[name][2] in refusal(lambda: convert(network, draw(IMAGE)))
 
 
+WRITERS: dict[str, Callable[[Tensor], object]] = {
+    "out": lambda x: torch.clamp(x, min=0, out=x),
+    "out of a view": lambda x: (lambda v: torch.clamp(v, min=0, out=v))(x.flatten(1)),
+    "set item": lambda x: x.__setitem__(slice(None), F.relu(x)),
+    "by name": lambda x: torch.relu_(input=x.flatten(1)),
+    "module by name": lambda x: nn.ReLU(inplace=True)(input=x.flatten(1)),
+    "operator": lambda x: torch.ops.aten.relu_.default(x.flatten(1)),
+    "data": lambda x: x.data.relu_(),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
+def test_whatever_writes_into_a_value_is_seen(write: Callable[[Tensor], object]) -> None:
+    """On these images it changes nothing."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        x = net.conv(x)
+        write(x)
+        return net.head(x.flatten(1))
+
+    network = Net(forward, conv=conv(), head=nn.Linear(288, 5))
+    for parameter in network.conv.parameters():
+        parameter.data.abs_().add_(0.1)
+    assert "writes in" in refusal(lambda: convert(network, draw(IMAGE)))
+
+
 def test_two_inputs_are_refused() -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -41,6 +41,46 @@ def test_the_same_axes_give_the_same_bits_and_others_do_not(tmp_path, monkeypatc
     assert curves[0] != curves[2]
 
 
+class Own(nn.Module):
+    """A network of a user: `read` takes what its convolution gives, as rows."""
+
+    def __init__(self, read, weights: nn.Module | None = None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 4, 3, padding=1) if weights is None else weights
+        self.head, self.read = nn.Linear(64, 3), read
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.read(F.relu(self.conv(x))))
+
+
+def test_a_network_that_views_what_a_convolution_gives_trains(data):
+    viewing, flattening = Own(lambda x: x.view(x.size(0), -1)), Own(lambda x: x.flatten(1))
+    curves = [train(data, net) for net in (viewing, flattening)]
+    assert curves[0][0]["train_loss"] == pytest.approx(curves[1][0]["train_loss"], rel=1e-4)
+    assert all(weight.is_contiguous() for weight in viewing.parameters())
+    assert viewing.training
+    close(viewing, flattening)
+
+
+class Deep(nn.Module):
+    """A convolution whose weights have five dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, (1, 3, 3), padding=(0, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.unsqueeze(2)).squeeze(2)
+
+
+def test_weights_of_five_dimensions_train(data):
+    net = Own(lambda x: x.flatten(1), Deep())
+    before = net.conv.conv.weight.detach().clone()
+    train(data, net)
+    assert not torch.equal(net.conv.conv.weight, before)
+
+
 def test_adam_is_the_published_rule(data):
     trained, reference = network(), network()
     train(data, trained)

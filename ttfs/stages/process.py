@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -65,11 +66,13 @@ def on_grid(verb: str, grid_file: Path) -> int:
     """Run a verb of a grid, such as `tables`, in the server of a run where there is one, else
     here; return the exit status.
     """
-    from ttfs.stages.server import ask
+    from ttfs.stages.server import SERVER, ask
 
+    status: int | None = None
     signals: list[int] = []
-    with handed_on(signals.append):
-        status = ask(verb, grid_file, "", signals)
+    if SERVER in os.environ:
+        with handed_on(signals.append):
+            status = ask(verb, grid_file, "", signals)
     if status is None:
         return run_verb(verb, grid_file)
     if not os.WIFSIGNALED(status):
@@ -119,11 +122,21 @@ def _exit_with(work: Callable[[], int], parent: int, mask: set) -> None:
     die_with(parent)
     status = 1
     try:
-        status = guarded(work)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        status = _told(work)
     finally:
         os._exit(status)
+
+
+def _told(work: Callable[[], int]) -> int:
+    """Do the work and return its exit status, once all that is to be said of it is written."""
+    try:
+        status = guarded(work)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()  # raises where the disk of a log is full
+    sys.stderr.flush()
+    return status
 
 
 def die_with(parent: int) -> None:

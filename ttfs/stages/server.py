@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ttfs import digest
 from ttfs.errors import UserError
 from ttfs.stages.process import POLL, alive, connect, forked, run_stage, run_verb, watch
 from ttfs.stages.progress import Due, Progress
@@ -50,7 +51,8 @@ def ask(verb: str, grid_file: Path, name: str, signals: list[int]) -> int | None
     empty, and pass on to it the signals that come; return the child's wait status, None where no
     server takes it.
     """
-    connection = connect(os.environ.get(SERVER, "/nowhere"))
+    channels = _streams()
+    connection = connect(os.environ.get(SERVER, "/nowhere")) if channels else None
     if connection is None:
         return None
     environment = {key: os.environ[key] for key in KEPT if key in os.environ}
@@ -63,19 +65,31 @@ def ask(verb: str, grid_file: Path, name: str, signals: list[int]) -> int | None
         "code": code_state(),
     }
     with connection:
-        return _answer(connection, json.dumps(job).encode() + b"\n", signals)
+        return _answer(connection, json.dumps(job).encode() + b"\n", channels, signals)
 
 
-def _answer(connection: socket.socket, job: bytes, signals: list[int]) -> int | None:
+def _streams() -> list[int]:
+    """Return the standard output and error of this process; nothing where one is closed, or is no
+    file.
+    """
+    try:
+        return [sys.stdout.fileno(), sys.stderr.fileno()]
+    except (AttributeError, OSError, ValueError):
+        return []
+
+
+def _answer(
+    connection: socket.socket, job: bytes, channels: list[int], signals: list[int]
+) -> int | None:
     """Hand a job and the standard streams over, and wait for the status of the child; pass signals
     on. If the run has ended, leave, which ends the child.
 
     A signal that comes before the server has begun, as while it imports, ends the stage here.
     """
     orphaned, received = watch(), b""
-    channels = array.array("i", [sys.stdout.fileno(), sys.stderr.fileno()])
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", channels))
     with contextlib.suppress(ConnectionError):  # the server just died: `_received` says so
-        connection.sendmsg([job], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, channels)])
+        connection.sendmsg([job], [rights])
     while not received.endswith(b"\n"):
         if select.select([connection], [], [], POLL)[0]:
             part = _received(connection)
@@ -231,6 +245,7 @@ def _become(job: dict[str, Any], channels: list[int], inherited: list[socket.soc
     verb, grid_file = job["verb"], Path(job["grid"])
     if job["cell"]:
         return run_stage(verb, grid_file, job["cell"])
+    digest.forget()
     _use_threads(os.environ.get("OMP_NUM_THREADS", ""))
     return run_verb(verb, grid_file)
 
@@ -258,11 +273,8 @@ def _receive(connection: socket.socket, channels: list[int]) -> dict[str, Any]:
 
 
 def code_state() -> str:
-    """Return a text that changes when a file of this package does: its newest time of change, and
-    their number.
+    """Return a text that changes when a file of this package does, or a kind of the working
+    directory: their newest time of change, and their number.
     """
-    newest = count = 0
-    for path in Path(__file__).parents[1].rglob("*.py"):
-        count += 1
-        newest = max(newest, path.stat().st_mtime_ns)
-    return f"{count} {newest}"
+    files = [*Path(__file__).parents[1].rglob("*.py"), *Path("methods").glob("*.py")]
+    return f"{len(files)} {max(path.stat().st_mtime_ns for path in files)}"

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,9 @@ from pathlib import Path
 from ttfs.stages import server
 
 def stage(verb, grid_file, name):
-    print("runs", name, os.getpid(), flush=True)
+    print("runs", name, os.getpid(), flush=name != "unsaid")
+    if name == "fault":
+        raise OSError("a fault of the program")
     while name == "long" and not Path("end").exists():
         time.sleep(0.01)
     return int(name) if name.isdigit() else 0
@@ -64,7 +67,8 @@ class Served:
         self.path.parent.mkdir()
         self.run = subprocess.Popen(["sleep", "600"])
         words = [sys.executable, "-c", SERVE, str(self.path), str(self.run.pid), str(importing)]
-        self.process = subprocess.Popen(words, cwd=folder)
+        buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+        self.process = subprocess.Popen(words, cwd=folder, env=buffered)
         until(self.path.exists)
 
     def ask(self, name: str) -> subprocess.Popen:
@@ -75,16 +79,15 @@ class Served:
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def on_grid(self, name: str) -> subprocess.Popen:
+    def on_grid(self, name: str, program: str = ON_GRID, **streams: Any) -> subprocess.Popen:
         """Start a client that asks for the tables of a grid, which do what a stage of the name
         does.
         """
         (self.folder / "name").write_text(name)
-        return subprocess.Popen(
-            [sys.executable, "-c", ON_GRID],
-            cwd=self.folder, env=os.environ | {SERVER: str(self.path)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        to = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+        environment = os.environ | {SERVER: str(self.path)}
+        words = [sys.executable, "-c", program]
+        return subprocess.Popen(words, cwd=self.folder, env=environment, text=True, **to)
 
     def end(self) -> None:
         """End the run, and the server with it."""
@@ -229,3 +232,32 @@ def test_tables_without_a_server_are_made_by_the_command_itself(served):
     client = served.on_grid("3")
     assert client.communicate(timeout=60)[0] == "tables by itself\n"
     assert client.returncode == 7
+
+
+def test_a_fault_of_a_view_is_told(served):
+    client = served.on_grid("fault")
+    said, errors = client.communicate(timeout=60)
+    assert (client.returncode, said.split()[:2]) == (1, ["runs", "fault"])
+    assert errors.startswith("Traceback")
+    assert errors.endswith("OSError: a fault of the program\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_view_whose_words_do_not_fit_onto_the_disk_has_failed(served):
+    with Path("/dev/full").open("w") as full:
+        client = served.on_grid("unsaid", stdout=full)
+        client.communicate(timeout=60)
+    assert client.returncode == 1
+
+
+def test_a_view_that_has_no_standard_output_is_made_by_the_command_itself(served):
+    client = served.on_grid("3", "import sys; sys.stdout = None" + ON_GRID)
+    client.communicate(timeout=60)
+    assert client.returncode == 7
+
+
+def test_a_view_is_made_by_newer_code_of_a_kind_of_the_working_directory(served):
+    (served.folder / "methods").mkdir()
+    (served.folder / "methods" / "mine.py").touch()
+    client = served.on_grid("3")
+    assert client.communicate(timeout=60)[0] == "tables by itself\n"

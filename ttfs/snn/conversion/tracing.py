@@ -48,6 +48,7 @@ def trace(ann: nn.Module, images: Tensor) -> fx.GraphModule:
     return trace_copy(copied(unwrapped(ann)), images.double())
 
 
+@torch.inference_mode(False)  # there tensors do not count what is written into them
 @torch.no_grad()
 def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
     """Return the same of a network that is a copy already."""
@@ -150,7 +151,14 @@ class _Tracer(fx.Tracer):
                 f"{type(self.root).__name__}: its forward writes into a constant ({node.name}); "
                 "make a new value instead, by cat, pad or a sum"
             )
+        before = {source: _writings(source) for source in node.all_input_nodes}
         value = self.images if kind == "placeholder" else self._value(node)
+        written = [source for source, count in before.items() if _writings(source) != count]
+        if written and not (_holds_tensor(value) and self._is_known(node, written)):
+            raise ConversionError(
+                f"{node.name}: writes into what {written[0].name} gives; make a new value instead"
+            )
+        node.meta["written"] = written
         name = call_name(node)
         if kind != "call_module" and name in READING:
             raise ConversionError(
@@ -162,6 +170,10 @@ class _Tracer(fx.Tracer):
             return value
         node.meta[_LIVE], node.meta["value"] = value, _snapshot(value)
         return _as_returned(proxy, value)
+
+    def _is_known(self, node: fx.Node, written: list[fx.Node]) -> bool:
+        """Whether a node is known to write there: into its first input, which is its value then."""
+        return is_inplace(node, self.root) and written == node.all_input_nodes[:1]
 
     def _value(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._live)
@@ -202,26 +214,47 @@ def _check_aliases(graph: fx.GraphModule) -> None:
     positive for all of them, a ReLU changes nothing.
     """
     order = {node: place for place, node in enumerate(graph.graph.nodes)}
+    needed = _needed(graph)
     for writer, place in order.items():
-        if not is_inplace(writer, graph):
-            continue
-        written = writer.args[0] if writer.args else None
-        for other in list(order)[:place]:
-            late = any(order[user] > place for user in other.users)
-            if other is not written and late and _share(other, written):
-                raise ConversionError(
-                    f"{writer.name}: writes in place into what {other.name} gives, which is read "
-                    "later; write it without inplace"
-                )
+        for written in writer.meta.get("written", ()):
+            for other in list(order)[:place]:
+                late = any(order[user] > place and user in needed for user in other.users)
+                if other is not written and late and _overlap(other, written):
+                    raise ConversionError(
+                        f"{writer.name}: writes in place into what {other.name} gives, which is "
+                        "read later; write it without inplace"
+                    )
 
 
-def _share(first: fx.Node, second: Any) -> bool:
-    """Whether the values of two nodes are tensors of one storage."""
-    one = first.meta.get(_LIVE)
-    other = second.meta.get(_LIVE) if isinstance(second, fx.Node) else None
+def _needed(graph: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that the output is computed from."""
+    found: set[fx.Node] = set()
+    waiting = [node for node in graph.graph.nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += node.all_input_nodes
+    return found
+
+
+def _overlap(first: fx.Node, second: fx.Node) -> bool:
+    """Whether the values of two nodes are tensors that have a number in memory in common."""
+    one, other = first.meta.get(_LIVE), second.meta.get(_LIVE)
     if not isinstance(one, Tensor) or not isinstance(other, Tensor):
         return False
-    return bool(one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr())
+    storage = one.untyped_storage()
+    if storage.data_ptr() != other.untyped_storage().data_ptr():
+        return False
+    held = torch.zeros(storage.nbytes() // one.element_size(), dtype=torch.bool)
+    held.as_strided(one.shape, one.stride(), one.storage_offset()).fill_(True)
+    return bool(held.as_strided(other.shape, other.stride(), other.storage_offset()).any())
+
+
+def _writings(node: fx.Node) -> list[int]:
+    """How often something was written into the memory of each tensor of a value."""
+    parts = parts_of(node.meta.get(_LIVE))
+    return [part._version for part in parts if isinstance(part, Tensor) and not part.is_inference()]
 
 
 def _drop_dead(graph: fx.GraphModule) -> None:
