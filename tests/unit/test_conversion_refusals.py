@@ -322,6 +322,7 @@ WRITERS: dict[str, Callable[[Tensor], object]] = {
     "module by name": lambda x: nn.ReLU(inplace=True)(input=x.flatten(1)),
     "operator": lambda x: torch.ops.aten.relu_.default(x.flatten(1)),
     "data": lambda x: x.data.relu_(),
+    "bytes": lambda x: x.view(torch.int32).mul_(1),
 }
 
 

@@ -58,8 +58,9 @@ def test_a_network_that_views_what_a_convolution_gives_trains(data):
     viewing, flattening = Own(lambda x: x.view(x.size(0), -1)), Own(lambda x: x.flatten(1))
     curves = [train(data, net) for net in (viewing, flattening)]
     assert curves[0][0]["train_loss"] == pytest.approx(curves[1][0]["train_loss"], rel=1e-4)
-    assert all(weight.is_contiguous() for weight in viewing.parameters())
-    assert viewing.training
+    for net in (viewing, flattening):
+        assert all(weight.is_contiguous() for weight in net.parameters())
+        assert net.training
     close(viewing, flattening)
 
 

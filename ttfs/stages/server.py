@@ -245,13 +245,13 @@ def _become(job: dict[str, Any], channels: list[int], inherited: list[socket.soc
     verb, grid_file = job["verb"], Path(job["grid"])
     if job["cell"]:
         return run_stage(verb, grid_file, job["cell"])
-    digest.forget()
+    digest.forget()  # networks of the working directory may have changed since the server began
     _use_threads(os.environ.get("OMP_NUM_THREADS", ""))
     return run_verb(verb, grid_file)
 
 
 def _use_threads(wanted: str) -> None:
-    """Compute with as many threads as a process would that torch is imported into."""
+    """Compute with the threads that the client's environment asks for: torch read the server's."""
     import torch
 
     if wanted.isdigit():

@@ -246,6 +246,8 @@ def _overlap(first: fx.Node, second: fx.Node) -> bool:
     storage = one.untyped_storage()
     if storage.data_ptr() != other.untyped_storage().data_ptr():
         return False
+    if one.element_size() != other.element_size():  # a view of the bytes: all of them, perhaps
+        return True
     held = torch.zeros(storage.nbytes() // one.element_size(), dtype=torch.bool)
     held.as_strided(one.shape, one.stride(), one.storage_offset()).fill_(True)
     return bool(held.as_strided(other.shape, other.stride(), other.storage_offset()).any())
