@@ -257,6 +257,7 @@ def test_a_view_that_has_no_standard_output_is_made_by_the_command_itself(served
 
 
 def test_a_view_is_made_by_newer_code_of_a_kind_of_the_working_directory(served):
+    assert status(served.ask("0")) == 0  # so the server has seen the folder as it was
     (served.folder / "methods").mkdir()
     (served.folder / "methods" / "mine.py").touch()
     client = served.on_grid("3")
