@@ -275,6 +275,18 @@ def test_multiply_accumulates_are_weights_times_positions():
     assert multiply_accumulates(snn) == 6 * 36 * (2 * 9) + 5 * 3 * (6 * 3) + 3 * 15
 
 
+def test_transposed_convolutions_multiply_each_input_by_each_weight():
+    ann = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, 2, groups=2), nn.ReLU(), nn.Flatten())
+    ann.append(nn.Linear(6 * 9 * 9, 3))
+    snn = ttfs.convert(ann, torch.rand(2, 4, 4, 4))
+    assert multiply_accumulates(snn) == 4 * 16 * (6 // 2 * 9) + 6 * 9 * 9 * 3
+
+
+def test_spikes_of_another_network_are_refused_by_name():
+    with pytest.raises(TypeError, match=r"takes a network of ttfs\.convert, not Linear"):
+        spikes_per_neuron(nn.Linear(3, 2), torch.rand(4, 3))  # type: ignore[arg-type]
+
+
 def test_meters_without_what_they_need_say_nothing(snn: SpikingNetwork, images: Tensor):
     logits = snn(images)
     rows = measure(Subject(3), [Seen(torch.zeros(len(images), dtype=torch.long), logits)])
@@ -380,8 +392,10 @@ def test_first_spike_latency_is_that_of_the_spikes(snn: SpikingNetwork, images: 
     assert torch.equal(classes, logits.argmax(1))
     assert found["first_spike_latency"] == pytest.approx(times.mean().item(), rel=1e-12)
     assert found["first_spike_latency"] >= found["latency"]
-    steps = measure(Subject(logits.shape[1], facts={"time_steps": 8}), batches)
-    assert "first_spike_latency" not in {row["metric"] for row in steps}
+    steps = Subject(logits.shape[1], facts={"time_steps": 8})
+    early = Subject(logits.shape[1], facts={"latency": snn.latency / 2}, early=True)
+    for subject in (steps, early):
+        assert "first_spike_latency" not in {row["metric"] for row in measure(subject, batches)}
 
 
 def test_infinite_logits_are_like_no_others() -> None:

@@ -65,7 +65,7 @@ def train(
     """Train; with a number, die as the epoch of that number has been told and before it is
     saved.
     """
-    callbacks: list[Any] = [ChipStreams(streams(net))]
+    callbacks: list[Any] = [ChipStreams(streams)]
     if isinstance(net, ttfs.SpikingNetwork) and net.ideal:
         callbacks.append(GrowingWindows(net, 2.0))
 
@@ -86,6 +86,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "lookahead": (relu, {"averaging": "lookahead", "averaging_decay": 0.9, "epochs": 6}),
     "activity": (spiking, {"activity_l1": 1e-3, "epochs": 6}),
     "a chip": (chip, {"epochs": 6}),
+    "ema of a chip": (chip, {"averaging": "ema", "averaging_decay": 0.9, "epochs": 6}),
 }
 
 

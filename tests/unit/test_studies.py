@@ -210,6 +210,23 @@ def test_networks_of_a_study_are_prepared_by_training_images(digits: DataSet, mo
         assert torch.equal(network.seen, digits.train.one_batch(7)[0])
 
 
+def test_windows_stay_infinite_where_charges_overflow(digits: DataSet, monkeypatch):
+    """The first neuron of each layer doubles the charge, J / (1 + sum of J) = 2; the second is
+    silent.
+    """
+    maps = [nn.Linear(64, 2, bias=False), *(nn.Linear(2, 2, bias=False) for _ in range(200))]
+    maps[0].weight.data = torch.tensor([[1.0], [-0.5]]).expand(2, 64) / 64
+    layers: list[nn.Module] = [nn.Flatten(), maps[0]]
+    for layer in maps[1:]:
+        layer.weight.data = torch.tensor([[1.0, -1.5], [-0.5, 0.0]])
+        layers += [nn.ReLU(), layer]
+    monkeypatch.setattr("ttfs.studies.networks.build", lambda *_: nn.Sequential(*layers))
+    networks = four_networks({"id": "made"}, digits, ("digits", "made", 0), torch.float32, 2.0)
+    windows = {name: snn.layers.values() for name, snn in networks.items() if name != "relu"}
+    assert all(layer.width == math.inf for layer in windows["alpha1"])
+    assert all(layer.width < math.inf for layer in windows["b1"])
+
+
 def test_scales_of_the_mapping_are_undone(seed: int):
     """A chain of convolution, pooling and dense layers, some of whose sums of weights are beyond
     what α1 takes.

@@ -15,9 +15,10 @@ from ttfs.data import DataSet
 from ttfs.data.augment import Augment
 from ttfs.errors import UserError
 from ttfs.seeds import seed
-from ttfs.snn import convert
+from ttfs.snn import OneToOne, convert
 from ttfs.training import fit
 from ttfs.training.classifier import Classifier
+from ttfs.training.optimizers import optimizer
 from ttfs.training.optimizers import schedule as factors
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning and one store
@@ -117,6 +118,35 @@ def test_weight_decay_spares_the_scales_of_batch_norm(data):
     train(data, free, optimizer="sgd", learning_rate=1e-6, momentum=0.0, weight_decay=0.0)
     assert decayed[1].weight.norm() < 0.6 * free[1].weight.norm()  # 0.9 at each of 8 steps
     torch.testing.assert_close(decayed[2].weight, free[2].weight, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("after", ["convolution", "linear map"])
+def test_weight_decay_spares_the_scales_that_batch_norm_becomes(after):
+    """Before a ReLU whose input has another reader, so that no weights can take the scales in."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            dim = after == "convolution"
+            self.map = nn.Conv2d(1, 3, 3, padding=1) if dim else nn.Linear(16, 3)
+            self.norm = nn.BatchNorm2d(3) if dim else nn.BatchNorm1d(3)
+            self.out = nn.LazyLinear(2)
+
+        def forward(self, x):
+            x = self.map(x if after == "convolution" else x.flatten(1)).relu()
+            return self.out((x + self.norm(x).relu()).flatten(1))
+
+    images = torch.rand(8, 1, 4, 4)
+    ann = Block()
+    ann(images)
+    torch.nn.init.uniform_(ann.norm.weight, 0.5, 1.5)
+    snn = convert(ann.eval(), images)
+    [scales] = [m.weight for m in snn.modules() if isinstance(m, OneToOne)]
+    config = {"learning_rate": 0.1, "weight_decay": 0.1, "bias_rate": 1.0, "optimizer": "adam"}
+    groups = optimizer(snn, config).param_groups
+    decayed = {p: group["weight_decay"] for group in groups for p in group["params"]}
+    assert decayed.pop(scales) == 0.0
+    assert sorted(decayed.values()) == [0.0, 0.0, 0.0, 0.1, 0.1]  # biases and the scales' shifts
 
 
 def test_the_curve_is_of_the_epoch(data):

@@ -93,10 +93,14 @@ class Hardware:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in fields(self) if field.type is float):
+        numbers = [field.name for field in fields(self) if field.type is float]
+        numbers += ["window_quantile"] if self.window_quantile is not None else []
+        for name in numbers:
             value = getattr(self, name)
             if not (isinstance(value, Real) or getattr(value, "ndim", None) == 0):  # 0: of torch
                 raise UserError(f"hardware: {name} is {value!r}; it is a number")
+        if not isinstance(self.equalize, bool | np.bool_):
+            raise UserError(f"hardware: equalize is {self.equalize!r}; it is True or False")
         for name in ("jitter", "threshold_mismatch"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(

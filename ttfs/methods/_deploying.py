@@ -129,14 +129,14 @@ def _fine_tune(network: nn.Module, job: Job, name: str) -> None:
 
     fit(
         network.train(), job.data, config, (*job.axes, "chip"), job.device, on_epoch,
-        [ChipStreams(streams(network))], job.checkpoint(name),
+        [ChipStreams(streams)], job.checkpoint(name),
     )  # fmt: skip
     network.to(job.device).eval()
 
 
 def _measure(chip: SpikingNetwork, read_out: float, count: bool, job: Job) -> Iterator[Row]:
     """Accuracy on the whole test split after a share of the latency; where asked, the costs too."""
-    facts = {"latency": read_out * chip.latency}
+    early, facts = read_out < 1.0, {"latency": read_out * chip.latency}
     bits = job.config["hardware"]["time_bits"]
     if bits is not None:
         facts["time_steps"] = _steps(chip, facts["latency"], bits)
@@ -149,10 +149,10 @@ def _measure(chip: SpikingNetwork, read_out: float, count: bool, job: Job) -> It
     def answer(items: Tensor) -> Seen:
         logits, charges = chip.charges(items, pooled=True)
         fired = {name: chip.fired(charge) for name, charge in charges.items()}
-        logits = logits if read_out == 1.0 else _answer(chip, items, read_out)
+        logits = _answer(chip, items, read_out) if early else logits
         return Seen(logits, logits, None, fired)
 
-    subject = Subject(job.data.classes, tuple(chip.layers), fan_out(chip), facts=facts)
+    subject = Subject(job.data.classes, tuple(chip.layers), fan_out(chip), facts=facts, early=early)
     yield from measure(subject, answers(answer, job))
 
 

@@ -86,8 +86,8 @@ class STDP(Kind):
             }
             return Seen(logits, logits, fired=fired)
 
-        fan_out = {"input": torch.full((prod(job.data.shape),), float(neurons))}
-        facts = {"parameters": len(fan_out["input"]) * neurons + neurons}
+        fan_out = {"input": job.saved()["weights"].count_nonzero(1).double()}
+        facts = {"parameters": prod(job.data.shape) * neurons + neurons}
         subject = Subject(job.data.classes, ("layer",), fan_out, facts=facts)
         return list(measure(subject, answers(answer, job)))
 

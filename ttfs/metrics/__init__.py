@@ -94,5 +94,5 @@ def _meters() -> Iterator[type[Meter]]:
 def _offered(subject: Subject, seen: Seen) -> set[str]:
     offered = {"reference"} if seen.reference is not None else set()
     offered |= {"fired"} if seen.fired is not None else set()
-    offered |= {"latency"} & subject.facts.keys()
+    offered |= {"latency"} & subject.facts.keys() if not subject.early else set()
     return offered | ({"fan_out"} if subject.fan_out is not None else set())

@@ -76,13 +76,17 @@ class Subject:
     """Populations whose values, not spikes, go through the synapses, as in a constant current."""
     facts: Mapping[str, float] = field(default_factory=dict)
     """Values that need no data."""
+    early: bool = False
+    """Whether it is read before all its inputs have come."""
 
 
 class Meter(ABC):
     """Adds up the batches of a test set, and gives rows at the end."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What it needs: the fields "reference", "fired", "fan_out", and the fact "latency"."""
+    """What it needs: the fields "reference", "fired", "fan_out", and "latency", the fact of a
+    network that is not read early.
+    """
 
     def __init__(self, subject: Subject):
         self.subject = subject

@@ -32,6 +32,9 @@ def spikes_per_neuron(snn: "SpikingNetwork", images: "Tensor") -> float:
     >>> spikes_per_neuron(snn, tensor([[0.5], [0.0]]))  # one of two neurons, for one of two images
     0.25
     """
+    if not hasattr(snn, "charges"):
+        kind = type(snn).__name__
+        raise TypeError(f"spikes_per_neuron: takes a network of ttfs.convert, not {kind}")
     if not len(images):
         raise ValueError("spikes_per_neuron: no images; give at least one")
     charges = snn.charges(images)[1]

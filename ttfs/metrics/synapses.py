@@ -77,7 +77,7 @@ def synaptic_operations(fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Te
 
 def multiply_accumulates(snn: "SpikingNetwork") -> int:
     """Return the multiply-accumulates that an item costs the reference network: weights x
-    positions, over all layers.
+    positions, over all layers; of a transposed convolution, positions of its input.
 
     Zero weights and padding count, for a dense computation multiplies by them too.
 
@@ -90,9 +90,21 @@ def multiply_accumulates(snn: "SpikingNetwork") -> int:
     """
     import torch
 
-    costs = []
     with torch.no_grad():
-        for name, potential in snn.potentials(snn.silence).items():
-            weights: Any = snn.body.get_submodule(name)
-            costs.append(weights.weights.weight[0].numel() * potential.numel())
-    return sum(costs)
+        potentials = snn.potentials(snn.silence)
+    return sum(_products(snn, name, potential.numel()) for name, potential in potentials.items())
+
+
+def _products(snn: "SpikingNetwork", name: str, outputs: int) -> int:
+    """The products of values with the weights of a convolution or linear map."""
+    from ttfs.snn.graph import module_of
+    from ttfs.snn.synapses import Spread
+
+    synapses: Any = snn.body.get_submodule(name)
+    weight = synapses.weights.weight
+    [node] = snn.body.graph.find_nodes(op="call_module", target=name)
+    values = module_of(snn.body, node.args[0])
+    if isinstance(values, Spread):  # its zeros are no values of the reference network
+        channels = values.shape[0]
+        return int((values.index >= 0).sum()) // channels * weight.numel()
+    return weight[0].numel() * outputs

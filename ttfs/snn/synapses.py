@@ -97,6 +97,10 @@ class Gather(nn.Module):
         return taken.reshape(-1, *self.shape)
 
 
+class Spread(Gather):
+    """Zeros between the values, and around them, for the convolution that a transposed one is."""
+
+
 def scale_columns(weights: nn.Module, scale: Tensor) -> None:
     """Multiply in place what a convolution or linear map reads of each channel or feature by a
     scale [C], or [1].

@@ -42,6 +42,8 @@ def four_networks(
         convert(ann, images, kind, headroom, data.input_range) for kind in ("b1", "alpha1", "b1")
     )
     to_alpha1_(drawn, drawn=True)
+    for layer in drawn.layers.values():
+        layer.width = math.inf  # in place of the B1 network's
     with suppress(ConversionError):
         calibrate_(drawn, [images], headroom)
     return dict(zip(NETWORKS, (ann, b1, smart, drawn), strict=True))

@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from ttfs.errors import UserError
 from ttfs.snn import Fire, SpikingNetwork, convert
 from ttfs.snn.graph import module_of
+from ttfs.snn.precision import at_least_float32
 from ttfs.timed.network import (
     Clock,
     Neurons,
@@ -43,11 +44,11 @@ class Membrane(torch.autograd.Function):
     def forward(context: Any, currents: Tensor, beta: float, alpha: float) -> Tensor:
         """Return the spikes [T, ...] of currents [T, ...]."""
         distances, spikes = torch.empty_like(currents), torch.empty_like(currents)
-        potential = torch.zeros_like(currents[0])
+        potential = torch.zeros_like(at_least_float32(currents[0]))
         for current, distance, spike in zip(currents, distances, spikes, strict=True):
             potential.mul_(beta).add_(current)
             torch.sub(potential, 1.0, out=distance)
-            torch.ge(distance, 0.0, out=spike)
+            torch.ge(potential, 1.0, out=spike)
             potential.mul_(1.0 - spike)
         context.save_for_backward(distances, spikes)
         context.beta, context.alpha = beta, alpha
@@ -62,13 +63,14 @@ class Membrane(torch.autograd.Function):
         """
         distances, spikes = context.saved_tensors
         by_currents = torch.empty_like(distances)
-        later = torch.zeros_like(distances[0])
+        later = torch.zeros_like(at_least_float32(distances[0]))
         for t in reversed(range(len(distances))):
             by_potential = by_currents[t]
             torch.abs(distances[t], out=by_potential).mul_(context.alpha).add_(1.0).square_()
             torch.div(by_spikes[t], by_potential, out=by_potential)
-            by_potential.add_(later.mul_(1.0 - spikes[t]))
-            torch.mul(by_potential, context.beta, out=later)
+            later.mul_(1.0 - spikes[t]).add_(by_potential)
+            by_potential.copy_(later)
+            later.mul_(context.beta)
         return by_currents, None, None
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ttfs.errors import UserError
+from ttfs.snn import OneToOne
 
 WARM_UP = {"one-cycle": 0.3, "triangular": 0.2}
 """Share of the steps in which a schedule's rate rises, where the configuration names none."""
@@ -16,14 +17,17 @@ WARM_UP = {"one-cycle": 0.3, "triangular": 0.2}
 def optimizer(network: nn.Module, config: Mapping[str, Any]) -> torch.optim.Optimizer:
     """Return the optimizer of the parameters that learn.
 
-    Weight decay acts on weights, not on biases and scales. Biases, those of batch norm included,
+    Weight decay acts on weights, not on biases and scales, be they of batch norm or, in a TTFS
+    network that it was folded into, of one-to-one synapses. Biases, those of batch norm included,
     have the rate `bias_rate * learning_rate` (Page 2019, "How to train your ResNet"; of batch norm
     alone in Jordan 2024, arXiv 2404.00498).
     """
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     biases = [p for name, p in named if _is_bias(name)]
-    weights = [p for name, p in named if not _is_bias(name) and p.dim() > 1]
-    scales = [p for name, p in named if not _is_bias(name) and p.dim() <= 1]
+    one_to_one = {m.weight for m in network.modules() if isinstance(m, OneToOne)}
+    scales = [p for name, p in named if not _is_bias(name) and (p.dim() <= 1 or p in one_to_one)]
+    apart = {*biases, *scales}
+    weights = [p for _, p in named if p not in apart]
     rate = config["learning_rate"]
     groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": config["weight_decay"]},

@@ -132,7 +132,6 @@ class _Normalize:
         norm = self.norm
         if not norm.training and norm.running_mean is not None:
             return type(norm).forward(norm, values)
-        norm._check_input_dim(values)
         axes = [0, *range(2, values.dim())]
         column = (1, -1, *[1] * (values.dim() - 2))  # [1, C, 1, ...]
         wide = at_least_float32(values)

@@ -64,6 +64,8 @@ def test_imperfections_compose(snn, images):
         ({"weight_bits": 4, "read_noise": 0.1}, "give conductance_bits instead"),
         ({"window_quantile": 0.0}, "window_quantile is 0.0"),
         ({"window_quantile": 1.5}, "window_quantile is 1.5"),
+        ({"window_quantile": "0.9"}, "window_quantile is '0.9'; it is a number"),
+        ({"equalize": "no"}, "equalize is 'no'; it is True or False"),
     ],
 )
 def test_chips_that_cannot_be(wrong, said):
@@ -232,3 +234,4 @@ def test_latency_and_time_steps_are_those_until_the_read_out(
     assert rows["time_steps"] == pytest.approx(passed)
     assert read_out < 1 or passed == 3 * 16
     assert rows["latency"] == read_out * chip.latency
+    assert ("first_spike_latency" in rows) == (count and read_out == 1)

@@ -93,6 +93,16 @@ def test_spikes_and_gradients_are_those_of_autograd_bit_for_bit(shape, dtype):
     assert torch.equal(ours, theirs)
 
 
+def test_potentials_of_half_precision_are_summed_in_float32():
+    currents = torch.full((1000, 1), 0.0019, dtype=torch.bfloat16, requires_grad=True)
+    spikes, wanted = leaky(currents, 1.0, 2.0), leaky(currents.float(), 1.0, 2.0)
+    assert wanted.sum() == 1  # steps of 0.0019 vanish beside 1 in bfloat16
+    assert spikes.dtype == torch.bfloat16
+    assert torch.equal(spikes.float(), wanted)
+    ours, theirs = (torch.autograd.grad(x.sum(), currents)[0].float() for x in (spikes, wanted))
+    torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0)
+
+
 def test_batch_norm_has_one_statistic_for_all_steps():
     ann = headed(IMAGE, conv(), norm(), nn.ReLU(), conv(4, 6), nn.ReLU())
     network = to_leaky(ann, draw(IMAGE)[:1], steps=5)

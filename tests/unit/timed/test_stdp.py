@@ -185,6 +185,22 @@ def test_weights_stay_on_0_to_1():
     assert ((one.weights >= 0) & (one.weights <= 1)).all()
 
 
+def test_synapses_of_weight_0_carry_no_spike():
+    """Both pixels of both images spike; one of the four synapses is none."""
+    saved = {
+        "weights": torch.tensor([[0.5, 0.0], [0.5, 0.5]]), "thresholds": torch.full((2,), 0.2),
+        "says": torch.eye(3, 2),
+    }  # fmt: skip
+    images, labels = torch.full((2, 1, 1, 2), 0.9), torch.tensor([0, 1])
+    test = SimpleNamespace(batches=lambda size, device: [(images, labels)])
+    data = SimpleNamespace(shape=(1, 1, 2), classes=2, input_range=(0.0, 1.0), test=test)
+    job = SimpleNamespace(data=data, saved=lambda: saved, device="cpu")
+    job.options = STDP.Options(neurons=2).model_dump()
+    found = {r["metric"]: r["value"] for r in STDP("stdp").evaluate(job) if len(r) == 2}
+    assert found["synaptic_operations"] == 3
+    assert found["parameters"] == 6
+
+
 def test_weights_are_learned_without_labels_and_labels_are_assigned_afterwards():
     made = {labels: state(labels) for labels in (None, 40)}
     assert torch.equal(made[None]["weights"], made[40]["weights"])

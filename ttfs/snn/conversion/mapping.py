@@ -49,7 +49,7 @@ from ttfs.snn.conversion.values import (
 )
 from ttfs.snn.network import OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
-from ttfs.snn.synapses import Gather, Synapses, scale_columns
+from ttfs.snn.synapses import Spread, Synapses, scale_columns
 
 RANKS = {  # dimensions of one image's value
     1: (nn.Linear,),
@@ -275,7 +275,7 @@ class Walk(Rearranging):
         value = self._settled(value, node)
         numbers = spread(module, value.shape, shape(node) or ()).to(self.device)
         after = tuple(numbers.shape)
-        raw = self._emit(node, Gather(numbers.flatten() - 1, after), value.raw, suffix="_spread")
+        raw = self._emit(node, Spread(numbers.flatten() - 1, after), value.raw, suffix="_spread")
         return self._synapses(node, as_convolution(module), Value(raw, after))
 
     def _mean_pool(self, node: fx.Node, module: Any, value: Value) -> Value:
