@@ -30,8 +30,6 @@ OF_A_GRID = {
     "browse": "open MLflow's page on the runs of a grid",
     "reproduce": "make a cell anew in an empty folder, and compare its numbers bit for bit",
 }
-OF_A_RUN = ("tables", "figures", "page", "publish")
-"""Verbs of a grid that a run calls: its server, which has imported what they need, forks them."""
 DEFAULT_GRID = Path("configs/quick.yaml")
 
 
@@ -86,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("cell", help="name of the cell, as `check` lists them")
     for name, help in OF_A_GRID.items():
         added = verb(name, help, _on_grid)
+        if name == "reproduce":
+            added.add_argument("grid", type=Path, help="a grid file")
+            added.add_argument("cell", help="name of the cell, as `check` lists them")
+            continue
         added.add_argument(
             "grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)"
         )
@@ -93,8 +95,6 @@ def _parser() -> argparse.ArgumentParser:
             _add_filters(added)
         if name == "why":
             added.add_argument("cell", nargs="?", default="", help="of this cell alone")
-        if name == "reproduce":
-            added.add_argument("cell", help="name of the cell, as `check` lists them")
         if name == "browse":
             _add_places(added)
         if name == "check":
@@ -136,9 +136,9 @@ def _on_cell(options: argparse.Namespace) -> int:
 
 
 def _on_grid(options: argparse.Namespace) -> int:
-    from ttfs.stages.process import on_grid, run_verb
+    from ttfs.stages.process import VIEWS, on_grid, run_verb
 
-    if options.verb in OF_A_RUN:
+    if options.verb in VIEWS:
         return on_grid(options.verb, options.grid)
     known = ("verb", "run", "grid")
     extra = {key: value for key, value in vars(options).items() if key not in known}

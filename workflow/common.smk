@@ -24,6 +24,7 @@ from ttfs.errors import UserError
 from ttfs.files import locked
 from ttfs.models.stamp import model_stamp
 from ttfs.results.record import FAILURE, RECORD, read, told
+from ttfs.results.seen import records_of, seen
 from ttfs.results.state import State
 from ttfs.stages.process import RUN, this_run
 from ttfs.stages.server import SERVER
@@ -85,6 +86,7 @@ PAGE = ("ttfs.results.page", "ttfs.results.tables", "ttfs.results.frame")
 TEXTS = {"figures": SHIPPED / "workflow" / "report", "page": SHIPPED.parent / "results" / "page"}
 """The folders of what else a view is made from: captions; the page's template, style and script."""
 JOBS = f"{GRID.folder}/.jobs"
+SEEN = records_of(GRID)
 LOGS = f"{GRID.folder}/logs"
 
 
@@ -136,13 +138,16 @@ def records():
 def view_markers(name, *modules):
     """The files that say of which code and configuration a view is, and of which jobs.
 
-    The second is there while something is due alone, and never before the view was made: Snakemake
-    does not make a missing input for an output that exists, so the output has to be missing, too.
+    The second is there while something is due, or where the view has seen other records, alone, and
+    never before the view was made: Snakemake does not make a missing input for an output that
+    exists, so the output has to be missing, too.
     """
     markers = [view_marker(name, *modules)]
     if DUE:
         jobs = "".join(sorted(path for paths in all_jobs() for path in paths))
         markers.append(f"{JOBS}/views/{name}-{digest_of({}, jobs)}")
+    elif SEEN != (seen(GRID, name) or SEEN):
+        markers.append(f"{JOBS}/views/{name}-{SEEN}")
     return markers
 
 

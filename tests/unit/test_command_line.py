@@ -306,6 +306,9 @@ def test_init_writes_a_grid_that_runs(tmp_path: Path, monkeypatch, fails, capsys
     assert "there is one already; choose another name" in fails("init", "mine")
     assert "may hold only a-z, 0-9 and '-'" in fails("init", "My Grid")
     assert "results/site is a folder of its own" in fails("init", "site")
+    for taken in ("mnist", "fc2", "digits"):  # a data set and a grid, a grid, a data set
+        assert "there is a grid or data set of that name" in fails("init", taken)
+        assert not Path("configs", f"{taken}.yaml").exists()
 
 
 def test_a_pipe_that_closes_is_no_traceback(little: Path):

@@ -210,13 +210,32 @@ def test_torchvision_names_are_those_that_it_registers():
 
 def test_a_name_that_torchvision_lacks_is_refused_without_torch(plan, configs: Path):
     (configs / "models" / "net.yaml").write_text("title: N\ntorchvision: resnet19\n")
-    with pytest.raises(UserError, match="model 'net', key 'torchvision': no network 'resnet19'; "):
+    with pytest.raises(
+        UserError, match=r"models/net\.yaml: key 'torchvision': no network 'resnet19'; "
+    ):
         plan({"models: [fc2]": "models: [net]"})
     data = (configs / "datasets" / "mnist.yaml").read_text().replace("MNIST", "mnist", 1)
     data = data.replace("title: mnist", "title: M")
     (configs / "datasets" / "lower.yaml").write_text(data.replace("name: MNIST", "name: mnist"))
     with pytest.raises(UserError, match="no data set 'mnist'"):
         plan({"datasets: [digits]": "datasets: [lower]"})
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ("models: [{model: fc2, over: {layers: [16C3-P2x]}}]", r"key 'models': 'fc2\+layers=.*P2x"),
+        (
+            "datasets: [{dataset: mnist, over: {source.torchvision.name: [MNISTT]}}]",
+            "key 'datasets': 'mnist.name=MNISTT': .*no data set 'MNISTT'; did you mean 'MNIST'",
+        ),
+    ],
+)
+def test_a_wrong_value_that_a_grid_gives_is_told_of_the_grid(plan, listed: str, said: str):
+    key = listed.partition(":")[0]
+    old = {"models": "models: [fc2]", "datasets": "datasets: [digits]"}[key]
+    with pytest.raises(UserError, match=f"mine.yaml: {said}"):
+        plan({old: listed})
 
 
 def test_a_source_must_be_listed_with_the_same_data_set(plan):

@@ -95,12 +95,12 @@ def _add(found: dict[str, Variant], points: Iterable[Variant], where: str) -> No
 
 def _check(grid: Grid, path: Path) -> None:
     for name, method in grid.methods.items():
-        grid.kind(name).check(method.config, _place(method, path))
+        grid.kind(name).check(method.config, _place("method", method, path))
         _check_source(name, grid, path)
     for model in grid.models.values():
-        _check_model(model.config)
+        _check_model(model.config, _place("model", model, path))
     for dataset in grid.datasets.values():
-        _check_dataset(dataset.config)
+        _check_dataset(dataset.config, _place("dataset", dataset, path))
     deployable = [name for name in grid.methods if grid.kind(name).deployable]
     for name in grid.settings["deployed"]:
         if name not in deployable:
@@ -127,10 +127,12 @@ def _check(grid: Grid, path: Path) -> None:
         )
 
 
-def _place(method: Variant, path: Path) -> str:
-    """Where the values of a method stand: its file, or the grid that varies them."""
-    own = method.id == method.config["id"]
-    return f"configs/methods/{method.id}.yaml" if own else f"{path}: key 'methods': {method.id!r}"
+def _place(noun: str, point: Variant, path: Path) -> str:
+    """Where the values of a data set, model or method stand: its file, or the grid that varies
+    them.
+    """
+    own = point.id == point.config["id"]
+    return f"configs/{noun}s/{point.id}.yaml" if own else f"{path}: key '{noun}s': {point.id!r}"
 
 
 def _check_source(name: str, grid: Grid, path: Path) -> None:
@@ -141,7 +143,7 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
     source = config.get("source")
     if source is None:
         return
-    place = _place(grid.methods[name], path)
+    place = _place("method", grid.methods[name], path)
     if source not in grid.methods:
         raise UserError(
             f"{path}: key 'methods': {name!r} starts from {source!r}, which the grid does not "
@@ -173,22 +175,24 @@ def _check_source(name: str, grid: Grid, path: Path) -> None:
         )
 
 
-def _check_model(config: Mapping[str, Any]) -> None:
+def _check_model(config: Mapping[str, Any], place: str) -> None:
     if "layers" in config:
         from ttfs.models import padding_of, parse
 
-        for layer in parse(config["layers"], config["id"]):
-            if layer.kind == "conv":
-                padding_of(layer, config)
+        try:
+            for layer in parse(config["layers"], config["id"]):
+                if layer.kind == "conv":
+                    padding_of(layer, config)
+        except UserError as error:
+            raise UserError(f"{place}: {error}") from None
     if "torchvision" in config:
-        where = f"model '{config['id']}', key 'torchvision': no network"
+        where = f"{place}: key 'torchvision': no network"
         _check_name(config["torchvision"], torchvision_names.networks(), where)
 
 
-def _check_dataset(config: Mapping[str, Any]) -> None:
+def _check_dataset(config: Mapping[str, Any], place: str) -> None:
     if "torchvision" in config["source"]:
-        file = f"configs/datasets/{config['id']}.yaml"
-        where = f"{file}: key 'source.torchvision.name': torchvision.datasets has no data set"
+        where = f"{place}: key 'source.torchvision.name': torchvision.datasets has no data set"
         name = config["source"]["torchvision"]["name"]
         _check_name(name, torchvision_names.data_sets(), where)
 
@@ -209,5 +213,5 @@ def _read_study(name: str, grid: Path) -> dict[str, Any]:
         where = f"{file}: key '{kind}.models'"
         block["models"] = [read_named("model", model, where) for model in block["models"]]
         for model in block["models"]:
-            _check_model(model)
+            _check_model(model, f"configs/models/{model['id']}.yaml")
     return study

@@ -64,7 +64,7 @@ def read_named(noun: str, name: str, where: str) -> dict[str, Any]:
 def grid_path(path: str | Path) -> Path:
     """Return the file of a grid: the path itself, or else the shipped grid of that name."""
     path = Path(path)
-    if path.is_file() or path.is_absolute():
+    if path.is_file() or path.is_absolute() or path.name in ("", ".."):
         return path
     own = Path("configs", f"{path.name}.yaml")
     shipped = SHIPPED / "configs" / path.with_suffix(".yaml").name
@@ -114,7 +114,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: larger than {LARGEST_FILE:,} bytes; this is no configuration")
         content = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        near = sorted(file.name for file in path.parent.glob("*.yaml"))
+        bare = path.suffix == "" and len(path.parts) == 1  # the name of a grid
+        near = [file.stem for file in grid_paths()] if bare else _names(path.parent)
         raise UserError(f"{path}: no such file{suggest(path.name, near)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
@@ -128,6 +129,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not ID.fullmatch(path.stem):
         raise UserError(f"{path}: the file's name is its id and may hold only a-z, 0-9 and '-'")
     return content
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob("*.yaml"))
 
 
 @cache

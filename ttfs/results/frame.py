@@ -4,7 +4,6 @@ over seeds.
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -178,7 +177,7 @@ def cells(results: Results) -> pd.DataFrame:
         columns = grid.columns(cell)
         row = {**record.ids, **{name: columns[name] for name in _column_names(grid)}}
         row["status"] = record.status
-        row |= {name: record.metrics.get(name, math.nan) for name in names}
+        row |= {name: record.metrics.get(name, math.nan) for name in names if name not in row}
         rows.append(row | {"error": record.error_line})
     return pd.DataFrame(rows, columns=None if rows else [*ROW, "seed", "status", "error"])
 
@@ -192,7 +191,7 @@ def summary(results: Results, cell_table: pd.DataFrame) -> pd.DataFrame:
     """
     grid = results.grid
     varied = [name for name in _column_names(grid) if name in cell_table]
-    names = [*metrics_of(cell_table), GAIN]
+    names = [*(name for name in metrics_of(cell_table) if name not in varied), GAIN]
     values = cell_table.assign(**{GAIN: _gain(cell_table, grid.references)})
     seeds = values.groupby(BLOCK)["seed"].nunique()
     rows = []
@@ -339,10 +338,9 @@ def chip_of(point: Variant) -> tuple[str, str | None]:
 
 
 def fine_tunings(on_hardware: pd.DataFrame) -> list[str]:
-    """Return the fine-tuning of each row, where its chip has several of them; else nothing."""
-    pairs = list(zip(on_hardware["chip"], on_hardware["tuning"], strict=True))
-    tunings = Counter(chip for chip, tuning in set(pairs) if tuning)
-    return [tuning if tunings[chip] > 1 else "" for chip, tuning in pairs]
+    """Return the fine-tuning of each row, where the table has several of them; else nothing."""
+    tunings = [tuning or "" for tuning in on_hardware["tuning"]]
+    return tunings if len({*tunings} - {""}) > 1 else [""] * len(tunings)
 
 
 def _column_names(grid: Grid, *nouns: str) -> list[str]:

@@ -121,6 +121,11 @@ class Record:
         return found
 
     @property
+    def unmade(self) -> bool:
+        """Whether making the network failed: files beside the record are of an earlier one."""
+        return self.error is not None and "make" in self.provenance
+
+    @property
     def error_line(self) -> str:
         """The error in one line, for tables; empty where there is none."""
         return " ".join((self.error or "").split())

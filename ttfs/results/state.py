@@ -5,7 +5,7 @@ now. Nothing else counts: neither the memory of a workflow engine nor the times 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -33,8 +33,9 @@ class Expected:
         of how the network of its source is loaded, included.
         """
         if isinstance(cell, Study):
-            kind = kind_of(self.grid.studies[cell.study])
-            return code_digest(f"ttfs.studies.{kind}", *DATA)
+            content = self.grid.studies[cell.study]
+            parts = [code_digest(f"ttfs.studies.{kind_of(content)}", *DATA)]
+            return _with_models(parts, content[kind_of(content)].get("models", ()))
         kind = self.grid.methods[cell.method].config["kind"]
         rooms = (*DATA, *(modules_of("ttfs.metrics") if stage in ("evaluate", "deploy") else ()))
         parts = [kind_digest(stage, kind, *rooms)]
@@ -42,9 +43,7 @@ class Expected:
         if source is not None:
             parts.append(kind_digest("load", self.grid.methods[source.method].config["kind"]))
         model = self.grid.models.get(cell.model)
-        own = model_stamp(model.config) if model else None
-        parts += [] if own is None else [own]
-        return parts[0] if len(parts) == 1 else digest_of({}, *parts)
+        return _with_models(parts, [model.config] if model else [])
 
     def digest(self, stage: Stage, cell: Cell | Study) -> str:
         """Return the digest of configuration and code of a stage, and of all stages that it builds
@@ -75,6 +74,12 @@ class Expected:
             parts = [self.code("make", cell)] + ([] if source is None else [self._make(source)])
             self._made[cell] = digest_of(self.grid.make_slice(cell), *parts)
         return self._made[cell]
+
+
+def _with_models(parts: list[str], models: Iterable[Mapping[str, Any]]) -> str:
+    """The digest of the code of parts and of imported models, if there are any."""
+    stamps = [stamp for model in models if (stamp := model_stamp(model)) is not None]
+    return digest_of({}, *parts, *stamps) if len(parts) + len(stamps) > 1 else parts[0]
 
 
 class State:

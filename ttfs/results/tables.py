@@ -116,14 +116,15 @@ def _matches(results: Results, ours: Mapping[str, Any], value: Mapping[str, Any]
 
 def _summary_text(results: Results, summary_table: pd.DataFrame, cell_table: pd.DataFrame) -> str:
     reference = results.grid.reference_name
-    names = [name for name in metrics_of(cell_table) if METRICS[name].in_summary]
-    if "accuracy" in names and reference:
-        names.insert(names.index("accuracy") + 1, GAIN)
     first, last = (
         list(summary_table.columns).index("method"),
         list(summary_table.columns).index("n"),
     )
     varied = list(summary_table.columns[first + 1 : last])
+    names = [name for name in metrics_of(cell_table) if METRICS[name].in_summary]
+    names = [name for name in names if name not in varied]
+    if "accuracy" in names and reference:
+        names.insert(names.index("accuracy") + 1, GAIN)
     rows = []
     for row in summary_table.to_dict("records"):
         rows.append({

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ttfs.config import SHIPPED
 from ttfs.config.plan import RESERVED
-from ttfs.config.read import ID
+from ttfs.config.read import ID, grid_paths, known
 from ttfs.errors import UserError
 from ttfs.files import atomic_write
 
@@ -39,6 +39,8 @@ def init(name: str) -> int:
     for path in files:
         if path.exists():
             raise UserError(f"{path}: there is one already; choose another name")
+    if name in known("dataset") or any(name == path.stem for path in grid_paths()):
+        raise UserError(f"init {name}: there is a grid or data set of that name; choose another")
     for path, content in files.items():
         atomic_write(path, content)
         print(path)

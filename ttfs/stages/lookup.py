@@ -54,7 +54,9 @@ def _path(name: str) -> Path | None:
         return Path(name)
     folders = [Path(name), *(store / name for store in STORES)]
     candidates = (folder / file for folder in folders for file in (RECORD, FAILURE))
-    return next((path for path in candidates if path.is_file()), None)
+    with suppress(OSError):  # a name that is too long for a file
+        return next((path for path in candidates if path.is_file()), None)
+    return None
 
 
 def every() -> Iterator[tuple[Path, Record]]:

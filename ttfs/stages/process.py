@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 RUN = "TTFS_RUN"
 """Environment variable: host and process of the run that wants the cell, which ends with it."""
+VIEWS = ("tables", "figures", "page", "publish")
+"""Verbs of a grid that a run calls: its server, which has imported what they need, forks them."""
 POLL = 0.05
 """Seconds between two looks at a child."""
 _HANGUP = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
@@ -82,11 +84,17 @@ def on_grid(verb: str, grid_file: Path) -> int:
 
 
 def run_verb(verb: str, grid_file: Path, **options: object) -> int:
-    """Run a verb of a grid here."""
+    """Run a verb of a grid here; note which records its views are of."""
     from ttfs.config import load_grid
+    from ttfs.results.seen import note_seen, records_of
 
     function = getattr(import_module(f"ttfs.stages.{verb}"), verb)
-    return function(load_grid(grid_file), **options) or 0
+    grid = load_grid(grid_file)
+    records = records_of(grid) if verb in VIEWS else None
+    status = function(grid, **options) or 0
+    if records is not None:
+        note_seen(grid, verb, records)
+    return status
 
 
 def _death(status: int) -> str:

@@ -2,17 +2,18 @@
 
 import csv
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from kit.records import grid, made_up, records, results, with_values
 
-from ttfs.config import find, known, read_named
+from ttfs.config import Variant, find, known, read_named
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
-from ttfs.results import frame, record, tables
-from ttfs.results.frame import Results, collect
+from ttfs.results import frame, page, record, tables
+from ttfs.results.frame import Results, cells, collect, summary
 
 PAPER = {
     "work": "A et al. 2020",
@@ -279,3 +280,22 @@ def test_of_equally_accurate_networks_the_best_has_the_fewest_spikes():
     chosen = frame.best(table)
     assert chosen is not None
     assert chosen["method"] == "sparse"
+
+
+def test_a_varied_key_with_the_name_of_a_metric_is_the_column(tmp_path: Path, monkeypatch):
+    """`neurons` is an option of stdp, and a metric."""
+    monkeypatch.chdir(tmp_path)
+    names = {f"ann+neurons={n}": n for n in (50, 60)}
+    methods = {
+        name: Variant(name, {"id": "ann", "kind": "relu", "neurons": n}, ("neurons",))
+        for name, n in names.items()
+    }
+    records = [with_values(made_up(name), neurons=float(n)) for name, n in names.items()]
+    found = Results(replace(grid(), methods=methods), records)
+    table = summary(found, cells(found))
+    assert list(table["neurons"]) == ["50", "60"]
+    assert "neurons_mean" not in table
+    tables.write(found, tmp_path / "tables")
+    page.write(found, tmp_path)
+    [row] = [r for r in (tmp_path / "tables/summary.md").read_text().splitlines() if "=60" in r]
+    assert [word.strip() for word in row.split("|")[3:6]] == ["ann+neurons=60", "60", "1"]

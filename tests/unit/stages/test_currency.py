@@ -30,7 +30,8 @@ from ttfs.config import Cell, Variant
 from ttfs.results.figures import curves_of
 from ttfs.results.frame import collect
 from ttfs.results.record import file_entry, read_made
-from ttfs.results.state import Expected
+from ttfs.results.state import Expected, State
+from ttfs.results.tracking.runs import entries
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
 
@@ -173,6 +174,35 @@ def test_a_file_changed_by_hand_is_made_again_and_marked_meanwhile(little: Path,
     assert set(run_due().values()) == {0}
     assert due() == {}
     assert "ann" in set(curves_of(collect(grid()))["method"])
+
+
+def test_a_study_of_an_imported_network_is_due_when_its_module_changes(fresh: Path):
+    module = fresh / "nets_of_a_study.py"
+    module.write_text("import torch\n")
+    (fresh / "configs/models/mine.yaml").write_text(f"title: M\nmodule: {module.stem}:Net\n")
+    edit("configs/studies/short.yaml", "models: [dense]", "models: [mine]")
+
+    def digests() -> list[str]:
+        expected = State(grid()).expected
+        [study] = [cell for stage, cell in State(grid()).due if stage == "study"]
+        return [expected.code("study", study), expected.digest("study", study)]
+
+    before = digests()
+    module.write_text("import torch, math\n")
+    assert all(one != other for one, other in zip(before, digests(), strict=True))
+
+
+def test_a_network_that_cannot_be_made_anew_has_no_curve(little: Path):
+    edit("configs/methods/ann.yaml", "adam", "adamw")
+    edit("configs/methods/ann.yaml", "kind: relu", "kind: relu\ndevice: cuda")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert "ann" in set(curves_of(collect(grid()))["method"])
+    assert run_stages([f"make {ANN}"]) != {f"make {ANN}": 0}
+    found = collect(grid())
+    assert "ann" not in set(curves_of(found)["method"])
+    [entry] = [e for e in entries(found) if e.cell == ANN]
+    assert (entry.failed, list(entry.curve)) == (True, [])
 
 
 def test_weights_of_the_same_size_are_caught_before_they_are_measured(little: Path, capsys):

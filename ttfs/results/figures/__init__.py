@@ -66,13 +66,14 @@ def caption_of(name: str, grid: Grid) -> str:
 def curves_of(results: Results) -> pd.DataFrame:
     """Return a row for each network and epoch, from the files beside the records.
 
-    A curve that was changed since it was made is left out.
+    A curve that was changed since it was made is left out, and so is one of before, where making
+    the network anew failed.
     """
     columns = ["dataset", "model", "method", "seed", "epoch", "validation_accuracy"]
     rows = []
     for record in results.of("networks"):
         folder = results.store / record.name
-        if _is_whole(folder):
+        if not record.unmade and _is_whole(folder):
             rows += [{**record.ids, **row} for row in read_curve(folder)]
     return pd.DataFrame(rows, columns=columns)
 

@@ -120,14 +120,15 @@ class Sections:
 
     def _comparison(self) -> Iterator[Section]:
         table, reference = self.summary, self.results.grid.reference_name
+        first, last = list(table.columns).index("method"), list(table.columns).index("n")
+        varied = list(table.columns[first + 1 : last])
         names = [name for name in metrics_of(self._cells) if METRICS[name].in_summary]
+        names = [name for name in names if name not in varied]
         if "accuracy" in names and reference:
             names.append(GAIN)
         names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
         more = [name for name in names if name in EXTRA]
         names = [name for name in names if name not in EXTRA]
-        first, last = list(table.columns).index("method"), list(table.columns).index("n")
-        varied = list(table.columns[first + 1 : last])
         heads = ["Data set", "Network", "Method"]
         rows = []
         for row in table.to_dict("records"):

@@ -100,7 +100,7 @@ def _of_record(record: Record, results: Results) -> Entry:
         started=finished - part.wall_seconds,
         finished=finished,
         failed=record.status == "failed",
-        curve=() if "hardware" in ids else read_curve(results.store / record.name),
+        curve=() if "hardware" in ids or record.unmade else read_curve(results.store / record.name),
     )
 
 
