@@ -1,5 +1,6 @@
 """The exception that is meant for users, and how a command tells it."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -39,3 +40,8 @@ def guarded(work: Callable[[], int]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {str(error.filename)[:60]}…: too long for a file's name", file=sys.stderr)
+        return 2

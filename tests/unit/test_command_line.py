@@ -295,6 +295,15 @@ def write_clean(record: Record, path: Path, seed: int) -> None:
     path.write_text(own.to_json(), encoding="utf-8")
 
 
+@pytest.mark.parametrize("verb", ["check", "explain"])
+def test_names_that_are_none_are_one_line(tmp_path: Path, monkeypatch, fails, verb: str):
+    """An empty name is that of a variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("", ".", "..", "a" * 300, "a/" * 3000):
+        assert fails(verb, name)
+    assert fails("check", "mnits") == "mnits: no such file; did you mean 'mnist'?"
+
+
 def test_init_writes_a_grid_that_runs(tmp_path: Path, monkeypatch, fails, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["init", "mine"]) == 0

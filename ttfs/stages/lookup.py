@@ -54,9 +54,7 @@ def _path(name: str) -> Path | None:
         return Path(name)
     folders = [Path(name), *(store / name for store in STORES)]
     candidates = (folder / file for folder in folders for file in (RECORD, FAILURE))
-    with suppress(OSError):  # a name that is too long for a file
-        return next((path for path in candidates if path.is_file()), None)
-    return None
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def every() -> Iterator[tuple[Path, Record]]:
