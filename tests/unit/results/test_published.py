@@ -12,6 +12,8 @@ from kit.sandbox import ROOT
 
 from ttfs.config import load_grid
 from ttfs.metrics import METRICS
+from ttfs.results import tables
+from ttfs.results.frame import collect
 from ttfs.results.record import Record, read
 
 STORE = ROOT / "results/published/cells"
@@ -54,6 +56,17 @@ def test_tables_of_a_grid_have_the_numbers_of_the_records(grid: str):
         numbers = {name: float(row[name]) for name in METRICS if row.get(name)}
         assert "accuracy" in numbers
         assert numbers == pytest.approx({name: metrics[name] for name in numbers}, rel=1e-9)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_tables_of_a_grid_are_those_of_its_records(
+    grid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(ROOT)
+    tables.write(collect(load_grid(f"configs/{grid}.yaml"), STORE), tmp_path)
+    published = ROOT / "results/published" / grid / "tables"
+    for path in published.iterdir():
+        assert path.read_text() == (tmp_path / path.name).read_text(), path
 
 
 def test_the_page_names_the_grids_of_which_records_are_missing(monkeypatch: pytest.MonkeyPatch):
@@ -129,11 +142,19 @@ def test_the_page_on_cifar_has_the_numbers_of_the_records():
 
 def test_the_page_on_cifar_has_the_numbers_of_the_airbench_records():
     rows = part(text_of("cifar.md"), "## MNIST and Fashion-MNIST", "data set")
-    sources = ["activity_l1=3.5e-6~cutout=8~*", "cutout=8~*", "", "epochs=32~*", ""]
-    for row, source in zip(rows, sources, strict=True):
-        if not source:
-            continue  # a trial
-        place = f"{row[0].lower()}/airbench-64/b1-airbench+source=ann-airbench-28~{source}"
+    networks = [
+        ("fashion-mnist/airbench-64", "activity_l1=3.5e-6~cutout=8~*"),
+        ("fashion-mnist/airbench-64", "cutout=8~*"),
+        ("", ""),  # a trial
+        ("mnist/airbench-64", "epochs=32~*"),
+        ("", ""),
+        ("mnist+validation=1000/airbench-32", "*"),
+    ]
+    for row, (network, source) in zip(rows, networks, strict=True):
+        if not network:
+            continue
+        assert network.startswith(row[0].lower().partition(",")[0])
+        place = f"{network}/b1-airbench+source=ann-airbench-28~{source}"
         found = [read(path) for path in STORE.glob(f"{place}/seed*/record.json")]
         assert len(found) == 3
         accuracy, spikes, latency = (
