@@ -25,8 +25,12 @@ def records_of(grid: Grid) -> str:
 
 
 def note_seen(grid: Grid, view: str, records: str) -> None:
-    """Note that a view was made from the records of a digest."""
-    atomic_write(_file(grid, view), records)
+    """Note that a view was made from the records of a digest, where the workflow keeps such
+    notes.
+    """
+    path = _file(grid, view)
+    if path.parent.is_dir():
+        atomic_write(path, records)
 
 
 def seen(grid: Grid, view: str) -> str | None:
