@@ -3,6 +3,7 @@ for a record that is copied to its place may be older than a view of the record 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ttfs.config import Grid
@@ -16,9 +17,8 @@ def records_of(grid: Grid) -> str:
 
     def states() -> Iterator[str]:
         for cell in grid.every:
-            path = cell.folder / RECORD
-            if path.exists():
-                found = path.stat()
+            with suppress(FileNotFoundError):  # another run may take a record away meanwhile
+                found = (cell.folder / RECORD).stat()
                 yield f"{cell.name} {found.st_size} {found.st_mtime_ns}"
 
     return digest_of({}, *states())

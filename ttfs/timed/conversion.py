@@ -68,7 +68,8 @@ def convert_to_rate(
     settings = settings_of(steps, threshold, bias_correction)
     _known("threshold", threshold, THRESHOLDS)
     _known("bias_correction", bias_correction, BIAS_CORRECTIONS)
-    if not (isinstance(quantile, Real) and 0 < quantile <= 1):
+    number = isinstance(quantile, Real) or getattr(quantile, "ndim", None) == 0  # 0: of torch
+    if not (number and 0 < quantile <= 1):
         raise UserError(f"quantile is {quantile!r}; it is a share above 0, at most 1")
     batches = list(images_of(calibration))
     snn = convert(ann, batches, headroom=0.0, input_range=input_range)
