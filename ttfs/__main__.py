@@ -28,7 +28,6 @@ OF_A_GRID = {
     "show": "print the summary of a grid, filtered and sorted, as Markdown, CSV, LaTeX or JSON",
     "why": "say what the next run will do, and why",
     "browse": "open MLflow's page on the runs of a grid",
-    "reproduce": "make a cell anew in an empty folder, and compare its numbers bit for bit",
 }
 DEFAULT_GRID = Path("configs/quick.yaml")
 
@@ -79,15 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("explain", "say where a number comes from, and how to make it again", _explain)
     added.add_argument("what", help="a record's file or folder, a cell, or a number")
     for name, help in OF_A_CELL.items():
-        added = verb(name, help, _on_cell)
-        added.add_argument("grid", type=Path, help="a grid file")
-        added.add_argument("cell", help="name of the cell, as `check` lists them")
+        _add_cell(verb(name, help, _on_cell))
+    help = "make a cell anew in an empty folder, and compare its numbers bit for bit"
+    _add_cell(verb("reproduce", help, _on_grid))
     for name, help in OF_A_GRID.items():
         added = verb(name, help, _on_grid)
-        if name == "reproduce":
-            added.add_argument("grid", type=Path, help="a grid file")
-            added.add_argument("cell", help="name of the cell, as `check` lists them")
-            continue
         added.add_argument(
             "grid", type=Path, nargs="?", default=DEFAULT_GRID, help="a grid file (%(default)s)"
         )
@@ -108,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
                 help="also records of different code or a dirty tree",
             )
     return parser
+
+
+def _add_cell(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("grid", type=Path, help="a grid file")
+    parser.add_argument("cell", help="name of the cell, as `check` lists them")
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:

@@ -146,7 +146,7 @@ def view_markers(name, *modules):
     if DUE:
         jobs = "".join(sorted(path for paths in all_jobs() for path in paths))
         markers.append(f"{JOBS}/views/{name}-{digest_of({}, jobs)}")
-    elif SEEN != (seen(GRID, name) or SEEN):
+    elif seen(GRID, name) not in (None, SEEN):
         markers.append(f"{JOBS}/views/{name}-{SEEN}")
     return markers
 

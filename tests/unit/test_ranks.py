@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from kit.exactness import IMAGE, Net, conv, draw, randomise
 from kit.learning import AXES, CONFIG, make_data, network
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from ttfs.data import DataSet
 from ttfs.errors import UserError
 from ttfs.stages.process import die_with
 from ttfs.stages.ranks import together
+from ttfs.timed import to_leaky
 from ttfs.training import GrowingWindows, fit, ranks
 
 pytestmark = pytest.mark.xdist_group("training")  # one import of Lightning
@@ -281,3 +283,17 @@ def test_ranks_without_an_item_are_refused(data: DataSet):
     fault = "^key 'devices': 5 devices share each batch, and one has 3 items; lower"
     with pytest.raises(UserError, match=fault):
         together(5, "gloo", lambda rank: learn(network(), data, batch_size=6))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_a_maximum_of_branches_is_that_of_one_process(training: bool):
+    """Branches side by side are values of one dimension more than images have."""
+    larger = Net(
+        lambda n, x: n.out(torch.maximum(n.a(x), n.b(x)).flatten(1)),
+        a=conv(), b=conv(), out=nn.Linear(4 * 9 * 8, 5),
+    )  # fmt: skip
+    network = to_leaky(randomise(larger), draw(IMAGE)[:1], steps=3).train(training)
+    images = draw(IMAGE, n=6)
+    wanted = network(images)
+    ranks.WholeBatchNorm().apply(network)
+    torch.testing.assert_close(network(images), wanted)

@@ -21,7 +21,6 @@ from ttfs.errors import UserError
 from ttfs.models import build
 from ttfs.results.figures.style import svg
 from ttfs.snn import Alpha1Synapses, convert, stalled_neurons, to_alpha1_
-from ttfs.studies import rates
 from ttfs.studies import trajectory as trajectories
 from ttfs.studies.figures import draw
 from ttfs.studies.gradients import gain, gradients, gradients_by_layer, jacobian, weights_product
@@ -188,43 +187,6 @@ def test_gradients_of_inputs_on_another_range_are_refused(digits: DataSet):
     content = {"dataset": {"id": "digits"}, "depths": [2], "draws": 1}
     with pytest.raises(UserError, match=r"those of 'digits' are on \[-0\.8, 1\.8\]; take a data"):
         gradients(content, other, silent)
-
-
-def test_networks_of_a_study_are_prepared_by_training_images(digits: DataSet, monkeypatch):
-    """As the stage `make` prepares them: whitening filters come from images, not from a draw."""
-
-    class Prepared(nn.Sequential):
-        prepared_by = 7
-
-        def prepare(self, images: Tensor) -> None:
-            self.seen = images
-
-    layers = nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10)
-    for study in ("networks", "rates"):
-        monkeypatch.setattr(f"ttfs.studies.{study}.build", lambda *_: Prepared(*layers))
-    model: dict[str, Any] = {"id": "made"}
-    config = {"learning_rate": 1e-3, "steps": 1, "batch_size": 8}
-    networks = four_networks(model, digits, ("digits", "made", 0), torch.float32, 2.0)
-    trained = rates._trained(config, digits, model, ("digits", "made", 0))
-    for network in (networks["relu"], trained):
-        assert torch.equal(network.seen, digits.train.one_batch(7)[0])
-
-
-def test_windows_stay_infinite_where_charges_overflow(digits: DataSet, monkeypatch):
-    """The first neuron of each layer doubles the charge, J / (1 + sum of J) = 2; the second is
-    silent.
-    """
-    maps = [nn.Linear(64, 2, bias=False), *(nn.Linear(2, 2, bias=False) for _ in range(200))]
-    maps[0].weight.data = torch.tensor([[1.0], [-0.5]]).expand(2, 64) / 64
-    layers: list[nn.Module] = [nn.Flatten(), maps[0]]
-    for layer in maps[1:]:
-        layer.weight.data = torch.tensor([[1.0, -1.5], [-0.5, 0.0]])
-        layers += [nn.ReLU(), layer]
-    monkeypatch.setattr("ttfs.studies.networks.build", lambda *_: nn.Sequential(*layers))
-    networks = four_networks({"id": "made"}, digits, ("digits", "made", 0), torch.float32, 2.0)
-    windows = {name: snn.layers.values() for name, snn in networks.items() if name != "relu"}
-    assert all(layer.width == math.inf for layer in windows["alpha1"])
-    assert all(layer.width < math.inf for layer in windows["b1"])
 
 
 def test_scales_of_the_mapping_are_undone(seed: int):

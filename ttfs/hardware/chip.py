@@ -24,6 +24,11 @@ from ttfs.seeds import seed
 from ttfs.snn import INPUT, SpikingNetwork, Synapses
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a number, of Python or numpy, or a tensor without dimensions."""
+    return isinstance(value, Real) or getattr(value, "ndim", None) == 0
+
+
 @dataclass(frozen=True)
 class Hardware:
     """A chip. The defaults are the ideal one; imperfections compose.
@@ -97,7 +102,7 @@ class Hardware:
         numbers += ["window_quantile"] if self.window_quantile is not None else []
         for name in numbers:
             value = getattr(self, name)
-            if not (isinstance(value, Real) or getattr(value, "ndim", None) == 0):  # 0: of torch
+            if not is_number(value):
                 raise UserError(f"hardware: {name} is {value!r}; it is a number")
         if not isinstance(self.equalize, bool | np.bool_):
             raise UserError(f"hardware: equalize is {self.equalize!r}; it is True or False")

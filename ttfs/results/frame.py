@@ -206,6 +206,20 @@ def summary(results: Results, cell_table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else [*ROW, *varied, "n", "seeds"])
 
 
+def columns_of(summary_table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Return the varied keys of a summary, and the metrics that it shows, in the order of the
+    tables.
+    """
+    columns = list(summary_table.columns)
+    varied = columns[columns.index("method") + 1 : columns.index("n")]
+    shown = [
+        name
+        for name, kind in METRICS.items()
+        if kind.in_summary and f"{name}_{kind.over_seeds}" in columns
+    ]
+    return varied, shown
+
+
 def spiking(summary_table: pd.DataFrame) -> pd.Series:
     """Return which rows of a summary are of networks whose spikes are counted."""
     return _has(summary_table, "spikes_per_neuron_mean")

@@ -14,10 +14,10 @@ from ttfs.results.frame import (
     Results,
     cells,
     classes,
+    columns_of,
     fine_tunings,
     layers,
     metric,
-    metrics_of,
     on_hardware,
     steps,
     summary,
@@ -57,7 +57,7 @@ def write(results: Results, folder: Path) -> None:
         text = table.to_csv(index=False, float_format="%.10g", lineterminator="\n")
         atomic_write(folder / f"{name}.csv", text)
     for name, text in {
-        "summary": _summary_text(results, summary_table, cell_table),
+        "summary": _summary_text(results, summary_table),
         "hardware": _hardware_text(results, hardware_table),
         "published": _published_text(published_table),
     }.items():
@@ -114,15 +114,9 @@ def _matches(results: Results, ours: Mapping[str, Any], value: Mapping[str, Any]
     return pd.notna(ours.get("spikes_per_neuron_mean"))
 
 
-def _summary_text(results: Results, summary_table: pd.DataFrame, cell_table: pd.DataFrame) -> str:
+def _summary_text(results: Results, summary_table: pd.DataFrame) -> str:
     reference = results.grid.reference_name
-    first, last = (
-        list(summary_table.columns).index("method"),
-        list(summary_table.columns).index("n"),
-    )
-    varied = list(summary_table.columns[first + 1 : last])
-    names = [name for name in metrics_of(cell_table) if METRICS[name].in_summary]
-    names = [name for name in names if name not in varied]
+    varied, names = columns_of(summary_table)
     if "accuracy" in names and reference:
         names.insert(names.index("accuracy") + 1, GAIN)
     rows = []

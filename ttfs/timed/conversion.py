@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from numbers import Real
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy
+from ttfs.hardware.chip import is_number
 from ttfs.snn import SpikingNetwork, convert, images_of, reference_network
 from ttfs.timed.integrate_and_fire import (
     IntegrateAndFire,
@@ -68,8 +68,7 @@ def convert_to_rate(
     settings = settings_of(steps, threshold, bias_correction)
     _known("threshold", threshold, THRESHOLDS)
     _known("bias_correction", bias_correction, BIAS_CORRECTIONS)
-    number = isinstance(quantile, Real) or getattr(quantile, "ndim", None) == 0  # 0: of torch
-    if not (number and 0 < quantile <= 1):
+    if not (is_number(quantile) and 0 < quantile <= 1):
         raise UserError(f"quantile is {quantile!r}; it is a share above 0, at most 1")
     batches = list(images_of(calibration))
     snn = convert(ann, batches, headroom=0.0, input_range=input_range)

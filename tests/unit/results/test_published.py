@@ -65,8 +65,8 @@ def test_tables_of_a_grid_are_those_of_its_records(
     monkeypatch.chdir(ROOT)
     tables.write(collect(load_grid(f"configs/{grid}.yaml"), STORE), tmp_path)
     published = ROOT / "results/published" / grid / "tables"
-    for path in published.iterdir():
-        assert path.read_text() == (tmp_path / path.name).read_text(), path
+    files = {path.name: path.read_text() for path in published.iterdir()}
+    assert files == {path.name: path.read_text() for path in tmp_path.iterdir()}
 
 
 def test_the_page_names_the_grids_of_which_records_are_missing(monkeypatch: pytest.MonkeyPatch):

@@ -229,6 +229,7 @@ def test_many_inputs_are_taken_in_parts(monkeypatch):
         ({"threshold": "median"}, "'median' is not known; choose from: max, quantile, mmse, tuned"),
         ({"bias_correction": "heavy"}, "bias_correction 'heavy' is not known"),
         ({"threshold": "quantile", "quantile": 0.0}, "quantile is 0.0; it is a share above 0"),
+        ({"threshold": "quantile", "quantile": "0.9"}, "quantile is '0.9'; it is a share above 0"),
     ],
 )  # fmt: skip
 def test_bad_options_are_refused_in_one_line(options, said):

@@ -15,9 +15,9 @@ from ttfs.results.frame import (
     ROW,
     Results,
     cells,
+    columns_of,
     fine_tunings,
     metric,
-    metrics_of,
     on_hardware,
 )
 from ttfs.results.provenance import Provenance
@@ -120,10 +120,7 @@ class Sections:
 
     def _comparison(self) -> Iterator[Section]:
         table, reference = self.summary, self.results.grid.reference_name
-        first, last = list(table.columns).index("method"), list(table.columns).index("n")
-        varied = list(table.columns[first + 1 : last])
-        names = [name for name in metrics_of(self._cells) if METRICS[name].in_summary]
-        names = [name for name in names if name not in varied]
+        varied, names = columns_of(table)
         if "accuracy" in names and reference:
             names.append(GAIN)
         names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
