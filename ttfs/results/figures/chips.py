@@ -108,7 +108,8 @@ def hardware(table: pd.DataFrame, axes_: Sequence[Axis]) -> Figure:
                 axes.set_axis_off()
                 continue
             _draw_axis(axes, of_dataset, axis, looks)
-            axes.set_title(broken(f"{dataset}: {axis.shared}"), loc="left", fontweight="bold")
+            title = broken(f"{dataset}: {axis.shared}", widest=30)
+            axes.set_title(title, loc="left", fontweight="bold", fontsize="medium")
             axes.set_ylim(
                 bottom=max(axes.get_ylim()[0], of_dataset["accuracy_mean"].max() - DEEPEST)
             )

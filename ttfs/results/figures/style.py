@@ -81,14 +81,14 @@ def bar(values: pd.Series) -> float:
     return std(values) if len(values) > 1 else 0.0
 
 
-def broken(title: str) -> str:
-    """Break a title of many words, joined by +, where a panel ends.
+def broken(title: str, widest: int = WIDEST) -> str:
+    """Break a title of many words, joined by +, where a panel of so many characters ends.
 
     >>> broken("files+labels=100+neurons_per_key=256+seed=8").splitlines()
     ['files+labels=100+', 'neurons_per_key=256+seed=8']
     """
     words = title.replace("+", "+ ")
-    return textwrap.fill(words, WIDEST, break_on_hyphens=False).replace("+ ", "+")
+    return textwrap.fill(words, widest, break_on_hyphens=False).replace("+ ", "+")
 
 
 def keys_of(
