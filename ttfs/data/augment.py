@@ -11,11 +11,15 @@ from torch.nn import functional
 
 from ttfs.errors import UserError
 
+SIGMA = 4
+"""Pixels of the Gaussian of an elastic distortion, as of Simard et al. 2003 for MNIST."""
+
 
 class Moves(NamedTuple):
     """The moves of N images: corners (row, column) of two windows [N, 2], mirrored or not [N],
     centers of the squares that are cut out [N, 2], angles [radian] and factors of enlargement [N],
-    centers [N, 2] and sides [N], as shares of the image's, of boxes of another image.
+    noise of an elastic distortion, by axis (row, column) [N, 2, H, W], centers [N, 2] and sides
+    [N], as shares of the image's, of boxes of another image.
     """
 
     shift: Tensor
@@ -23,6 +27,7 @@ class Moves(NamedTuple):
     flip: Tensor
     cutout: Tensor | None
     turn: tuple[Tensor, Tensor] | None
+    noise: Tensor | None
     boxes: tuple[Tensor, Tensor] | None
 
     def of(self, images: slice) -> "Moves":
@@ -44,8 +49,8 @@ class Moves(NamedTuple):
 
 @dataclass(frozen=True)
 class Augment:
-    """Random moves of images, in the order rotate and zoom, shift, crop, flip, cutout, cutmix;
-    `Augment()` changes nothing.
+    """Random moves of images, in the order rotate, zoom and elastic, shift, crop, flip, cutout,
+    cutmix; `Augment()` changes nothing.
 
     shift: translation by whole pixels, uniform in [-shift, shift] on both axes, black comes in.
     crop: padded by this many reflected pixels (the edge is not repeated), then a window of the old
@@ -56,8 +61,13 @@ class Augment:
     cutout: a square of this many pixels, its center anywhere in the image, has the image's mean
         color (DeVries and Taylor 2017, arXiv 1708.04552, with the mean of the data set).
     rotate: turned about the center by an angle uniform in [-rotate, rotate] degrees.
-    zoom: enlarged about the center by a factor uniform in [1 - zoom, 1 + zoom]. Both read the image
-        once, between four pixels (bilinear), and black comes in.
+    zoom: enlarged about the center by a factor uniform in [1 - zoom, 1 + zoom].
+    elastic: alpha of an elastic distortion (Simard, Steinkraus, Platt 2003, ICDAR, section 2). Each
+        pixel is read from a place that is moved, on each axis, by alpha times noise uniform in
+        [-1, 1], smoothed by a Gaussian of SIGMA = 4 pixels (no noise lies outside of the image).
+        Far from the edges the standard deviation of a move is alpha / (2 SIGMA sqrt(3 pi)), 0.04
+        alpha pixels. All three read the image once, between four pixels (bilinear), and black comes
+        in.
     cutmix: share of the images into which a box of the next image of the batch is pasted, its
         center anywhere in the image and its area, before what is outside is lost, uniform in [0, 1]
         of the image. Labels are shared by area (Yun et al. 2019, arXiv 1905.04899).
@@ -69,13 +79,15 @@ class Augment:
     cutout: int = 0
     rotate: float = 0.0
     zoom: float = 0.0
+    elastic: float = 0.0
     cutmix: float = 0.0
     black: float = 0.0
     """What comes in: the lowest value of the images."""
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Moves:
         """Draw the moves of inputs of a shape (N, ...): as many random numbers whatever is switched
-        on, and then those of the cutout, of rotation and zoom, and of the cutmix.
+        on, and then those of the cutout, of rotation and zoom, of the elastic distortion, and of
+        the cutmix.
         """
         count = shape[0]
         return Moves(
@@ -84,6 +96,7 @@ class Augment:
             torch.randint(2, (count,), generator=generator).bool(),
             _centers(shape, generator) if self.cutout else None,
             self._turns(count, generator) if self.rotate or self.zoom else None,
+            _noise(shape, generator) if self.elastic else None,
             self._boxes(shape, generator) if self.cutmix else None,
         )
 
@@ -100,8 +113,8 @@ class Augment:
         """Return the float images [N, C, H, W] with these moves, on the same device, made."""
         if self.black:  # 0 comes in
             images = images - self.black
-        if moves.turn is not None:
-            images = _turned(images, *moves.turn)
+        if moves.turn is not None or moves.noise is not None:
+            images = self._warped(images, moves)
         if self.shift:
             images = _windows(images, self.shift, "constant", moves.shift)
         if self.black:
@@ -113,6 +126,13 @@ class Augment:
         if moves.cutout is not None:
             images = _cut_out(images, self.cutout, moves.cutout)
         return images
+
+    def _warped(self, images: Tensor, moves: Moves) -> Tensor:
+        """Turn, enlarge and distort images [N, C, H, W]: one read of each."""
+        places = _turned(images, moves.turn)
+        if moves.noise is not None:
+            places = places + self.elastic * _smoothed(moves.noise)
+        return functional.grid_sample(images, places, align_corners=False)
 
     def mix(
         self, images: Tensor, labels: Tensor, moves: Moves, classes: int
@@ -160,18 +180,41 @@ def _centers(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.stack(list(sides), 1)
 
 
-def _turned(images: Tensor, angles: Tensor, factors: Tensor) -> Tensor:
-    """Turn images [N, C, H, W] counterclockwise about their centers by angles [N], and enlarge them
-    by factors [N].
+def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Uniform noise in [-1, 1] for rows and columns, [N, 2, H, W], of images (N, C, H, W)."""
+    return 2 * torch.rand(shape[0], 2, *shape[2:], generator=generator) - 1
+
+
+def _turned(images: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Return where the pixels of images [N, C, H, W] come from, [N, H, W, 2] in coordinates (x, y)
+    that are -1 and 1 at the edges, if they turn counterclockwise about their centers by angles [N]
+    and are enlarged by factors [N].
     """
-    height, width = images.shape[2:]
+    count, _, height, width = images.shape
+    still = torch.zeros(count, device=images.device), torch.ones(count, device=images.device)
+    angles, factors = turn or still
     cosine, sine, zero = angles.cos() / factors, angles.sin() / factors, torch.zeros_like(angles)
-    # Where each pixel comes from, in coordinates (x, y) that are -1 and 1 at the edges.
     rows = [cosine, -sine * height / width, zero, sine * width / height, cosine, zero]
-    places = functional.affine_grid(
+    return functional.affine_grid(
         torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False
     )
-    return functional.grid_sample(images, places, align_corners=False)
+
+
+def _smoothed(noise: Tensor) -> Tensor:
+    """Smooth noise [N, 2, H, W] of rows and columns by a Gaussian; return moves in pixels as
+    differences of the coordinates of _turned, [N, H, W, 2].
+    """
+    height, width = noise.shape[2:]
+    moves = _gaussian(height, noise.device) @ noise @ _gaussian(width, noise.device)
+    down, right = moves.unbind(1)
+    return torch.stack([right * 2 / width, down * 2 / height], -1)
+
+
+def _gaussian(size: int, device: torch.device) -> Tensor:
+    """Return the matrix [size, size] that smooths an axis by a Gaussian of SIGMA pixels."""
+    places = torch.arange(size, device=device)
+    distances = (places[:, None] - places) / SIGMA
+    return torch.exp(-(distances**2) / 2) / (SIGMA * math.sqrt(2 * math.pi))
 
 
 def _cut_out(images: Tensor, size: int, centers: Tensor) -> Tensor:

@@ -80,6 +80,49 @@ def test_rotation_and_zoom_are_those_of_scipy(height: int, width: int):
             np.testing.assert_allclose(after.numpy(), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("turning", "black"), [({}, 0.0), ({"rotate": 90, "zoom": 0.3}, -0.4)])
+def test_an_elastic_distortion_is_that_of_scipy(turning: dict[str, float], black: float):
+    height, width = 14, 17
+    images = torch.rand(20, 2, height, width) + black
+    augment = Augment(elastic=34, black=black, **turning)
+    moves = augment.draw(images.shape, torch.Generator().manual_seed(0))
+    assert moves.noise is not None
+    angles, factors = moves.turn or (torch.zeros(20), torch.ones(20))
+    center = np.array([height - 1, width - 1]) / 2
+    pixels = np.stack(np.mgrid[:height, :width], -1)
+    for image, moved, angle, factor, noise in zip(
+        images, augment.move(images, moves), angles, factors, moves.noise, strict=True
+    ):
+        sine, cosine = np.sin(float(angle)), np.cos(float(angle))
+        back = np.array([[cosine, sine], [-sine, cosine]]) / float(factor)  # of (row, column)
+        smooth = [
+            ndimage.gaussian_filter(part.numpy(), 4, mode="constant", truncate=9) for part in noise
+        ]
+        places = (pixels - center) @ back.T + center + 34 * np.stack(smooth, -1)
+        for before, after in zip(image, moved, strict=True):
+            expected = ndimage.map_coordinates(
+                before.numpy(), places.transpose(2, 0, 1), order=1, mode="grid-constant", cval=black
+            )
+            np.testing.assert_allclose(after.numpy(), expected, rtol=0, atol=1e-4)
+
+
+def test_elastic_moves_have_the_spread_that_is_said_and_move_no_other_draw():
+    shape, plain = torch.Size((400, 1, 41, 41)), Augment(2, 2, True, 3, 5.0, 0.1)
+    bending = Augment(2, 2, True, 3, 5.0, 0.1, elastic=34)
+    first, second = (a.draw(shape, torch.Generator().manual_seed(0)) for a in (plain, bending))
+    assert all(torch.equal(*pair) for pair in zip(first[:4], second[:4], strict=True))
+    assert first.turn is not None
+    assert second.turn is not None
+    assert all(torch.equal(*pair) for pair in zip(first.turn, second.turn, strict=True))
+    assert first.noise is None
+    assert second.noise is not None
+    ramp = torch.arange(41.0).expand(400, 1, 41, 41)  # each pixel holds its column
+    moved = Augment(elastic=34).move(ramp, second._replace(turn=None))[:, 0, 20, 20] - 20
+    expected = 34 / (2 * 4 * math.sqrt(3 * math.pi))
+    assert moved.std() == pytest.approx(expected, rel=0.2)
+    assert moved.mean() == pytest.approx(0, abs=5 * expected / 20)
+
+
 def test_a_quarter_turn_is_counterclockwise():
     images = torch.rand(3, 1, 6, 6)
     turn = torch.full((3,), math.pi / 2), torch.ones(3)

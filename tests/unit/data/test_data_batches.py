@@ -187,7 +187,8 @@ def test_normalized_inputs_lie_in_their_range(rng):
 def test_the_parts_of_the_ranks_are_the_batch_of_one_process(ranks: int, flip: bool | str):
     images = np.random.default_rng(0).integers(0, 256, (64, 6, 6), dtype=np.uint8)
     np.savez(DATA / "parts.npz", x=images, y=np.arange(64) % 3)
-    moves = {"shift": 1, "crop": 1, "flip": flip, "cutout": 2, "rotate": 9.0, "zoom": 0.1}
+    moves = {"shift": 1, "crop": 1, "flip": flip, "cutout": 2, "rotate": 9, "zoom": 0.1}
+    moves |= {"elastic": 5}
     train = load(config({"npz": "parts.npz"}, test=0.2, augment=moves)).train
 
     def batches(rank: int = 0, ranks: int = 1):
