@@ -349,3 +349,19 @@ def test_a_data_set_may_be_listed_with_other_models_and_methods(plan):
     assert [cell.name for cell in grid.cells if cell.seed == 0] == [
         "digits/fc2/ann/seed0", "digits/fc2/b1-converted/seed0", "digits/cnn/ann/seed0",
     ]  # fmt: skip
+
+
+def test_all_labels_are_one_point_however_they_are_asked_for(configs: Path):
+    """No value and null are one: the same id, and the same part of the configuration."""
+    slices = []
+    for entry in ("files", "{dataset: files, over: {labels: none}}"):
+        Path("configs/mine.yaml").write_text(
+            f"datasets: [{entry}]\nmodels: [fc2]\nmethods: [logistic-regression]\nseeds: [0]\n"
+        )
+        grid = load_grid("configs/mine.yaml")
+        [one] = grid.cells
+        slices.append((one.name, grid.make_slice(one)))
+    assert slices[0] == slices[1]
+    file = configs / "datasets/files.yaml"
+    file.write_text(file.read_text() + "labels: null\n")
+    assert load_grid("configs/mine.yaml").make_slice(one) == slices[0][1]

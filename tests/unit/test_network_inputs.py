@@ -100,7 +100,7 @@ def test_values_that_are_not_finite_are_refused(
 def test_calibration_of_a_chip_that_is_not_finite_is_refused() -> None:
     snn = convert(headed(IMAGE, conv(), nn.ReLU()), draw(IMAGE))
     images = torch.full((3, *IMAGE), math.nan)
-    with pytest.raises(ValueError, match="the images hold NaN or infinity"):
+    with pytest.raises(ConversionError, match="the calibration images hold NaN or infinity"):
         ttfs.deploy(snn, ttfs.Hardware(window_quantile=0.9), images)
 
 

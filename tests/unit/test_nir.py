@@ -196,7 +196,7 @@ REFUSED = {
         lambda: nn.Sequential(
             nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)
         ),
-        (2, 6, 6), "layer _2: NIR has no form for EarliestSpike",
+        (2, 6, 6), "layer _2: no form for EarliestSpike is written",
     ),
     "kernel": (image_network(nn.Conv2d(2, 4, (1, 3))), (2, 6, 6), "square kernels"),
     "groups": (image_network(nn.Conv2d(2, 4, 3, groups=2)), (2, 6, 6), "one group"),

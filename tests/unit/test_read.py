@@ -39,6 +39,8 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, text: str, value):
         ("a: 1\na: 2", "not valid YAML: key 'a' comes twice"),
         ("1: 2", "not valid YAML: key '1' is no text"),
         ("a: &x [1]\nb: *x", "not valid YAML: aliases"),
+        ("a: !!bool maybe", r"not valid YAML: tags \(!!name\) are not allowed"),
+        ("a: !!timestamp 2001-01-01", r"not valid YAML: tags \(!!name\) are not allowed"),
         ("a: [1", "not valid YAML"),
         ("- 1", "expected 'key: value' lines, found list"),
         ("", "expected 'key: value' lines, found NoneType"),
@@ -46,7 +48,19 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, text: str, value):
         ("a: " + "[" * 20_000, "not valid YAML"),
         ("a: " + "x" * 1_100_000, "larger than 1,000,000 bytes"),
     ],
-    ids=["twice", "number", "alias", "open", "list", "empty", "digits", "deep", "large"],
+    ids=[
+        "twice",
+        "number",
+        "alias",
+        "tag",
+        "date",
+        "open",
+        "list",
+        "empty",
+        "digits",
+        "deep",
+        "large",
+    ],
 )
 def test_what_is_no_configuration_is_one_line(tmp_path: Path, text: str, said: str):
     with pytest.raises(UserError, match=said.replace("?", "[?]")) as caught:
@@ -74,6 +88,20 @@ def test_a_billion_laughs_are_refused_before_they_are_laughed(tmp_path: Path):
             "quick", "[0, 1, 2]", "[0, 0]",
             "configs/quick.yaml: key 'seeds': [0, 0] has non-unique elements",
         ),
+        (
+            "quick", "- {method: ann, over: {learning_rate: 3.0e-2}}", "- {method: ann, ovr: {}}",
+            "unknown key 'datasets.1.methods.0.ovr'; did you mean 'over'?",
+        ),
+        (
+            "quick", "- {method: ann, over: {learning_rate: 3.0e-2}}",
+            "- {method: ann, over: {learning_rate: []}}",
+            "key 'datasets.1.methods.0.over.learning_rate': []",
+        ),
+        (
+            "quick", "- {method: ann, over: {learning_rate: 3.0e-2}}", "- {method: 3}",
+            "key 'datasets.1.methods.0.method': 3 is not of type",
+        ),
+        ("quick", "models: [fc-30]", "models: [{over: {layers: 3}}]", "datasets.1.models.0.model'"),
         ("quick", "[fc2, cnn]", "[fc3]", "no configs/models/fc3.yaml; did you mean 'fc"),
         ("quick", "[fc2, cnn]", "[../fc2]", "no configs/models/../fc2.yaml"),
         (
@@ -192,6 +220,13 @@ def test_the_working_directory_comes_first_and_the_shipped_files_after(tmp_path:
     assert find("dataset", "digits") == own
     assert read_named("dataset", "digits", "a test")["epochs"] == 4
     assert {"leaves", "digits", "mnist"} <= set(known("dataset"))
+    for name in ("my_set", ".hidden"):
+        Path(f"configs/datasets/{name}.yaml").write_text(own.read_text())
+    assert ".hidden" not in known("dataset")
+    with pytest.raises(UserError, match=r"my_set.yaml: the file's name is its id and may hold"):
+        read_named("dataset", "my_set", "a test")
+    with pytest.raises(UserError, match=r"a test: no configs/datasets/x+\.yaml"):
+        read_named("dataset", "x" * 300, "a test")
     assert find("dataset", "nothing") is None
     Path("quick").mkdir()  # a folder of its name is no grid
     assert load_grid("quick").name == load_grid("configs/quick.yaml").name == "quick"

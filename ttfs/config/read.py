@@ -23,6 +23,8 @@ SHIPPED = Path(__file__).parents[1] / "shipped"
 ID = re.compile(r"[a-z0-9-]+")
 LARGEST_FILE = 1_000_000
 """Bytes of the largest file that is read as configuration."""
+LONGEST_NAME = 240
+"""Bytes of a file's name without its ending, which file systems hold."""
 FOLDERS = {
     "dataset": "datasets",
     "model": "models",
@@ -42,8 +44,9 @@ def places(noun: str) -> list[Path]:
 
 
 def known(noun: str) -> list[str]:
-    """Return the ids of a noun that have a file, in order."""
-    return sorted({path.stem for place in places(noun) for path in place.glob("*.yaml")})
+    """Return the ids of a noun that have a file, in order; hidden files are none."""
+    paths = (path for place in places(noun) for path in place.glob("*.yaml"))
+    return sorted({path.stem for path in paths if not path.name.startswith(".")})
 
 
 def find(noun: str, name: str) -> Path | None:
@@ -54,11 +57,16 @@ def find(noun: str, name: str) -> Path | None:
 
 def read_named(noun: str, name: str, where: str) -> dict[str, Any]:
     """Return the checked file of an id; without one raise UserError, which begins with `where`."""
-    path = find(noun, name) if ID.fullmatch(name) else None
+    path = find(noun, name) if _is_file_name(name) else None
     if path is None:
         file = Path("configs", FOLDERS[noun], f"{name}.yaml")
         raise UserError(f"{where}: no {file}{suggest(name, known(noun))}")
     return read_yaml(path, noun)
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether it may name a file of a folder, be it no id: `read_yaml` says what an id is."""
+    return name.isprintable() and Path(name).name == name and len(name.encode()) < LONGEST_NAME
 
 
 def grid_path(path: str | Path) -> Path:
@@ -154,16 +162,18 @@ def complete(content: Mapping[str, Any], schema: Mapping[str, Any], where: str) 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2: 012 is 12, 1:30 is text, 1e-3 a number, `on` a word.
 
-    Anchors, keys that come twice and keys that are no text are refused.
+    Anchors, tags, keys that come twice and keys that are no text are refused.
     """
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  PyYAML reads it so
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+        event = self.peek_event()
+        refused = "aliases (*name)" if isinstance(event, yaml.AliasEvent) else ""
+        refused = refused or ("tags (!!name)" if getattr(event, "tag", None) else "")
+        if refused:
             raise yaml.MarkedYAMLError(
-                problem="aliases (*name) are not allowed", problem_mark=event.start_mark
+                problem=f"{refused} are not allowed", problem_mark=event.start_mark
             )
         return super().compose_node(parent, index)
 
@@ -247,21 +257,32 @@ def _resolved(schema: Any) -> Any:
 
 
 def with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:
-    """Return the content with the defaults of the schema for missing keys, also in blocks, and
-    numbers as floats where a key takes floats: 100 and 100.0 are one value, and 0 and -0.0.
+    """Return the content with the defaults of the schema for missing keys, also in blocks, without
+    the nulls of keys that have no default, and numbers as floats where a key takes floats: 100 and
+    100.0 are one value, and 0 and -0.0.
     """
     if isinstance(content, list):
         return [with_defaults(value, schema.get("items", {})) for value in content]
     if not isinstance(content, Mapping):
         return float(content) + 0.0 if _stands_for_float(content, schema) else content
     properties = schema.get("properties", {})
-    filled = {key: with_defaults(value, properties.get(key, {})) for key, value in content.items()}
+    rules = {key: properties.get(key, {}) for key in content}
+    filled = {
+        key: with_defaults(value, rules[key])
+        for key, value in content.items()
+        if value is not None or _has_null(rules[key])
+    }
     needs = schema.get("dependentRequired", {})
     for key, rule in properties.items():
         wanted = all(other in filled for other in needs.get(key, ()))
         if key not in filled and "default" in rule and wanted:
             filled[key] = with_defaults(json.loads(json.dumps(rule["default"])), rule)
     return filled
+
+
+def _has_null(rule: Mapping[str, Any]) -> bool:
+    """Whether null says more than a key that is left out: of keys with a default, or unknown."""
+    return "default" in rule or "null" not in rule.get("type", ())
 
 
 def _stands_for_float(value: Any, schema: Mapping[str, Any]) -> bool:

@@ -111,14 +111,16 @@ class Augment:
 
     def move(self, images: Tensor, moves: Moves) -> Tensor:
         """Return the float images [N, C, H, W] with these moves, on the same device, made."""
-        if self.black:  # 0 comes in
-            images = images - self.black
-        if moves.turn is not None or moves.noise is not None:
+        warped = moves.turn is not None or moves.noise is not None
+        black = self.black if warped or self.shift else 0.0
+        if black:  # 0 comes in
+            images = images - black
+        if warped:
             images = self._warped(images, moves)
         if self.shift:
             images = _windows(images, self.shift, "constant", moves.shift)
-        if self.black:
-            images = images + self.black
+        if black:
+            images = images + black
         if self.crop:
             images = _windows(images, self.crop, "reflect", moves.crop)
         if self.flip:

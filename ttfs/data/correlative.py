@@ -4,6 +4,7 @@ After Stanojevic et al. 2020 (ISCAS, "File classification based on spiking neura
 constants are not published; the construction is ours and has the properties that they state.
 """
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -65,7 +66,7 @@ def encode_metadata(
     >>> bool((times[0] == times[2]).all()), bool((times[0] == times[1]).any()), times[3].tolist()
     (True, False, [inf, inf])
     """
-    _check(table, keys, breakpoints)
+    _check(table, keys, breakpoints, neurons_per_key)
     ranked = table if reference is None else reference
     records, columns, blocks = len(table[next(iter(keys))]), 0, []
     for key, kind in keys.items():
@@ -118,12 +119,18 @@ def neurons_by_information(
 def numbers(column: Column, key: str) -> np.ndarray:
     """Return the values of a numeric key as float64 [N], NaN where missing."""
     try:
-        return np.array([np.nan if missing(value) else float(value) for value in column])
+        return np.array([np.nan if missing(value) else _number(value) for value in column])
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"key {key!r} is numeric, but a value is no number ({error}); "
             "correct the value, or call the key categorical"
         ) from None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str) and "_" in value:  # which Python takes: 2024_01 is a name
+        raise ValueError(f"could not convert string to float: {value!r}")
+    return float(value)
 
 
 def missing(value: Any) -> bool:
@@ -144,7 +151,16 @@ def members(value: Any) -> list[str]:
         return []
     if isinstance(value, str):
         return sorted(set(value.split()))
-    return sorted(set(map(str, value if isinstance(value, Iterable) else [value])))
+    return sorted({str(one) for one in (_held(value) if _is_several(value) else [value])})
+
+
+def _is_several(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
+def _held(members: Iterable[Any]) -> list[Any]:
+    """Return the members of a sequence that are not missing."""
+    return [member for member in members if not missing(member)]
 
 
 def rank(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -172,12 +188,20 @@ def distinct(column: Column) -> tuple[list[Any], np.ndarray]:
 def _text(value: Any) -> Any:
     if missing(value):
         return None
-    return tuple(map(str, value)) if isinstance(value, Iterable) else str(value)
+    return tuple(map(str, _held(value))) if _is_several(value) else str(value)
 
 
-def _check(table: Mapping[str, Column], keys: Mapping[str, str], breakpoints: int) -> None:
-    if not keys:
-        raise UserError("no key is given; name one column, or more, and its kind")
+def _check(
+    table: Mapping[str, Column],
+    keys: Mapping[str, str],
+    breakpoints: int,
+    neurons: int | Mapping[str, int],
+) -> None:
+    if not isinstance(keys, Mapping) or not keys:
+        raise UserError("no key is given; give {key: kind}, one column of the table or more")
+    unknown = [key for key in neurons if key not in keys] if isinstance(neurons, Mapping) else []
+    if unknown:
+        raise UserError(f"neurons_per_key has {unknown[0]!r}, which is none of the keys")
     for key, kind in keys.items():
         if kind not in KINDS:
             raise UserError(f"key {key!r} is {kind!r}; choose from: {', '.join(KINDS)}")
@@ -190,6 +214,8 @@ def _check(table: Mapping[str, Column], keys: Mapping[str, str], breakpoints: in
                 f"key {key!r} has {length} values, key {first!r} has {lengths[first]}; give one "
                 "for each record, None where it is missing"
             )
+        if isinstance(table[key], str | bytes):
+            raise UserError(f"column {key!r} is one text; give a list of values, one a record")
     if not hasattr(breakpoints, "__index__") or breakpoints < 1:
         raise UserError(f"breakpoints is {breakpoints}; give a whole number, 1 or more")
 
@@ -203,9 +229,9 @@ def _column(table: Mapping[str, Column], key: str) -> Column:
 def _count(neurons: int | Mapping[str, int], key: str) -> int:
     """Return how many neurons a key has, or one of its members."""
     count = neurons.get(key) if isinstance(neurons, Mapping) else neurons
-    if count is None or count < 0:
-        raise UserError(f"key {key!r} has {count} neurons; give a number, 0 or more")
-    return int(count)
+    if count is None or not hasattr(count, "__index__") or count < 0:
+        raise UserError(f"key {key!r} has {count!r} neurons; give a whole number, 0 or more")
+    return operator.index(count)
 
 
 def _categorical(values: list[Any], neurons: np.ndarray) -> np.ndarray:

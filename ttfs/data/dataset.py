@@ -133,7 +133,13 @@ def _normalize(config: Mapping[str, Any], where: str) -> Normalize | None:
     mean, std = (
         torch.tensor(config["normalize"][key], dtype=torch.float32) for key in ("mean", "std")
     )
-    return Normalize(mean, std)
+    normalize = Normalize(mean, std)
+    if not torch.tensor(normalize.range(*config.get("range", (0.0, 1.0)))).isfinite().all():
+        raise UserError(
+            f"{where}: key 'normalize': (value - mean) / std is no finite number of float32; "
+            "correct 'mean' or 'std'"
+        )
+    return normalize
 
 
 def _take_out(

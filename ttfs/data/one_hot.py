@@ -20,9 +20,10 @@ def one_hot(
 ) -> np.ndarray:
     """Return features of 0 and 1, float32 [N, F]; a missing or unknown value has none.
 
-    A categorical key has a feature for each value, a set for each member, a numeric key for each
-    tenth of the ranks. Values, members and ranks are those of the reference, the training split.
-    Raises UserError for text in a numeric key, no feature at all, or more than the memory holds.
+    A categorical key has a feature for each value, and a set for each member, that two records of
+    the reference have, a numeric key for each tenth of the ranks. Values, members and ranks are
+    those of the reference, the training split. Raises UserError for text in a numeric key, no
+    feature at all, or more than the memory holds.
 
     >>> reference = {"type": ["a", "a", "b", "b"]}
     >>> one_hot({"type": ["a", "b", ""]}, {"type": "categorical"}, reference).tolist()

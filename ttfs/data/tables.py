@@ -145,15 +145,19 @@ def read_parquet(path: Path) -> Rows:
 
 
 def _text(value: Any) -> str:
-    """Return a value as a .csv would have it; the members of a list as words."""
+    """Return a value as a .csv would have it; the members of a list as words. Bytes are text in
+    UTF-8, as writers without the type of texts leave it.
+    """
     if isinstance(value, list):
-        return " ".join(_word(member) for member in value if not missing(member))
+        return " ".join(filter(None, (_word(member) for member in value if not missing(member))))
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
     return "" if missing(value) else str(value)
 
 
 def _word(member: Any) -> str:
     """Return a member of a set as one word: spaces would make it several."""
-    return "_".join(str(member).split())
+    return "_".join(_text(member).split())
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

@@ -5,7 +5,6 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from numbers import Real
 
 import numpy as np
 import torch
@@ -22,11 +21,7 @@ from ttfs.hardware.weights import FewBits, InLevels
 from ttfs.hardware.windows import EmittedCharges
 from ttfs.seeds import seed
 from ttfs.snn import INPUT, SpikingNetwork, Synapses
-
-
-def is_number(value: object) -> bool:
-    """Whether a value is a number, of Python or numpy, or a tensor without dimensions."""
-    return isinstance(value, Real) or getattr(value, "ndim", None) == 0
+from ttfs.snn.state import is_number
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class Hardware:
         Biases, which are thresholds, stay as they are, and so do the scales that a batch norm
         leaves on a residual sum.
     weight_scale: what shares one scale of these levels, a "layer" or an output "channel" (a neuron
-    of a dense layer).
+        of a dense layer).
     window_quantile: share of the emitted calibration charges that fit into the window; stronger
         ones come at its opening. None keeps the windows of the conversion.
     threshold_mismatch: standard deviation of a Gaussian shift of each hidden neuron's threshold, as
@@ -59,8 +54,8 @@ class Hardware:
         stays; biases stay as they are. None is conductances without levels. Any of the keys below
         makes pairs, too.
     programming_noise: standard deviation of the error of each conductance that is written, as a
-        share of G_max; none falls below 0. Each writing draws anew: each chip, and each step of a
-        fine-tuning.
+        share of G_max; none falls below 0. Each writing draws anew: each chip, and each pass in
+        `train()`, which is a step of a fine-tuning.
     stuck_devices: share of devices, drawn once for the chip, whose conductance stays 0 or G_max,
         each for one half.
     drift_exponent, drift_spread, drift_time: the network runs when a time drift_time t0 has passed
@@ -69,7 +64,7 @@ class Hardware:
     read_noise: standard deviation of a device's conductance, as a share of it, over inferences:
         drawn anew for each image, and for each position of a convolution.
     lost_spikes: share of emitted spikes, input spikes included, that reach no synapse; drawn anew
-    for each image.
+        for each image.
     equalize: the weights of the channels of hidden neurons have one size before they come onto the
         chip, for the scales of `weight_scale` (`ttfs.hardware.equalization.equalize_`); the network
         computes the same.
@@ -124,6 +119,9 @@ class Hardware:
                 raise UserError(
                     f"hardware: {name} is {getattr(self, name)}; it is a share, from 0 to 1"
                 )
+        if not hasattr(self.seed, "__index__"):
+            raise UserError(f"hardware: seed is {self.seed!r}; give a whole number")
+        object.__setattr__(self, "seed", operator.index(self.seed))
         self._check_bits("time_bits", 1, "continuous time")
         self._check_bits("weight_bits", 2, "float weights")
         self._check_bits("conductance_bits", 1, "conductances without levels")
@@ -178,7 +176,8 @@ def deploy(
 
     Train what comes back to fine-tune it on that chip: rounding, to the clock and to few bits,
     passes gradients straight through; spikes that jitter loses or a window clips pass none. The
-    default hardware changes nothing, bit for bit.
+    default hardware changes nothing, bit for bit. The chip is in `train()` where the network is;
+    call `eval()` to measure it, for in training memristive weights are written anew in each pass.
 
     Args:
         snn: an ideal network of B1 neurons, from `ttfs.convert`. An α1 network needs a spike of

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ttfs.errors import UserError
 from ttfs.snn import INPUT, SpikingNetwork, images_of
+from ttfs.snn.windows import check_range
 
 BINS = 2**16
 
@@ -15,7 +16,8 @@ class EmittedCharges:
     """Histograms of the charges that each hidden layer of an ideal network emits over calibration
     images [N, ...] or batches of them, of 2^16 bins from 0 to the width of its window.
 
-    Raises UserError where there is no image.
+    Raises UserError where there is no image, and ConversionError where images are not finite or
+    leave the network's input range.
     """
 
     @torch.no_grad()
@@ -25,6 +27,8 @@ class EmittedCharges:
         seen = 0
         for images in images_of(calibration):
             seen += len(images)
+            if len(images):
+                check_range(images, snn.encode.low, snn.encode.high)
             for name, charges in snn.charges(images)[1].items():
                 if name != INPUT:
                     emitted = charges[charges > 0].float().cpu()  # `histc` of a GPU may refuse

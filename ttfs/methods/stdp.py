@@ -4,6 +4,7 @@ from math import prod
 
 from pydantic import Field
 
+from ttfs.errors import UserError
 from ttfs.methods import _options
 from ttfs.methods._job import Job, Row
 from ttfs.methods._kind import Kind
@@ -40,8 +41,12 @@ class STDP(Kind):
 
         rng = np.random.default_rng(seed(*job.axes, "stdp"))
         split = job.data.unlabeled or job.data.train
-        some, _ = _patterns(split.some(100), job)
         patterns, _ = _patterns(split, job)
+        some, _ = _patterns(split.some(100), job)
+        if not np.isfinite(some).any():  # no threshold comes from silence
+            some = patterns[np.isfinite(patterns).any(1)][:100]
+        if not len(some):
+            raise UserError("no training item has a spike to learn from; choose other keys")
         count = job.options["neurons"]
         layer = Winners.drawn(some, count, _constants(job), rng)
         for number in range(job.options["passes"]):

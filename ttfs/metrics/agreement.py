@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ttfs.metrics._arguments import check_shape
 from ttfs.metrics.accuracy import accuracy
 from ttfs.metrics.metric import Meter, Metric, Seen, Subject
 
@@ -22,13 +23,16 @@ def agreement(logits: "Tensor", reference: "Tensor") -> float:
 
     100 / N * sum over items of [argmax of logits = argmax of reference]; both [N, classes]. It says
     whether a mapping is faithful, which equal accuracies do not: two networks can be wrong on
-    different items.
+    different items. NaN is no answer, and agrees with none. Raises ValueError for other shapes.
 
     >>> from torch import tensor
     >>> agreement(tensor([[2.0, 1.0], [0.0, 1.0]]), tensor([[5.0, 3.0], [1.0, 0.0]]))
     50.0
     """
-    return accuracy(logits, reference.argmax(1))
+    check_shape(logits, ("N", "classes"), "agreement: logits")
+    check_shape(reference, logits.shape, "agreement: logits of the reference")
+    answers = reference.argmax(1).where(~reference.isnan().any(1), -1)
+    return accuracy(logits, answers)
 
 
 class Agreement(Meter):

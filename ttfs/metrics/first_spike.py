@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ttfs.metrics._arguments import check_shape
 from ttfs.metrics.metric import Meter, Metric, Seen, Subject
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ def first_spike_latency(largest: "Tensor", latency: float) -> float:
 
     V [N] is the largest logit of each item, and the threshold θ the largest of all. From `latency`
     on the potentials of the output neurons rise by 1 a tau_c, so the one of the largest logit
-    spikes first (`SpikingNetwork.first_spike`).
+    spikes first (`SpikingNetwork.first_spike`). Raises ValueError for another shape.
 
     >>> from torch import tensor
     >>> first_spike_latency(tensor([1.0, 2.0]), latency=2.5)
     3.0
     """
+    check_shape(largest, ("N",), "first_spike_latency: largest logits")
     largest = largest.double()
     return latency + (largest.max() - largest).mean().item()
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ttfs.metrics._arguments import check_network
 from ttfs.metrics.metric import Meter, Metric, Seen, Subject
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def spikes_per_neuron(snn: "SpikingNetwork", images: "Tensor") -> float:
     ...].
 
     Input pixels and the output layer, which does not spike, are left out (as in Stanojevic et al.
-    2024). A TTFS neuron spikes at most once an image, so the value lies on [0, 1]; in an α1 network
+    2023). A TTFS neuron spikes at most once an image, so the value lies on [0, 1]; in an α1 network
     it is 1, for silence there is a spike at t_max.
 
     >>> import ttfs
@@ -32,12 +33,12 @@ def spikes_per_neuron(snn: "SpikingNetwork", images: "Tensor") -> float:
     >>> spikes_per_neuron(snn, tensor([[0.5], [0.0]]))  # one of two neurons, for one of two images
     0.25
     """
-    if not hasattr(snn, "charges"):
-        kind = type(snn).__name__
-        raise TypeError(f"spikes_per_neuron: takes a network of ttfs.convert, not {kind}")
+    check_network(snn, "spikes_per_neuron")
     if not len(images):
         raise ValueError("spikes_per_neuron: no images; give at least one")
-    charges = snn.charges(images)[1]
+    logits, charges = snn.charges(images)
+    if not logits.isfinite().all():  # NaN is above no threshold, and would count as silence
+        raise ValueError("spikes_per_neuron: the logits hold NaN or infinity; train it anew")
     spikes = sum(int(snn.fired(charges[name]).count_nonzero()) for name in snn.layers)
     neurons = sum(charges[name].numel() for name in snn.layers)
     return spikes / max(neurons, 1)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ttfs.metrics._arguments import check_network
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -21,6 +23,7 @@ def fan_out(snn: "SpikingNetwork") -> "dict[str, Tensor]":
     """
     from ttfs.snn import count_synapses
 
+    check_network(snn, "fan_out")
     counted = count_synapses(snn)
     return _written_out(snn) if counted is None else counted
 
@@ -59,7 +62,8 @@ def synaptic_operations(fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Te
 
     Takes which neurons spiked, `snn.fired` of the charges of `snn.charges(images, pooled=True)`,
     and the counts of `fan_out(snn)`. Input spikes count, for their synapses work too; a spike that
-    a pool holds back reaches no synapse.
+    a pool holds back reaches no synapse. Counts of spikes, of neurons that spike more often, are
+    added up; charges are none, and raise ValueError.
 
     >>> from torch import tensor
     >>> fired = {"input": tensor([[True, False], [True, True]])}
@@ -70,8 +74,11 @@ def synaptic_operations(fired: "Mapping[str, Tensor]", fan_out: "Mapping[str, Te
 
     operations = torch.zeros(len(next(iter(fired.values()))), dtype=torch.float64)
     for name, count in fan_out.items():
-        spikes = fired[name].flatten(1).double()
-        operations += (spikes @ count.to(spikes).flatten()).cpu()  # where the spikes are
+        spikes = fired[name].flatten(1)
+        if spikes.is_floating_point() and not torch.equal(spikes, spikes.round()):
+            raise ValueError(f"synaptic_operations: {name}: charges; give snn.fired(charges)")
+        weights = count.to(spikes.device, torch.float64).flatten()  # where the spikes are
+        operations += (spikes.double() @ weights).cpu()
     return operations
 
 
@@ -90,6 +97,7 @@ def multiply_accumulates(snn: "SpikingNetwork") -> int:
     """
     import torch
 
+    check_network(snn, "multiply_accumulates")
     with torch.no_grad():
         potentials = snn.potentials(snn.silence)
     return sum(_products(snn, name, potential.numel()) for name, potential in potentials.items())

@@ -1,5 +1,5 @@
-"""α1 neurons, whose slope at threshold is 1 plus the sum of their weights (Stanojevic et al. 2023,
-Neural Networks).
+"""α1 neurons, whose slope at threshold is 1 plus the sum of their input currents J (Stanojevic et
+al. 2023, Neural Networks).
 
 A spike at t_j switches a current J_j on that stays on. Once all inputs have come, dV/dt = B with B
 = α + Σ_j J_j, and the neuron reaches its threshold B (T - D) at t = t_max - (Σ_j W_j x_j + D),

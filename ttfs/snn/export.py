@@ -47,16 +47,24 @@ def to_nir(snn: SpikingNetwork, path: str | Path, images: Tensor | None = None) 
     Args:
         snn: an ideal B1 network, as `ttfs.convert` makes it.
         path: the file to write, in HDF5.
-        images: [N, ...] to keep spike times of; None draws ten, uniform on the input range.
+        images: [N, ...] on the input range, to keep spike times of; None draws ten, uniform on
+            this range.
 
     Returns:
         The checksums: {"weights": ..., "spike_times": ...}, SHA-256 in hex digits.
 
     Raises:
-        UserError: naming the layer that NIR has no form for.
+        UserError: naming the layer that it writes no form of; for what is no network of
+            `ttfs.convert`, or a folder that is not there.
+        TypeError, ValueError: for images that are no tensor, none, of another shape, or outside the
+            input range, and where their logits are not finite.
     """
     import nir
 
+    if not isinstance(snn, SpikingNetwork):
+        raise UserError(f"to_nir: takes a network of ttfs.convert, not {type(snn).__name__}")
+    if not Path(path).parent.is_dir():
+        raise UserError(f"to_nir: no folder {Path(path).parent}; make it first")
     graph = _Chain(snn).graph()
     graph.metadata = {"gate": GATE, **_clock(snn), **_samples(snn, images)}
     graph.metadata["checksums"] = found = checksums(graph)
@@ -95,14 +103,23 @@ def _clock(snn: SpikingNetwork) -> dict[str, Any]:
 @torch.no_grad()
 def _samples(snn: SpikingNetwork, images: Tensor | None) -> dict[str, Any]:
     exact = copy.deepcopy(snn).cpu().double().eval()
+    low, high = exact.encode.input_range.tolist()
     if images is None:
-        low, high = exact.encode.input_range.tolist()
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(SAMPLES, *snn.input_shape, generator=generator, dtype=torch.float64)
         images = low + (high - low) * images
+    if not isinstance(images, Tensor):
+        raise TypeError(f"to_nir: images are {type(images).__name__}; give a torch.Tensor")
+    if not len(images):
+        raise ValueError("to_nir: no images; give at least one, or None")
     images = images.detach().cpu().double()
+    if images.min() < low or images.max() > high:  # a reader of the file does not clip
+        raise ValueError(f"to_nir: images leave the input range ({low:g}, {high:g}); scale them")
     times = {name: value.numpy() for name, value in exact.spike_times(images).items()}
-    return {"images": images.numpy(), "spike_times": times, "logits": exact(images).numpy()}
+    logits = exact(images).numpy()
+    if not np.isfinite(logits).all():
+        raise ValueError("to_nir: the logits are NaN or infinite; export a network that works")
+    return {"images": images.numpy(), "spike_times": times, "logits": logits}
 
 
 class _Chain:
@@ -145,7 +162,7 @@ class _Chain:
         kind = type(module.weights) if type(module) is Synapses else type(module)
         build = _FORMS.get(kind)
         if build is None:
-            self._refuse(node, f"NIR has no form for {kind.__name__} here")
+            self._refuse(node, f"no form for {kind.__name__} is written")
         try:
             self._add(name, build(module, self.shape))
         except ValueError as error:

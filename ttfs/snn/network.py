@@ -1,5 +1,6 @@
 """The TTFS network: a graph of synapses and neurons, and the clock that orders its windows."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -46,7 +47,8 @@ class SpikingNetwork(Numbers):
         """Return the logits [N, classes] of images [N, ...]: the potentials of the output layer at
         its t_min.
 
-        Raises ValueError for images of another shape, and for NaN and infinity.
+        Raises ValueError for images of another shape or another floating dtype than the weights',
+        and for NaN and infinity; on a device the first images alone are looked at for these.
         """
         return self.body(self._encoded(images))
 
@@ -59,6 +61,8 @@ class SpikingNetwork(Numbers):
 
     @neuron.setter
     def neuron(self, model: str) -> None:
+        if model not in NEURONS:
+            raise UserError(f"neuron is {model!r}; choose from: {', '.join(NEURONS)}")
         self.neuron_kind.fill_(NEURONS.index(model))
 
     @property
@@ -133,8 +137,10 @@ class SpikingNetwork(Numbers):
         `latency` or later.
 
         What has not spiked by then counts for nothing, what has counts for the time since: D + sum
-        w (time - t)+, and for no longer than its window.
+        w (time - t)+, and for no longer than its window. Raises ValueError if the time is NaN.
         """
+        if math.isnan(time):
+            raise ValueError("read_out: the time is NaN; give a time in tau_c")
         spikes, windows = self._encoded(images), self.windows
         left = {
             name: windows[name][1] - time
@@ -166,10 +172,16 @@ class SpikingNetwork(Numbers):
             images: [N, ...].
             threshold: θ; None takes the largest logit of the images, the lowest threshold that
                 holds them apart. Neurons above a lower one all spike at `latency`.
+
+        Raises ValueError without images, for a threshold of NaN, and where logits are not finite.
         """
         if not len(images):
             raise ValueError("first_spike: no images; give at least one")
+        if threshold is not None and math.isnan(threshold):
+            raise ValueError("first_spike: the threshold is NaN; give a number, or None")
         logits = self(images).double()
+        if not logits.isfinite().all():
+            raise ValueError("first_spike: the logits are NaN or infinite; no neuron is the first")
         reached = logits.max() if threshold is None else threshold
         wait = (reached - logits).clamp(min=0.0)  # [N, classes]
         first = wait.argmin(1)
@@ -240,6 +252,7 @@ class SpikingNetwork(Numbers):
                     "'", ""
                 )
             )
+        check_dtype(images, self)
         if torch.compiler.is_exporting() and not self.ideal:
             raise UserError(
                 "a network on a chip is not exported; export the network itself, or use "
@@ -251,6 +264,20 @@ class SpikingNetwork(Numbers):
         self._check(images)
         inside = not torch.compiler.is_compiling() and self.encode.lie_inside(images)
         return self.encode(images, inside)
+
+
+def check_dtype(images: Tensor, network: nn.Module) -> None:
+    """Raise ValueError where images are floats of another dtype than the weights, but for autocast,
+    which makes them one.
+    """
+    weights = next(network.parameters(), images)
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(images.device.type):
+        return
+    if images.is_floating_point() and images.dtype != weights.dtype:
+        raise ValueError(
+            f"images are {images.dtype}, the weights of this network {weights.dtype}; give "
+            f"images.to({weights.dtype})"
+        )
 
 
 def _model(kind: Tensor) -> str:

@@ -41,6 +41,11 @@ def load(folder: str | Path) -> Trained:
         raise UserError(f"{folder}: is a study; it has a table, and no network")
     cell = Cell(**record.ids)
     network_folder = folder.parents[1] if cell.hardware else folder
+    if not (network_folder / MADE).exists():
+        raise UserError(
+            f"{network_folder}: holds no network beside its record, as published records are kept; "
+            "make it anew: ttfs reproduce <grid> <cell>"
+        )
     made = read_made(network_folder)
     reason = damaged(network_folder, made.files, MADE, closely=True)
     if reason is not None:

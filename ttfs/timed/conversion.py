@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy
-from ttfs.hardware.chip import is_number
 from ttfs.snn import SpikingNetwork, convert, images_of, reference_network
+from ttfs.snn.state import is_number
 from ttfs.timed.integrate_and_fire import (
     IntegrateAndFire,
     RateNetwork,
@@ -44,7 +44,8 @@ def convert_to_rate(
         ann: a network that `ttfs.convert` maps.
         calibration: inputs [N, ...], or batches of them, with labels or without, as `ttfs.convert`
             takes them.
-        threshold: of each layer, from its activations a over the calibration inputs:
+        threshold: of each layer, from its activations a over the calibration inputs, for "mmse" and
+            "tuned" over the first 2048 / T of them, or 32, so mix their classes:
             "max", their largest; "quantile", a quantile of the positive ones (99.9 % in the public
             code of DSR, Meng et al. 2022); "mmse", the least squared error of Q(a), of 95
             candidates max (1 - 0.01 i) (Li et al. 2021); "tuned", of the same candidates the least
@@ -55,7 +56,7 @@ def convert_to_rate(
             numbers give thresholds for each.
         quantile: of "quantile".
         bias_correction: "light" adds to each channel's current the mean difference of
-            activation and rate, layer by layer (Li et al. 2021).
+            activation and rate, layer by layer, over the inputs of "tuned" (Li et al. 2021).
         input_range: (low, high), the range of the inputs.
 
     Returns:

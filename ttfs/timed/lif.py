@@ -23,6 +23,7 @@ from ttfs.errors import UserError
 from ttfs.snn import Fire, SpikingNetwork, convert
 from ttfs.snn.graph import module_of
 from ttfs.snn.precision import at_least_float32
+from ttfs.snn.state import is_number
 from ttfs.timed.network import (
     Clock,
     Neurons,
@@ -166,10 +167,12 @@ def to_leaky(
     check_steps(steps)
     if not isinstance(example, Tensor):
         raise UserError(f"example is {type(example).__name__}; give a tensor of inputs [N, ...]")
-    if not 0 <= beta <= 1:
-        raise UserError(f"beta is {beta}; the share that stays from step to step is 0 to 1")
-    if not 0 < alpha < math.inf:
-        raise UserError(f"alpha is {alpha}; the steepness of the surrogate is above 0, and finite")
+    if not is_number(beta) or not 0 <= beta <= 1:
+        raise UserError(f"beta is {beta!r}; the share that stays from step to step is 0 to 1")
+    if not is_number(alpha) or not 0 < alpha < math.inf:
+        raise UserError(
+            f"alpha is {alpha!r}; the steepness of the surrogate is above 0, and finite"
+        )
     snn = convert(ann, example, input_range=input_range)
     network = LeakyNetwork(snn, Clock(steps), beta, alpha)
     return network.to(example.device, example.dtype).train()

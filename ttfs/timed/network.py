@@ -17,6 +17,7 @@ from ttfs.errors import UserError
 from ttfs.snn import INPUT, EarliestSpike, Fire, SpikingNetwork
 from ttfs.snn.encode import Encode
 from ttfs.snn.graph import module_of, run
+from ttfs.snn.network import check_dtype
 
 AT_ONCE = 512
 """Inputs x steps that are computed at once outside training: what a layer holds stays in caches."""
@@ -136,7 +137,9 @@ class TimedNetwork(nn.Module):
 
     @torch.no_grad()
     def observe(self, inputs: Tensor, steps: int | None = None) -> Observed:
-        """Return logits after each step, and all spikes, of inputs [N, ...]."""
+        """Return logits after each step, and all spikes, of inputs [N, ...]; in `train()` batch
+        norm takes the statistics of these, and its averages move, as in a call.
+        """
         self._check(inputs)
         with self._running(steps):
             currents = self.encode(inputs)
@@ -169,6 +172,7 @@ class TimedNetwork(nn.Module):
             raise ValueError(
                 f"inputs have shape {list(inputs.shape)}, this network takes [{expected}]"
             )
+        check_dtype(inputs, self)
         if not torch.compiler.is_compiling():
             self.encode.lie_inside(inputs)
 

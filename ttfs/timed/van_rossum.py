@@ -53,7 +53,8 @@ def target_patterns(
     mean = _distances(draw(), tau).mean()
     for _ in range(1000):
         patterns = draw()
-        if _distances(patterns, tau).min() >= 0.75 * mean:
+        nearest = _distances(patterns, tau).min()
+        if nearest > 0 and nearest >= 0.75 * mean:  # one random pair may have no distance
             return patterns
     raise UserError(
         f"key 'outputs': no {classes} patterns of {neurons} neurons lie apart in {steps} steps; "

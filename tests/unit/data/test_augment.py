@@ -242,3 +242,20 @@ def sides(batches) -> dict[int, bool]:
             number = image[0, 5] if mirrored else image[0, 0]
             found[round(float(number) * 255)] = mirrored
     return found
+
+
+@pytest.mark.parametrize("augment", [None, "none", {"flip": True}, {"crop": 1}, {"cutout": 2}])
+def test_training_inputs_are_the_images_wherever_their_range_begins(augment):
+    """Small values of a range that begins far below: black comes in with shifts alone."""
+    values = np.random.default_rng(0).random((40, 6, 6), dtype=np.float32) * 1e-3
+    np.savez(DATA / "far.npz", x=values, y=np.arange(40) % 3)
+    wanted = config({"npz": "far.npz"}, test=0.2, augment=augment, range=[-1000, 1000])
+    train = load(wanted).train
+    moved, plain = (
+        torch.cat([images for images, _ in train.batches(8, generator, augment=moves)])
+        for generator, moves in ((torch.Generator().manual_seed(0), True), (None, False))
+    )
+    if augment != {"cutout": 2}:  # which brings in means
+        assert set(moved.flatten().tolist()) <= set(plain.flatten().tolist())
+    else:
+        assert len(set(moved.flatten().tolist()) & set(plain.flatten().tolist())) > 500

@@ -1,5 +1,6 @@
 """Coincident spikes are weighted matches of records."""
 
+import math
 import time
 from hashlib import blake2b
 
@@ -100,6 +101,14 @@ def test_missing_is_silence():
     assert np.isfinite(spiking).all()
     assert spiking.min() >= 0
     assert spiking.max() < 1
+
+
+def test_a_missing_member_of_a_set_is_no_word():
+    sets = [["a", None], ["b", None], ["c", math.nan], ["nan", "None"], ["a", ""], ["a"]]
+    times = encode_metadata({"s": sets}, {"s": "set"}, neurons_per_key=500, neurons_per_member=2)
+    assert not any((times[i] == times[j])[:500].any() for i in range(4) for j in range(i))
+    assert np.array_equal(times[0], times[4])
+    assert np.array_equal(times[0], times[5])
 
 
 def test_times_are_uniform():
@@ -234,6 +243,9 @@ def test_it_is_quick():
         ({"a": ["x"]}, {"a": "text"}, "choose from: categorical, numeric, set"),
         ({"a": ["x"]}, {"b": "set"}, "no column 'b'; the table has: a"),
         ({"a": ["x"]}, {"a": "numeric"}, "key 'a' is numeric, but a value is no number"),
+        ({"a": ["2024_01"]}, {"a": "numeric"}, "key 'a' is numeric, but a value is no number"),
+        ({"a": "pdf"}, {"a": "set"}, "column 'a' is one text; give a list of values"),
+        ({"a": ["x"]}, ["a"], "give {key: kind}"),
     ],
 )
 def test_faults(table, kinds, said):
@@ -244,8 +256,11 @@ def test_faults(table, kinds, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"neurons_per_key": {"a": 3}}, "key 'n' has None neurons; give a number"),
-        ({"neurons_per_key": -1}, "key 'a' has -1 neurons; give a number, 0 or more"),
+        ({"neurons_per_key": {"a": 3}}, "key 'n' has None neurons; give a whole number"),
+        ({"neurons_per_key": 2.7}, "key 'a' has 2.7 neurons; give a whole number"),
+        ({"neurons_per_key": "64"}, "key 'a' has '64' neurons; give a whole number"),
+        ({"neurons_per_key": {"a": 1, "n": 1, "s": 1, "t": 1}}, "has 't', which is none of"),
+        ({"neurons_per_key": -1}, "key 'a' has -1 neurons; give a whole number, 0 or more"),
         ({"neurons_per_member": -1}, "key 's' has -1 neurons"),
         ({"breakpoints": 0}, "breakpoints is 0; give a whole number, 1 or more"),
         ({"breakpoints": 1.5}, "breakpoints is 1.5; give a whole number"),

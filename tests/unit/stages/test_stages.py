@@ -180,6 +180,11 @@ def test_a_network_is_loaded_in_one_line(at: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(at)
     with pytest.raises(UserError, match=r"holds no record\.json; name the folder of a cell"):
         ttfs.load("results/cells")
+    kept = at / "kept/seed0"
+    kept.mkdir(parents=True)
+    shutil.copy(cell("ann") / "record.json", kept)
+    with pytest.raises(UserError, match=r"holds no network beside its record.*ttfs reproduce"):
+        ttfs.load(kept)
     with pytest.raises(UserError, match="is a study; it has a table, and no network"):
         ttfs.load("results/cells/studies/short")
 

@@ -8,6 +8,7 @@ import torch
 from kit.data import shipped
 
 from ttfs.data import load
+from ttfs.errors import UserError
 from ttfs.methods.stdp import STDP, _times
 from ttfs.timed.stdp import SILENT, Constants, Winners, assign
 
@@ -205,3 +206,27 @@ def test_weights_are_learned_without_labels_and_labels_are_assigned_afterwards()
     made = {labels: state(labels) for labels in (None, 40)}
     assert torch.equal(made[None]["weights"], made[40]["weights"])
     assert not torch.equal(made[None]["says"], made[40]["says"])
+
+
+def test_silent_records_at_the_beginning_give_no_threshold():
+    """The first hundred hold no spike; where none does, there is nothing to learn."""
+    values = torch.zeros(150, 4)
+    values[100:, :2] = 0.9
+
+    def job(values):
+        split = SimpleNamespace(
+            some=lambda count: SimpleNamespace(batches=lambda size: [(values[:count], kinds)]),
+            batches=lambda size: [(values, torch.zeros(len(values), dtype=torch.long))],
+        )
+        kinds = torch.zeros(100, dtype=torch.long)
+        data = SimpleNamespace(input_range=(0.0, 1.0), classes=2, train=split, unlabeled=None)
+        saved: dict = {}
+        made = SimpleNamespace(data=data, axes=("a", 0), say=print, save=saved.update, saved=saved)
+        made.options = STDP.Options(neurons=3).model_dump()
+        return made
+
+    found = job(values)
+    STDP("stdp").make(found)
+    assert (found.saved["thresholds"] > 0).all()
+    with pytest.raises(UserError, match="no training item has a spike to learn from"):
+        STDP("stdp").make(job(values[:100]))

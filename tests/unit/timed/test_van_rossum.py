@@ -110,6 +110,13 @@ def test_targets_are_drawn_until_they_lie_apart(seed):
     assert mean.min() < 0.75 * mean.mean()
 
 
+def test_two_classes_have_two_targets():
+    """The mean distance of one random pair may be none."""
+    for seed in range(100):
+        targets = target_patterns(2, 1, 4, 4.0, torch.Generator().manual_seed(seed))
+        assert not torch.equal(targets[:, 0], targets[:, 1])
+
+
 def test_too_few_neurons_are_refused():
     with pytest.raises(UserError, match="key 'outputs': no 20 patterns of 1 neurons lie apart"):
         target_patterns(20, 1, 4, 4.0, torch.Generator().manual_seed(0))

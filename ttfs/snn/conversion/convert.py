@@ -16,6 +16,7 @@ from ttfs.snn.conversion.mapping import Walk
 from ttfs.snn.conversion.tracing import trace_copy
 from ttfs.snn.conversion.verification import layer_differences, relative_difference
 from ttfs.snn.network import SpikingNetwork
+from ttfs.snn.state import is_number
 from ttfs.snn.windows import calibrate_, check_range
 
 EXACT = 1e-6
@@ -110,9 +111,9 @@ def _images(batch: Any) -> Tensor:
 
 def _checked(ann: nn.Module, headroom: float, span: Any) -> tuple[float, float]:
     """Refuse options and weights that no network has; return the range of the inputs."""
-    if not 0 <= headroom < math.inf:
-        raise ConversionError(f"headroom is {headroom}; it must be 0 or more, and finite")
-    if not isinstance(span, tuple | list) or len(span) != 2:
+    if not is_number(headroom) or not 0 <= headroom < math.inf:
+        raise ConversionError(f"headroom is {headroom!r}; it must be 0 or more, and finite")
+    if not isinstance(span, tuple | list) or len(span) != 2 or not all(map(is_number, span)):
         raise ConversionError(f"input_range is {span}; give (low, high), such as (0.0, 1.0)")
     low, high = span
     if not -math.inf < low < high < math.inf:

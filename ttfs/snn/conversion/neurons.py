@@ -47,7 +47,7 @@ def convert(
         ConversionError: naming the module and the reason, where there is no exact counterpart,
             calibration fails, or rounding to float32 would move the outputs by more than 1 %.
     """
-    if neuron not in _MAPPINGS:
+    if not isinstance(neuron, str) or neuron not in _MAPPINGS:
         raise ConversionError(
             f"neuron {neuron!r} is not known; choose from: {', '.join(_MAPPINGS)}"
         )

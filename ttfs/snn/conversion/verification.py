@@ -58,10 +58,15 @@ def _pool_after(node: fx.Node, snn: SpikingNetwork) -> fx.Node | None:
 
 def relative_difference(value: Tensor, reference: Tensor) -> float:
     """Return max |value - reference| / max |reference|; the plain difference where the reference is
-    all 0.
+    all 0. Raises ValueError where the shapes differ or hold nothing.
 
     >>> relative_difference(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 4.0]))
     0.25
     """
+    if value.shape != reference.shape or not value.numel():
+        raise ValueError(
+            f"relative_difference: shapes {list(value.shape)} and {list(reference.shape)}; give "
+            "two of one shape, with a number at least"
+        )
     scale = reference.abs().max().item()
     return (value - reference).abs().max().item() / (scale or 1.0)

@@ -5,6 +5,7 @@ the threshold.
 """
 
 import heapq
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +59,15 @@ def simulate(snn: SpikingNetwork, images: Tensor, threshold: float | None = None
     (`ttfs.snn.imperfections`). Where currents fluctuate, the membrane has their integral when the
     window opens.
 
-    Exact up to float64 rounding. The cost is a few microseconds a spike and layer; meant for
-    samples of a test set.
+    Exact up to float64 rounding. Draws from image to image (jitter, lost spikes, fluctuating
+    currents) are those of the first pass of `snn.double()`, whose random numbers float32 does not
+    share and a second pass does not repeat. The cost is a few microseconds a spike and layer; meant
+    for samples of a test set.
+
+    Raises TypeError and ValueError for what is no network or no images of it, and for NaN and
+    infinity in images, weights and threshold.
     """
-    _check(snn, images)
+    _check(snn, images, threshold)
     windows, latency = snn.windows, snn.latency
     encoded = _encode(images, snn)
     times: dict[str, list[np.ndarray]] = {name: [] for name in windows}
@@ -72,6 +78,8 @@ def simulate(snn: SpikingNetwork, images: Tensor, threshold: float | None = None
     for population in connectivity(snn):
         chip = _in_time(snn, population, len(images))
         projection = population.projection
+        if projection is not None and not _is_finite(projection):  # NaN would cross no threshold
+            raise ValueError(f"simulate: weights of {population.name} are NaN or infinite")
         drawn = _draws(projection, len(images)) if projection else {}
         for index in range(len(images)):
             known = spikes[index]
@@ -119,9 +127,18 @@ def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
     return np.where((charge > 0) | (snn.neuron == "alpha1"), 1.0 - charge, np.inf)
 
 
-def _check(snn: SpikingNetwork, images: Tensor) -> None:
+def _is_finite(projection: Projection) -> bool:
+    numbers = [matrix.data for matrix in projection.matrices.values()]
+    return all(np.isfinite(values).all() for values in (projection.constant, *numbers))
+
+
+def _check(snn: SpikingNetwork, images: Tensor, threshold: float | None) -> None:
     if not isinstance(snn, SpikingNetwork):
         raise TypeError(f"simulate: takes a network of ttfs.convert, not {type(snn).__name__}")
+    if not isinstance(images, Tensor):
+        raise TypeError(f"simulate: images are {type(images).__name__}; give a torch.Tensor")
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"simulate: threshold is {threshold}; give a finite number, or None")
     if not len(images):
         raise ValueError("simulate: no images; give at least one")
     if tuple(images.shape[1:]) != snn.input_shape:
@@ -131,6 +148,7 @@ def _check(snn: SpikingNetwork, images: Tensor) -> None:
         )
     if not images.isfinite().all():
         raise ValueError("simulate: the images hold NaN or infinity")
+    snn.encode.lie_inside(images)  # warns of those that are clipped
 
 
 def _in_time(snn: SpikingNetwork, population: Population, images: int) -> InTime | None:
