@@ -220,6 +220,11 @@ def test_same_padding_of_an_even_kernel_is_refused(model):
             "key 'arguments': .*resnet18 refuses them: .*'depth'",
         ),
         (
+            "torchvision: resnet18\narguments: {replace_stride_with_dilation: [false, true, true]}",
+            COLOR,
+            "key 'arguments': .*resnet18 refuses them: Dilation",
+        ),
+        (
             "torchvision: resnet18\narguments: {weights: DEFAULT}",
             COLOR,
             r"key 'arguments\.weights': remove it",

@@ -218,6 +218,16 @@ def test_a_checkpoint_is_whole_or_not_there(data: DataSet, tmp_path: Path, monke
     assert equal(parts, whole)
 
 
+def test_a_training_that_was_at_its_end_tells_its_epochs(data: DataSet, tmp_path: Path):
+    for _ in range(2):
+        told: list[float] = []
+        rows = fit(
+            relu(), data, CONFIG | {"epochs": 2}, AXES, "cpu",
+            lambda row, told=told: told.append(row["epoch"]), [], tmp_path / "training.ckpt",
+        )  # fmt: skip
+        assert [row["epoch"] for row in rows] == told == [1, 2]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_damaged_checkpoint_is_told_and_is_none(data: DataSet, tmp_path: Path, share: float):
     checkpoint = tmp_path / "training.ckpt"

@@ -162,7 +162,7 @@ def complete(content: Mapping[str, Any], schema: Mapping[str, Any], where: str) 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2: 012 is 12, 1:30 is text, 1e-3 a number, `on` a word.
 
-    Anchors, tags, keys that come twice and keys that are no text are refused.
+    Aliases, tags, keys that come twice and keys that are no text are refused.
     """
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  PyYAML reads it so

@@ -4,13 +4,13 @@ After Stanojevic et al. 2020 (ISCAS, "File classification based on spiking neura
 constants are not published; the construction is ours and has the properties that they state.
 """
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
+from ttfs.arguments import as_whole
 from ttfs.errors import UserError
 from ttfs.memory import check_vectors
 
@@ -66,7 +66,7 @@ def encode_metadata(
     >>> bool((times[0] == times[2]).all()), bool((times[0] == times[1]).any()), times[3].tolist()
     (True, False, [inf, inf])
     """
-    _check(table, keys, breakpoints, neurons_per_key)
+    _check(table, keys, breakpoints)
     ranked = table if reference is None else reference
     records, columns, blocks = len(table[next(iter(keys))]), 0, []
     for key, kind in keys.items():
@@ -191,17 +191,11 @@ def _text(value: Any) -> Any:
     return tuple(map(str, _held(value))) if _is_several(value) else str(value)
 
 
-def _check(
-    table: Mapping[str, Column],
-    keys: Mapping[str, str],
-    breakpoints: int,
-    neurons: int | Mapping[str, int],
-) -> None:
-    if not isinstance(keys, Mapping) or not keys:
-        raise UserError("no key is given; give {key: kind}, one column of the table or more")
-    unknown = [key for key in neurons if key not in keys] if isinstance(neurons, Mapping) else []
-    if unknown:
-        raise UserError(f"neurons_per_key has {unknown[0]!r}, which is none of the keys")
+def _check(table: Mapping[str, Column], keys: Mapping[str, str], breakpoints: int) -> None:
+    if not isinstance(keys, Mapping):
+        raise UserError(f"keys are a {type(keys).__name__}; give a mapping of column and kind")
+    if not keys:
+        raise UserError("no key is given; name one column, or more, and its kind")
     for key, kind in keys.items():
         if kind not in KINDS:
             raise UserError(f"key {key!r} is {kind!r}; choose from: {', '.join(KINDS)}")
@@ -216,7 +210,7 @@ def _check(
             )
         if isinstance(table[key], str | bytes):
             raise UserError(f"column {key!r} is one text; give a list of values, one a record")
-    if not hasattr(breakpoints, "__index__") or breakpoints < 1:
+    if (as_whole(breakpoints) or 0) < 1:
         raise UserError(f"breakpoints is {breakpoints}; give a whole number, 1 or more")
 
 
@@ -229,9 +223,10 @@ def _column(table: Mapping[str, Column], key: str) -> Column:
 def _count(neurons: int | Mapping[str, int], key: str) -> int:
     """Return how many neurons a key has, or one of its members."""
     count = neurons.get(key) if isinstance(neurons, Mapping) else neurons
-    if count is None or not hasattr(count, "__index__") or count < 0:
+    whole = as_whole(count)
+    if whole is None or whole < 0:
         raise UserError(f"key {key!r} has {count!r} neurons; give a whole number, 0 or more")
-    return operator.index(count)
+    return whole
 
 
 def _categorical(values: list[Any], neurons: np.ndarray) -> np.ndarray:

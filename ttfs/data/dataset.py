@@ -1,9 +1,9 @@
 """From the configuration of a data set to its three splits."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import torch
@@ -58,7 +58,7 @@ def load(config: Mapping[str, Any], where: str = "") -> DataSet:
         return _records(config, where)
     wanted = Format(tuple(config["shape"]), config["classes"], _range(config, where))
     augment = replace(_augment(config, where), black=wanted.range[0])
-    normalize = _normalize(config, where)
+    normalize = _normalize(config, wanted, where)
     parts = _three(config, wanted, where)
     parts = _in_memory(parts, wanted)
     train, validation, test = (Split(*part, augment, normalize, wanted.classes) for part in parts)
@@ -120,7 +120,7 @@ def _augment(config: Mapping[str, Any], where: str) -> Augment:
     return augmentation(config.get("augment"), config["shape"], where)
 
 
-def _normalize(config: Mapping[str, Any], where: str) -> Normalize | None:
+def _normalize(config: Mapping[str, Any], wanted: Format, where: str) -> Normalize | None:
     if "normalize" not in config:
         return None
     channels = config["shape"][0]
@@ -134,7 +134,7 @@ def _normalize(config: Mapping[str, Any], where: str) -> Normalize | None:
         torch.tensor(config["normalize"][key], dtype=torch.float32) for key in ("mean", "std")
     )
     normalize = Normalize(mean, std)
-    if not torch.tensor(normalize.range(*config.get("range", (0.0, 1.0)))).isfinite().all():
+    if not all(map(math.isfinite, normalize.range(*wanted.range))):
         raise UserError(
             f"{where}: key 'normalize': (value - mean) / std is no finite number of float32; "
             "correct 'mean' or 'std'"
@@ -165,7 +165,7 @@ def _take_out(
 def _in_memory(parts: list[Labeled], wanted: Format) -> list[Labeled]:
     """Have image files that fit into memory decoded once."""
     count = sum(len(part.labels) for part in parts)
-    if count * prod(wanted.shape) > IN_MEMORY:
+    if count * math.prod(wanted.shape) > IN_MEMORY:
         return parts
     once = ImageFiles.in_memory if count <= DECODED_FIRST else Kept
     return [

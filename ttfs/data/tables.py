@@ -151,7 +151,7 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(filter(None, (_word(member) for member in value if not missing(member))))
     if isinstance(value, bytes):
-        return value.decode("utf-8")
+        return value.decode("utf-8", "backslashreplace")
     return "" if missing(value) else str(value)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize, prune
 
+from ttfs.arguments import as_whole, is_number
 from ttfs.errors import UserError
 from ttfs.hardware.defects import Defects
 from ttfs.hardware.emission import Emission
@@ -21,7 +21,6 @@ from ttfs.hardware.weights import FewBits, InLevels
 from ttfs.hardware.windows import EmittedCharges
 from ttfs.seeds import seed
 from ttfs.snn import INPUT, SpikingNetwork, Synapses
-from ttfs.snn.state import is_number
 
 
 @dataclass(frozen=True)
@@ -119,9 +118,10 @@ class Hardware:
                 raise UserError(
                     f"hardware: {name} is {getattr(self, name)}; it is a share, from 0 to 1"
                 )
-        if not hasattr(self.seed, "__index__"):
+        own = as_whole(self.seed)
+        if own is None:
             raise UserError(f"hardware: seed is {self.seed!r}; give a whole number")
-        object.__setattr__(self, "seed", operator.index(self.seed))
+        object.__setattr__(self, "seed", own)
         self._check_bits("time_bits", 1, "continuous time")
         self._check_bits("weight_bits", 2, "float weights")
         self._check_bits("conductance_bits", 1, "conductances without levels")
@@ -155,17 +155,17 @@ class Hardware:
         bits = getattr(self, name)
         if bits is None:
             return
-        whole = hasattr(bits, "__index__") and not isinstance(bits, bool | np.bool_)
-        if not whole:
+        whole = as_whole(bits)
+        if whole is None:
             raise UserError(
                 f"hardware: {name} is {bits!r}; give a whole number, {least} to 16, or None for "
                 f"{without}"
             )
-        if not least <= operator.index(bits) <= 16:
+        if not least <= whole <= 16:
             raise UserError(
                 f"hardware: {name} is {bits}; choose {least} to 16, or None for {without}"
             )
-        object.__setattr__(self, name, operator.index(bits))
+        object.__setattr__(self, name, whole)
 
 
 @torch.inference_mode(False)
@@ -187,8 +187,8 @@ def deploy(
             `ttfs.convert` takes them; needed, and used, for `window_quantile` alone.
 
     Raises:
-        UserError: if `window_quantile` has no calibration images, if the network is deployed
-            already or of α1 neurons.
+        UserError: if `window_quantile` has no calibration images, or some outside the network's
+            input range, if the network is deployed already or of α1 neurons.
     """
     if not isinstance(snn, SpikingNetwork):
         raise UserError(

@@ -10,6 +10,8 @@ from ttfs.snn import INPUT, SpikingNetwork, images_of
 from ttfs.snn.windows import check_range
 
 BINS = 2**16
+MOST = 2**24
+"""Charges that are counted at once: `torch.histc` counts in float32, which ends here."""
 
 
 class EmittedCharges:
@@ -32,8 +34,9 @@ class EmittedCharges:
             for name, charges in snn.charges(images)[1].items():
                 if name != INPUT:
                     emitted = charges[charges > 0].float().cpu()  # `histc` of a GPU may refuse
-                    counts = torch.histc(emitted, BINS, 0.0, self._widths[name])
-                    self._counts[name] = self._counts[name] + counts.double()
+                    for part in emitted.split(MOST):
+                        counts = torch.histc(part, BINS, 0.0, self._widths[name])
+                        self._counts[name] = self._counts[name] + counts.double()
         if not seen:
             raise UserError("deploy: calibration holds no image; give at least one")
 

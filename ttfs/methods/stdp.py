@@ -46,7 +46,7 @@ class STDP(Kind):
         if not np.isfinite(some).any():  # no threshold comes from silence
             some = patterns[np.isfinite(patterns).any(1)][:100]
         if not len(some):
-            raise UserError("no training item has a spike to learn from; choose other keys")
+            raise UserError("no training item has a spike to learn from; all values are the lowest")
         count = job.options["neurons"]
         layer = Winners.drawn(some, count, _constants(job), rng)
         for number in range(job.options["passes"]):

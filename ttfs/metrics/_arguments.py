@@ -15,7 +15,7 @@ def check_shape(tensor: Any, shape: Sequence[int | str], what: str) -> None:
     something; a letter stands for any size.
     """
     found = getattr(tensor, "shape", None)
-    if found is None:
+    if found is None or not hasattr(tensor, "numel"):
         raise TypeError(f"{what} are {type(tensor).__name__}; give a torch.Tensor")
     fits = [isinstance(size, str) or size == own for size, own in zip(shape, found, strict=False)]
     if len(found) != len(shape) or not all(fits):

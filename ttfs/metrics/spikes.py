@@ -33,12 +33,15 @@ def spikes_per_neuron(snn: "SpikingNetwork", images: "Tensor") -> float:
     >>> spikes_per_neuron(snn, tensor([[0.5], [0.0]]))  # one of two neurons, for one of two images
     0.25
     """
+    from ttfs.snn.network import check_weights
+
     check_network(snn, "spikes_per_neuron")
     if not len(images):
         raise ValueError("spikes_per_neuron: no images; give at least one")
+    check_weights(snn, "spikes_per_neuron")
     logits, charges = snn.charges(images)
-    if not logits.isfinite().all():  # NaN is above no threshold, and would count as silence
-        raise ValueError("spikes_per_neuron: the logits hold NaN or infinity; train it anew")
+    if logits.isnan().any():  # NaN is above no threshold, and would count as silence
+        raise ValueError("spikes_per_neuron: the logits hold NaN")
     spikes = sum(int(snn.fired(charges[name]).count_nonzero()) for name in snn.layers)
     neurons = sum(charges[name].numel() for name in snn.layers)
     return spikes / max(neurons, 1)

@@ -24,8 +24,9 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import UserError
 from ttfs.snn.b1 import Fire
+from ttfs.snn.encode import rounding
 from ttfs.snn.graph import module_of
-from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork
+from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork, check_weights
 from ttfs.snn.synapses import Reshape, Synapses
 
 GATE = (
@@ -57,7 +58,7 @@ def to_nir(snn: SpikingNetwork, path: str | Path, images: Tensor | None = None) 
         UserError: naming the layer that it writes no form of; for what is no network of
             `ttfs.convert`, or a folder that is not there.
         TypeError, ValueError: for images that are no tensor, none, of another shape, or outside the
-            input range, and where their logits are not finite.
+            input range, for weights that are not finite, and for logits of NaN.
     """
     import nir
 
@@ -102,6 +103,7 @@ def _clock(snn: SpikingNetwork) -> dict[str, Any]:
 
 @torch.no_grad()
 def _samples(snn: SpikingNetwork, images: Tensor | None) -> dict[str, Any]:
+    check_weights(snn, "to_nir")
     exact = copy.deepcopy(snn).cpu().double().eval()
     low, high = exact.encode.input_range.tolist()
     if images is None:
@@ -110,15 +112,17 @@ def _samples(snn: SpikingNetwork, images: Tensor | None) -> dict[str, Any]:
         images = low + (high - low) * images
     if not isinstance(images, Tensor):
         raise TypeError(f"to_nir: images are {type(images).__name__}; give a torch.Tensor")
-    if not len(images):
-        raise ValueError("to_nir: no images; give at least one, or None")
+    if not images.dim() or not len(images):
+        raise ValueError("to_nir: no images; give at least one, [1, ...], or None")
+    slack = rounding(low, high, images.dtype)
     images = images.detach().cpu().double()
-    if images.min() < low or images.max() > high:  # a reader of the file does not clip
+    if images.min() < low - slack or images.max() > high + slack:
         raise ValueError(f"to_nir: images leave the input range ({low:g}, {high:g}); scale them")
+    images = images.clamp(low, high)  # which a reader of the file does not
     times = {name: value.numpy() for name, value in exact.spike_times(images).items()}
     logits = exact(images).numpy()
-    if not np.isfinite(logits).all():
-        raise ValueError("to_nir: the logits are NaN or infinite; export a network that works")
+    if np.isnan(logits).any():
+        raise ValueError("to_nir: the logits hold NaN; export a network that works")
     return {"images": images.numpy(), "spike_times": times, "logits": logits}
 
 

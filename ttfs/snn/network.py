@@ -173,15 +173,19 @@ class SpikingNetwork(Numbers):
             threshold: θ; None takes the largest logit of the images, the lowest threshold that
                 holds them apart. Neurons above a lower one all spike at `latency`.
 
-        Raises ValueError without images, for a threshold of NaN, and where logits are not finite.
+        Raises ValueError without images, for a threshold that is not finite, for weights that are
+        not, and for images whose largest logit is not; a class may be masked by -infinity.
         """
         if not len(images):
             raise ValueError("first_spike: no images; give at least one")
-        if threshold is not None and math.isnan(threshold):
-            raise ValueError("first_spike: the threshold is NaN; give a number, or None")
+        if threshold is not None and not math.isfinite(threshold):
+            raise ValueError(
+                f"first_spike: threshold is {threshold}; give a finite number, or None"
+            )
+        check_weights(self, "first_spike")
         logits = self(images).double()
-        if not logits.isfinite().all():
-            raise ValueError("first_spike: the logits are NaN or infinite; no neuron is the first")
+        if not logits.amax(1).isfinite().all():
+            raise ValueError("first_spike: an image has no largest logit that is finite")
         reached = logits.max() if threshold is None else threshold
         wait = (reached - logits).clamp(min=0.0)  # [N, classes]
         first = wait.argmin(1)
@@ -266,14 +270,27 @@ class SpikingNetwork(Numbers):
         return self.encode(images, inside)
 
 
-def check_dtype(images: Tensor, network: nn.Module) -> None:
-    """Raise ValueError where images are floats of another dtype than the weights, but for autocast,
-    which makes them one.
+def check_weights(network: nn.Module, function: str) -> None:
+    """Raise ValueError, which begins with the function, where weights are NaN or infinite: neurons
+    that these silence would look sparse. A bias of -infinity is a mask.
     """
-    weights = next(network.parameters(), images)
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled(images.device.type):
+    for name, weights in network.named_parameters():
+        numbers = weights[~weights.isneginf()] if "bias" in name else weights
+        if not numbers.isfinite().all():
+            raise ValueError(f"{function}: {name} of the network holds NaN or infinity")
+
+
+def check_dtype(images: Tensor, network: nn.Module) -> None:
+    """Raise ValueError where images are floats of another dtype than the weights, but for what
+    autocast makes one.
+    """
+    if torch.compiler.is_compiling() or not images.is_floating_point():
         return
-    if images.is_floating_point() and images.dtype != weights.dtype:
+    weights = next(network.parameters(), images)
+    if images.dtype == weights.dtype:
+        return
+    cast = torch.is_autocast_enabled(images.device.type)
+    if not cast or torch.float64 in (images.dtype, weights.dtype):
         raise ValueError(
             f"images are {images.dtype}, the weights of this network {weights.dtype}; give "
             f"images.to({weights.dtype})"

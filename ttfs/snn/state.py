@@ -1,16 +1,10 @@
 """Numbers that say what a network is, kept where checkpoints and averages of weights find them."""
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-
-
-def is_number(value: object) -> bool:
-    """Whether a value is a number, of Python or numpy, or a tensor without dimensions."""
-    return isinstance(value, Real) or getattr(value, "ndim", None) == 0
 
 
 class Numbers(nn.Module):

@@ -66,7 +66,7 @@ def check_range(images: Tensor, low: float, high: float) -> None:
     if smallest < low - slack or largest > high + slack:
         raise ConversionError(
             f"the calibration images lie on [{smallest:.4g}, {largest:.4g}], outside input_range "
-            f"({low:g}, {high:g}); pass the range of the inputs"
+            f"({low:g}, {high:g}); scale them, or convert with their range"
         )
 
 

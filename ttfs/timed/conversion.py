@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ttfs.arguments import is_number
 from ttfs.errors import UserError
 from ttfs.hardware import Hardware, deploy
 from ttfs.snn import SpikingNetwork, convert, images_of, reference_network
-from ttfs.snn.state import is_number
 from ttfs.timed.integrate_and_fire import (
     IntegrateAndFire,
     RateNetwork,

@@ -5,10 +5,11 @@ For a neuron with pre-activation z in the ReLU network, mean current I over T st
     propagated    relu(z) - relu(I)          errors of the layers before
     clipping      relu(I) - clip(I, 0, θ)    no more than one spike a step
     quantization  clip(I, 0, θ) - Q(I)       whole spikes: at most θ / 2T
-    deviation     Q(I) - r                   (θ / T) floor(V(T) / θ): currents that vary over time
+    deviation     Q(I) - r                   currents that vary over time
 
-add up to relu(z) - r exactly. With a constant current the deviation is 0. Our algebra; the terms
-are named in the abstract of Meng et al. 2022, Neural Networks 153.
+add up to relu(z) - r exactly. Where 0 <= I <= θ the deviation is (θ / T) floor(V(T) / θ), and for a
+constant current 0. Our algebra; the terms are named in the abstract of Meng et al. 2022, Neural
+Networks 153.
 """
 
 from collections.abc import Callable

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ttfs.arguments import is_number
 from ttfs.errors import UserError
 from ttfs.snn import Fire, SpikingNetwork, convert
 from ttfs.snn.graph import module_of
 from ttfs.snn.precision import at_least_float32
-from ttfs.snn.state import is_number
 from ttfs.timed.network import (
     Clock,
     Neurons,

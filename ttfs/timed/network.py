@@ -5,7 +5,6 @@ batch norm act on them as they stand; only neurons know of time. Inputs are cons
 comes before the first neurons is computed once, and held.
 """
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx, nn
 
+from ttfs.arguments import as_whole
 from ttfs.errors import UserError
 from ttfs.snn import INPUT, EarliestSpike, Fire, SpikingNetwork
 from ttfs.snn.encode import Encode
@@ -192,11 +192,8 @@ class _Steps:
 
 def check_steps(steps: int) -> int:
     """Return a number of time steps; raise UserError if it is none."""
-    try:
-        number = 0 if isinstance(steps, bool) else operator.index(steps)
-    except TypeError:
-        number = 0
-    if number < 1:
+    number = as_whole(steps)
+    if number is None or number < 1:
         raise UserError(f"steps is {steps!r}; give a whole number of time steps, 1 or more")
     return number
 

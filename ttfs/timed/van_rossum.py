@@ -4,6 +4,8 @@ After the successor of Stanojevic et al. 2020: leaky neurons, backpropagation th
 target pattern a class, decision for the nearest. Its constants are not known; these are ours.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from ttfs.timed.lif import leaky
 
 def filtered(spikes: Tensor, tau: float) -> Tensor:
     """Return f[t] = f[t−1] exp(−1 / τ) + s[t] of spikes [T, ...]; τ in steps."""
-    decay = torch.exp(torch.tensor(-1.0 / tau))
+    decay = math.exp(-1.0 / tau)
     trace, traces = torch.zeros_like(spikes[0]), []
     for spike in spikes:
         trace = decay * trace + spike
@@ -98,8 +100,8 @@ class SpikePatterns(nn.Module):
     def spikes(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Return the spikes of the hidden [T, N, hidden] and the output layer [T, N, outputs].
 
-        A value of the input range, as x on [0, 1], spikes in step ⌊(1 − x) T / 2⌋, in the earlier
-        half; 0 is silent.
+        A value of the input range, as x on [0, 1], spikes in step ⌊(1 − x) ⌊T / 2⌋⌋, in the earlier
+        half, which the smallest x leave for its last step; 0 is silent.
         """
         steps = len(self.targets)
         items = self.encode(items.flatten(1))

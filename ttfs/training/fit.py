@@ -139,10 +139,15 @@ class _Epochs(pl.Callback):
         self._due = time.monotonic() + SAVE_EVERY
         self._saved, self._ending = 0, False
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Report the finished epochs of an interrupted training; it may have been at its end."""
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Report the finished epochs of an interrupted training, be it at its end, where Lightning
+        starts no training.
+        """
         for row in self.rows:
             self.on_epoch(row)
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Let a training end that had waited enough."""
         trainer.should_stop = self._waited_enough()
         if self._checkpoint is not None:  # instead of Lightning, which ends after the batch
             asked = self._asked_to_end if trainer.is_global_zero else signal.SIG_IGN

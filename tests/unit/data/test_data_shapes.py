@@ -130,3 +130,10 @@ def test_augment_none_moves_no_image(rng):
 def test_image_files_are_images_of_one_or_three_channels(rng, shape):
     write_images(rng, DATA / "made")
     assert f"not {shape}" in fault({"folder": "made"}, shape=shape)
+
+
+@pytest.mark.parametrize("std", [1e-39, 1e-60])
+def test_a_range_that_overflows_is_told(rng, std):
+    write_npz(rng)
+    said = fault(NPZ, normalize={"mean": [0.5], "std": [std]})
+    assert "key 'normalize': (value - mean) / std is no finite number of float32" in said

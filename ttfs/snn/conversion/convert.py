@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ttfs.arguments import is_number
 from ttfs.errors import ConversionError
 from ttfs.snn.conversion.copying import Float64, copied, hooked, unwrapped
 from ttfs.snn.conversion.mapping import Walk
 from ttfs.snn.conversion.tracing import trace_copy
 from ttfs.snn.conversion.verification import layer_differences, relative_difference
 from ttfs.snn.network import SpikingNetwork
-from ttfs.snn.state import is_number
 from ttfs.snn.windows import calibrate_, check_range
 
 EXACT = 1e-6

@@ -78,8 +78,8 @@ def simulate(snn: SpikingNetwork, images: Tensor, threshold: float | None = None
     for population in connectivity(snn):
         chip = _in_time(snn, population, len(images))
         projection = population.projection
-        if projection is not None and not _is_finite(projection):  # NaN would cross no threshold
-            raise ValueError(f"simulate: weights of {population.name} are NaN or infinite")
+        if projection is not None:
+            _check_numbers(projection, population.name)
         drawn = _draws(projection, len(images)) if projection else {}
         for index in range(len(images)):
             known = spikes[index]
@@ -127,9 +127,14 @@ def _encode(images: Tensor, snn: SpikingNetwork) -> np.ndarray:
     return np.where((charge > 0) | (snn.neuron == "alpha1"), 1.0 - charge, np.inf)
 
 
-def _is_finite(projection: Projection) -> bool:
+def _check_numbers(projection: Projection, name: str) -> None:
+    """Raise ValueError for NaN and infinity, which cross no threshold; a bias of -infinity is a
+    mask.
+    """
+    masked = np.isneginf(projection.constant)
     numbers = [matrix.data for matrix in projection.matrices.values()]
-    return all(np.isfinite(values).all() for values in (projection.constant, *numbers))
+    if not all(np.isfinite(values).all() for values in (projection.constant[~masked], *numbers)):
+        raise ValueError(f"simulate: weights of {name} are NaN or infinite")
 
 
 def _check(snn: SpikingNetwork, images: Tensor, threshold: float | None) -> None:
