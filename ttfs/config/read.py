@@ -270,7 +270,7 @@ def with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:
     filled = {
         key: with_defaults(value, rules[key])
         for key, value in content.items()
-        if value is not None or _has_null(rules[key])
+        if value is not None or not _null_is_absence(rules[key])
     }
     needs = schema.get("dependentRequired", {})
     for key, rule in properties.items():
@@ -280,9 +280,9 @@ def with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:
     return filled
 
 
-def _has_null(rule: Mapping[str, Any]) -> bool:
-    """Whether null says more than a key that is left out: of keys with a default, or unknown."""
-    return "default" in rule or "null" not in rule.get("type", ())
+def _null_is_absence(rule: Mapping[str, Any]) -> bool:
+    """Whether null says no more than a key that is left out: null is allowed, and no default."""
+    return "null" in rule.get("type", ()) and "default" not in rule
 
 
 def _stands_for_float(value: Any, schema: Mapping[str, Any]) -> bool:

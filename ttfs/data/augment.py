@@ -131,7 +131,7 @@ class Augment:
 
     def _warped(self, images: Tensor, moves: Moves) -> Tensor:
         """Turn, enlarge and distort images [N, C, H, W]: one read of each."""
-        places = _turned(images, moves.turn)
+        places = _places(images, moves.turn)
         if moves.noise is not None:
             places = places + self.elastic * _smoothed(moves.noise)
         return functional.grid_sample(images, places, align_corners=False)
@@ -187,14 +187,13 @@ def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return 2 * torch.rand(shape[0], 2, *shape[2:], generator=generator) - 1
 
 
-def _turned(images: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+def _places(images: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
     """Return where the pixels of images [N, C, H, W] come from, [N, H, W, 2] in coordinates (x, y)
     that are -1 and 1 at the edges, if they turn counterclockwise about their centers by angles [N]
-    and are enlarged by factors [N].
+    and are enlarged by factors [N]; None leaves them in place.
     """
     count, _, height, width = images.shape
-    still = torch.zeros(count, device=images.device), torch.ones(count, device=images.device)
-    angles, factors = turn or still
+    angles, factors = turn or (images.new_zeros(count), images.new_ones(count))
     cosine, sine, zero = angles.cos() / factors, angles.sin() / factors, torch.zeros_like(angles)
     rows = [cosine, -sine * height / width, zero, sine * width / height, cosine, zero]
     return functional.affine_grid(
@@ -203,8 +202,8 @@ def _turned(images: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
 
 
 def _smoothed(noise: Tensor) -> Tensor:
-    """Smooth noise [N, 2, H, W] of rows and columns by a Gaussian; return moves in pixels as
-    differences of the coordinates of _turned, [N, H, W, 2].
+    """Smooth noise [N, 2, H, W] of rows and columns by a Gaussian; return it, taken as moves in
+    pixels, as differences of the coordinates of `_places`, [N, H, W, 2].
     """
     height, width = noise.shape[2:]
     moves = _gaussian(height, noise.device) @ noise @ _gaussian(width, noise.device)

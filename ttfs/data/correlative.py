@@ -151,7 +151,7 @@ def members(value: Any) -> list[str]:
         return []
     if isinstance(value, str):
         return sorted(set(value.split()))
-    return sorted({str(one) for one in (_held(value) if _is_several(value) else [value])})
+    return sorted(set(map(str, _held(value) if _is_several(value) else [value])))
 
 
 def _is_several(value: Any) -> bool:

@@ -40,7 +40,7 @@ def build_by_name(config: Mapping[str, Any], shape: tuple[int, ...], classes: in
         )
     try:
         network = models.get_model(name, weights=None, num_classes=classes, **arguments)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:  # the last is torchvision's word
         raise UserError(
             f"{model}, key 'arguments': torchvision's {name} refuses them: {error}"
         ) from None

@@ -44,8 +44,8 @@ def convert_to_rate(
         ann: a network that `ttfs.convert` maps.
         calibration: inputs [N, ...], or batches of them, with labels or without, as `ttfs.convert`
             takes them.
-        threshold: of each layer, from its activations a over the calibration inputs, for "mmse" and
-            "tuned" over the first 2048 / T of them, or 32, so mix their classes:
+        threshold: of each layer, from its activations a over the calibration inputs ("mmse" and
+            "tuned" take the first 2048 / T of them, 32 at least, so let these be of all classes):
             "max", their largest; "quantile", a quantile of the positive ones (99.9 % in the public
             code of DSR, Meng et al. 2022); "mmse", the least squared error of Q(a), of 95
             candidates max (1 - 0.01 i) (Li et al. 2021); "tuned", of the same candidates the least

@@ -100,8 +100,8 @@ class SpikePatterns(nn.Module):
     def spikes(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Return the spikes of the hidden [T, N, hidden] and the output layer [T, N, outputs].
 
-        A value of the input range, as x on [0, 1], spikes in step ⌊(1 − x) ⌊T / 2⌋⌋, in the earlier
-        half, which the smallest x leave for its last step; 0 is silent.
+        A value of the input range, as x on [0, 1], spikes in step ⌊(1 − x) ⌊T / 2⌋⌋, at the latest
+        in the last of the earlier half; 0 is silent.
         """
         steps = len(self.targets)
         items = self.encode(items.flatten(1))
