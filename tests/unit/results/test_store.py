@@ -59,6 +59,17 @@ def test_a_damaged_store(store, found, capsys, break_it):
     assert publish(found).written == 6
 
 
+def test_a_half_made_store_is_to_be_deleted(store, found):
+    store.unlink()
+    connection = sqlite3.connect(store)
+    connection.execute("CREATE TABLE _alembic_tmp_tags (name TEXT)")
+    connection.close()
+    with pytest.raises(
+        UserError, match="_alembic_tmp_tags already exists; delete the file and run"
+    ):
+        publish(found)
+
+
 def test_a_locked_store(store, found, capsys, monkeypatch):
     monkeypatch.setattr(stores, "BUSY_SECONDS", 0.1)
     holder = sqlite3.connect(store, isolation_level=None)
@@ -112,9 +123,12 @@ with tracking.LiveRun("tiny", cell, {"epochs": 30}) as live:
 """
 
 
-def test_four_first_writers_at_once_lose_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("empty", [False, True], ids=["no file", "an empty file"])
+def test_four_first_writers_at_once_lose_nothing(tmp_path, monkeypatch, empty):
     file = tmp_path / "a folder" / "mlflow.db"
     file.parent.mkdir()
+    if empty:
+        file.touch()
     (file.parent / "mlflow.db.new").write_text("what a kill left of an earlier attempt")
     (file.parent / "mlflow.db.new-journal").write_text("and its journal")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")

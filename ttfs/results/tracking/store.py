@@ -32,6 +32,7 @@ FIXES = {
     "locked": "close what holds it and run the same command again",
     "not a database": REBUILD,
     "malformed": REBUILD,
+    "_alembic_tmp": REBUILD,  # what making its tables left when it was cut off
     "out-of-date": "run `mlflow db upgrade` on it, or delete it and run `python -m ttfs publish "
     "<grid>`",
 }
@@ -84,19 +85,20 @@ def _file(uri: str) -> Path | None:
 
 
 def _ready(file: Path) -> None:
-    """See that a SQLite store is there and can be read; make it if not.
+    """See that a SQLite store is there and can be read; make it if not, also in the place of an
+    empty file, which whoever looks too early leaves there.
 
     MLflow's tables are made in another file that is then moved into place, under a lock: parallel
     first writers do not meet in a half-made store, and a kill leaves none behind. SQLite opens the
     file first: it says at once that a path is too long, where MLflow tries for minutes.
     """
-    if not file.exists():
+    if not _is_made(file):
         from mlflow.tracking import MlflowClient
 
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.with_name(f"{file.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not file.exists():
+            if not _is_made(file):
                 fresh = file.with_name(f"{file.name}.new")
                 for leftover in (fresh, Path(f"{fresh}-journal"), Path(f"{file}-journal")):
                     leftover.unlink(missing_ok=True)
@@ -104,6 +106,10 @@ def _ready(file: Path) -> None:
                 MlflowClient(tracking_uri=f"sqlite:///{fresh}").search_experiments(max_results=1)
                 fresh.rename(file)
     _look_into(file)
+
+
+def _is_made(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def _look_into(file: Path) -> None:
