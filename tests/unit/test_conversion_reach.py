@@ -183,6 +183,8 @@ class _Double:
 
     def __exit__(self, *_: object) -> None:
         torch.set_default_dtype(torch.float32)
+        for key in ("COLUMN", "MAP", "KERNEL", "BLUR"):
+            globals()[key] = globals()[key].float()
 
 
 MODULES: dict[str, Callable[[], list[nn.Module]]] = {

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ttfs.errors import ConversionError
 from ttfs.snn.alpha1 import Alpha1Synapses
 from ttfs.snn.b1 import Fire
-from ttfs.snn.conversion.convert import EXACT, few_images, map_network
-from ttfs.snn.conversion.verification import relative_difference
+from ttfs.snn.conversion.convert import few_images, map_network
+from ttfs.snn.conversion.verification import EXACT, FINE, distance
 from ttfs.snn.graph import module_of
 from ttfs.snn.network import SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
@@ -55,7 +55,7 @@ def _check_mapping(b1: SpikingNetwork, images: Tensor) -> None:
     try:
         to_alpha1_(trial)
         calibrate_(trial, [images], 0.5)
-        off = relative_difference(trial(images), exact(images))
+        off = distance(trial(images), exact(images), FINE)
     except ConversionError:
         raise
     except (RuntimeError, ValueError, ArithmeticError):  # scales of other neurons than there are

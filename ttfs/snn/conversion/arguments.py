@@ -15,7 +15,8 @@ def call_name(node: fx.Node) -> str:
 def arguments(node: fx.Node) -> dict[str, Any]:
     """Arguments of a call by name, constants as tensors; branches of the network as nodes."""
     names = _SIGNATURES.get(call_name(node).strip("_"), _signature(node.target))
-    bound = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    named = {_NUMPY.get(key, key): value for key, value in node.kwargs.items()}
+    bound = dict(zip(names, node.args, strict=False)) | named
     return {key: _constant(value) for key, value in bound.items()}
 
 
@@ -31,6 +32,8 @@ def _signature(function: Any) -> list[str]:
         return []
 
 
+_NUMPY = {"axis": "dim", "keepdims": "keepdim"}
+"""Names that torch takes from NumPy, beside its own."""
 _POOL = ["input", "kernel_size", "stride", "padding"]
 _SIGNATURES = {
     **{

@@ -12,17 +12,13 @@ from torch import Tensor, nn
 
 from ttfs.arguments import is_number
 from ttfs.errors import ConversionError
-from ttfs.snn.conversion.copying import Float64, copied, hooked, unwrapped
+from ttfs.snn.conversion.copying import Float64, copied, hooked, in_float64, unwrapped
 from ttfs.snn.conversion.mapping import Walk
-from ttfs.snn.conversion.tracing import trace_copy
-from ttfs.snn.conversion.verification import layer_differences, relative_difference
+from ttfs.snn.conversion.tracing import FailsOnImages, trace_copy
+from ttfs.snn.conversion.verification import CAST, EXACT, FINE, ROUGH, distance, layer_differences
 from ttfs.snn.network import SpikingNetwork
 from ttfs.snn.windows import calibrate_, check_range
 
-EXACT = 1e-6
-"""How far, as a share of the largest, logits in float64 may be from the ANN's."""
-ROUGH = 1e-2
-"""How far, as a share of the largest, logits in float32 may be from those in float64."""
 COMPARED, DRAWN = 8, 2
 """Images that the two networks are compared on, and how many of them are drawn: those at hand may
 be blank, where much of a network does not show.
@@ -138,32 +134,73 @@ def _mapped(
             f"{parameter.dtype}"
         )
     few = few_images(images, low, high)
-    reference = copied(ann)
+    reference = in_float64(copied(ann))
     try:
         graph = trace_copy(reference, torch.cat([few[:1], few[:1]]))  # to see what mixes images up
-    except ConversionError as error:
-        raise ConversionError(str(error).replace("torch.float64", str(images.dtype))) from error
+    except FailsOnImages as error:
+        _answers(ann, few.to(images.dtype))  # raises its own error, if it fails on these, too
+        raise ConversionError(
+            f"{error}, but not on {images.dtype}; hold what forward computes with as parameters or "
+            "buffers, and ask for no dtype"
+        ) from error
     snn = Walk(graph, low, high).run().eval()
     for name, tensor in ann.state_dict().items():
         if isinstance(tensor, Tensor) and not tensor.isfinite().all():
             raise ConversionError(f"{name} of the network holds NaN or infinity")
     logits = _compare(reference, snn, few)
     snn.to(images.device, images.dtype)
-    if images.dtype == torch.float32:  # of fewer digits much more is lost to rounding
-        _check_rounding(kind, snn(few.float()).double(), logits)
+    _check_dtype(ann, snn, few.to(images.dtype), logits)
     return snn
 
 
-def _check_rounding(kind: str, rounded: Tensor, logits: Tensor) -> None:
-    """Raise where float32 is too coarse: min(v, c) = c - relu(c - v) loses v beside a large c.
+def _answers(ann: nn.Module, images: Tensor) -> Tensor:
+    """The logits of the ANN in its own precision, of a copy."""
+    try:
+        return copied(ann)(images.clone())
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ConversionError(
+            f"{type(ann).__name__}: fails on {images.dtype} images of shape "
+            f"{list(images.shape[1:])}: {reason}"
+        ) from error
+
+
+def _in_training(ann: nn.Module, images: Tensor, without: Tensor) -> Tensor:
+    """The same with gradients on; those without where it takes none, as one that writes into
+    views.
+    """
+    try:
+        with torch.enable_grad():
+            return copied(ann)(images.clone()).detach()
+    except Exception:
+        return without
+
+
+def _check_dtype(ann: nn.Module, snn: SpikingNetwork, images: Tensor, logits: Tensor) -> None:
+    """Raise where a network in its own precision is something else than in float64, which it was
+    read and compared in; or where that precision is too coarse for the TTFS network alone, as
+    min(v, c) = c - relu(c - v) loses v beside a large c.
 
     Infinite logits are the layer's that overflows, which calibration names.
     """
-    off = _off(rounded, logits)
-    if ROUGH < off < math.inf:
+    kind, eps = type(ann).__name__, torch.finfo(images.dtype).eps
+    coarse = max(CAST, 64 * eps)
+    answers = _answers(ann, images)
+    own = 0.0
+    for found in (answers.to(logits), _in_training(ann, images, answers).to(logits)):
+        own = max(own, distance(found, logits, coarse))
+        if not own <= coarse and found[logits.isfinite()].isfinite().all():
+            raise ConversionError(
+                f"{kind}: its outputs in {images.dtype} differ by {own:.1e} of their spread over "
+                "images from those in float64; its forward may not ask for the dtype, or for "
+                "gradients"
+            )
+    off = distance(snn(images).to(logits), logits, coarse)
+    if max(ROUGH, 16 * eps) + 2 * own < off < math.inf:
         raise ConversionError(
-            f"{kind}: rounding to float32 moves its outputs by {off:.1%}, as constants far larger "
-            "than activations do; convert it in float64, or make them smaller"
+            f"{kind}: rounding to {str(images.dtype).removeprefix('torch.')} moves its outputs by "
+            f"{off:.1%}, as constants far larger than activations do; convert it in float64, or "
+            "make them smaller"
         )
 
 
@@ -175,6 +212,7 @@ def _compare(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> Tensor:
     try:
         with Float64():
             expected, again = ann(images.clone()), ann(images[-DRAWN:].clone())
+            alone = _of_one(ann, images[:1].clone(), expected)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ConversionError(f"{kind}: fails in float64 ({reason})") from error
@@ -182,10 +220,11 @@ def _compare(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> Tensor:
         calibrate_(snn, [images], 0.0)  # tells the layer whose activations overflow
         raise ConversionError(f"{kind}: its outputs are NaN")
     logits = snn(images)
-    off = _off(logits, expected)
+    off = distance(logits, expected, FINE)
     if not off <= EXACT:
         _name_difference(ann, snn, images, off)
-    if not _off(again, expected[-DRAWN:]) <= EXACT:
+    again = torch.cat([alone, expected[1:-DRAWN], again])
+    if not distance(again, expected, FINE) <= EXACT:
         raise ConversionError(
             f"{kind}: the same images get other outputs in another call; in eval() it may draw no "
             "chance, keep no state, and mix no images of a batch"
@@ -193,14 +232,15 @@ def _compare(ann: nn.Module, snn: SpikingNetwork, images: Tensor) -> Tensor:
     return logits
 
 
-def _off(logits: Tensor, expected: Tensor) -> float:
-    """The relative difference where logits are finite; infinite ones, as of a mask of classes, have
-    to be equal.
+def _of_one(ann: nn.Module, image: Tensor, expected: Tensor) -> Tensor:
+    """The logits of the first image by itself, those expected where the ANN takes no single image;
+    it may leave out their first dimension, as `squeeze` does.
     """
-    finite = expected.isfinite()
-    if not torch.equal(logits[~finite], expected[~finite]):
-        return math.inf
-    return relative_difference(logits[finite], expected[finite]) if finite.any() else 0.0
+    try:
+        logits = ann(image)
+    except Exception:  # as batch norm after `squeeze`
+        return expected[:1]
+    return logits.reshape(expected[:1].shape) if logits.numel() == expected[0].numel() else logits
 
 
 def few_images(images: Tensor, low: float, high: float) -> Tensor:
@@ -235,6 +275,6 @@ def _name_difference(ann: nn.Module, snn: SpikingNetwork, images: Tensor, off: f
         else "a redefined __call__, or a state that changes"
     )
     raise ConversionError(
-        f"{type(ann).__name__}: its outputs differ by {off:.1e} of the largest from those of its "
-        f"graph ({cause}); write in forward all that it does"
+        f"{type(ann).__name__}: its outputs differ by {off:.1e} of their spread over images "
+        f"from those of its graph ({cause}); write in forward all that it does"
     )

@@ -1,5 +1,5 @@
-"""A copy of a network in float64 and in `eval()`, every weight a plain parameter, to read and
-run.
+"""A copy of a network in `eval()`, every weight a plain parameter, to read and run, and to compute
+with in float64.
 """
 
 import copy
@@ -17,17 +17,19 @@ from ttfs.errors import ConversionError
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 WEIGHT_HOOKS = (WeightNorm, SpectralNorm, prune.BasePruningMethod)
+NARROW = (torch.float32, torch.float16, torch.bfloat16)
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class Float64(TorchFunctionMode):
-    """While it is on, casts to another floating precision keep float64."""
+    """While it is on, casts to another floating precision keep float64, and new tensors have it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (Tensor.float, Tensor.half, Tensor.bfloat16):
             func = Tensor.double
         args = tuple(_widened(value) for value in args)
-        return func(*args, **{key: _widened(value) for key, value in (kwargs or {}).items()})
+        found = func(*args, **{key: _widened(value) for key, value in (kwargs or {}).items()})
+        return found.double() if isinstance(found, Tensor) and found.dtype in NARROW else found
 
 
 def unwrapped(ann: Any) -> nn.Module:
@@ -77,6 +79,15 @@ def copied(ann: nn.Module) -> nn.Module:
         _settle_hooks(module)
         if parametrize.is_parametrized(module):
             _settle_parametrizations(module)
+    return ann
+
+
+def in_float64(ann: nn.Module) -> nn.Module:
+    """Widen all that a network holds, in place: weights, buffers, tensors in attributes."""
+    for module in ann.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Tensor) and value.dtype in NARROW:
+                setattr(module, name, value.double())
     return ann.double()
 
 
@@ -124,5 +135,4 @@ def _settle_parametrizations(module: nn.Module) -> None:
 
 
 def _widened(value: Any) -> Any:
-    floats = (torch.float32, torch.float16, torch.bfloat16)
-    return torch.float64 if isinstance(value, torch.dtype) and value in floats else value
+    return torch.float64 if isinstance(value, torch.dtype) and value in NARROW else value

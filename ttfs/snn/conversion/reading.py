@@ -223,9 +223,9 @@ def _clip(node: fx.Node) -> Any:
         low, high = -1.0 if low is None else low, 1.0 if high is None else high
     low, high = -math.inf if low is None else low, math.inf if high is None else high
     if isinstance(high, Tensor) and isinstance(low, float) and low == -math.inf:
-        return _bound(high, name, smaller=True)
+        return _bound(node, high, smaller=True)
     if isinstance(low, Tensor) and isinstance(high, float) and high == math.inf:
-        return _bound(low, name)
+        return _bound(node, low)
     if not all(isinstance(bound, int | float) for bound in (low, high)):
         return Unsupported(
             name, "of two bounds both have to be plain numbers; write maximum and minimum"
@@ -256,9 +256,11 @@ def _over_positions(node: fx.Node) -> Any:
     return ChannelMean(torch.mean if name == "mean" else torch.sum, places, keep)
 
 
-def _bound(constant: Tensor, name: str, smaller: bool = False) -> Any:
+def _bound(node: fx.Node, constant: Tensor, smaller: bool = False) -> Any:
     if not constant.isfinite().all():
-        return Unsupported(name, "its constant is not finite everywhere")
+        return Unsupported(call_name(node), "its constant is not finite everywhere")
+    if constant.dim() > node.all_input_nodes[0].meta["value"].dim():
+        return Unsupported(call_name(node), "its constant has more dimensions than the values")
     if constant.numel() > 1:
         return Bound(constant, smaller)
     only = constant.item()
@@ -268,7 +270,7 @@ def _bound(constant: Tensor, name: str, smaller: bool = False) -> Any:
 def _of_two(node: fx.Node, smaller: bool = False) -> Any:
     """The larger, or the smaller, of two branches, or of a branch and a constant."""
     constants = [term for term in arguments(node).values() if isinstance(term, Tensor)]
-    return _bound(constants[0], call_name(node), smaller) if constants else Extremum(smaller)
+    return _bound(node, constants[0], smaller) if constants else Extremum(smaller)
 
 
 def _largest(node: fx.Node) -> Any:

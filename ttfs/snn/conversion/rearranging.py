@@ -47,12 +47,13 @@ def destinations(
 
 def _of_one_image(result: Any, total: int) -> Tensor:
     """The first of two images, whose numbers differ by `total` unless they are padded zeros."""
-    one, two = result[0], result[-1]
-    moved = one.isfinite() & (two == one + total)
-    padded = (one == 0) & (two == 0)
-    if len(result) != 2 or not (moved | padded).all():
-        raise ValueError("it moves values between images, or pads with another value than 0")
-    return one
+    if len(result) == 2:
+        one, two = result
+        moved = one.isfinite() & (two == one + total)
+        padded = (one == 0) & (two == 0)
+        if (moved | padded).all():
+            return one
+    raise ValueError("it moves values between images, or pads with another value than 0")
 
 
 class Rearranging(Construction):

@@ -11,12 +11,16 @@ from torch import Tensor, fx, nn
 
 from ttfs.errors import ConversionError
 from ttfs.snn.conversion.arguments import call_name
-from ttfs.snn.conversion.copying import Float64, copied, stripped, unwrapped
+from ttfs.snn.conversion.copying import Float64, copied, in_float64, stripped, unwrapped
 from ttfs.snn.conversion.reading import is_inplace, writes
 from ttfs.snn.graph import compute, run
 
 READING = ("item", "tolist", "numpy", "equal", "allclose", "is_nonzero")
 """Calls that take numbers out of tensors, which would be constants of the graph."""
+SIFTING = ("nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "bincount")
+"""Calls whose results have as many entries as the values decide."""
+MASKS = (torch.bool, torch.uint8)
+"""Types of tensors that choose entries where they are indices."""
 FILLED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 """Calls that take the shape of a tensor alone, and give constants."""
 TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph()))} - {*dir(nn.Module())}
@@ -45,7 +49,7 @@ def trace(ann: nn.Module, images: Tensor) -> fx.GraphModule:
 
     What the output does not depend on is left out, and so are hooks.
     """
-    return trace_copy(copied(unwrapped(ann)), images.double())
+    return trace_copy(in_float64(copied(unwrapped(ann))), images.double())
 
 
 @torch.inference_mode(False)  # there tensors do not count what is written into them
@@ -63,16 +67,16 @@ def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
             graph = fx.GraphModule(root, nodes)
     except _Fails as error:
         shape = list(images.shape[1:])
-        raise ConversionError(
+        raise FailsOnImages(
             f"{kind}: fails on {images.dtype} images of shape {shape}: {error}"
         ) from error
     except ConversionError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise ConversionError(
-            f"{kind}: cannot be read as a graph ({reason}); its forward may not branch on values"
-        ) from error
+        foreign = isinstance(error, NotImplementedError) and "argument of type" in reason
+        hint = "make it a number or a tensor" if foreign else "its forward may not branch on values"
+        raise ConversionError(f"{kind}: cannot be read as a graph ({reason}); {hint}") from error
     for node in graph.graph.nodes:
         if node.op == "get_attr":
             node.meta["value"] = compute(graph, node, (), {})
@@ -83,8 +87,12 @@ def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
     return graph
 
 
+class FailsOnImages(ConversionError):
+    """The network raises on the images, in float64."""
+
+
 class _Fails(Exception):
-    """The network raises on the images."""
+    """An operation of the network raises."""
 
 
 class _Known(fx.Proxy):
@@ -160,7 +168,7 @@ class _Tracer(fx.Tracer):
             )
         node.meta["written"] = written
         name = call_name(node)
-        if kind != "call_module" and name in READING:
+        if kind != "call_module" and (name in READING or _sifts(node)):
             raise ConversionError(
                 f"{type(self.root).__name__}: its forward reads values ({name}), which differ from "
                 "image to image; compute with tensors alone"
@@ -279,6 +287,16 @@ def _casts_constant(node: fx.Node) -> bool:
     first = node.args[0] if node.args else None
     constant = isinstance(first, fx.Node) and first.op == "get_attr"
     return constant and node.target in ("to", "type_as")
+
+
+def _sifts(node: fx.Node) -> bool:
+    """Whether values decide how many entries its result has: `len` of it would be a constant."""
+    name = call_name(node)
+    if name == "getitem":
+        index = node.args[1] if isinstance(node.args[1], tuple) else node.args[1:2]
+        values = [part.meta.get(_LIVE) for part in index if isinstance(part, fx.Node)]
+        return any(isinstance(part, Tensor) and part.dtype in MASKS for part in values)
+    return name in SIFTING or (name == "where" and len(node.args) + len(node.kwargs) == 1)
 
 
 def _filled(node: fx.Node) -> bool:

@@ -12,6 +12,15 @@ from ttfs.snn.conversion.tracing import record, trace
 from ttfs.snn.network import OUTPUT, SpikingNetwork
 from ttfs.snn.pools import EarliestSpike
 
+EXACT, FINE = 1e-6, 1e-4
+"""How far logits in float64 may be from the ANN's, and beside which share of others; see
+`distance`.
+"""
+ROUGH = 1e-2
+"""How far logits in float32 may be from those in float64."""
+CAST = 0.1
+"""How far those of the ANN may be, which may cast values to bfloat16 on its way."""
+
 
 def reference_network(snn: SpikingNetwork) -> nn.Module:
     """Return a copy of the network with a ReLU for each layer of neurons: what a trained TTFS
@@ -54,6 +63,28 @@ def _is_own(pool: fx.Node, node: fx.Node, names: Container[str]) -> bool:
 def _pool_after(node: fx.Node, snn: SpikingNetwork) -> fx.Node | None:
     modules = ((user, getattr(snn.body, str(user.target), None)) for user in node.users)
     return next((user for user, module in modules if isinstance(module, EarliestSpike)), None)
+
+
+def distance(value: Tensor, reference: Tensor, beside: float) -> float:
+    """Return how far logits [N, ...] are from others: the largest |value - reference| / scale,
+    infinite where shapes differ or infinite ones are not equal.
+
+    The scale of an output is s + beside (S + r), where s is how far it varies over the images,
+    max |reference - mean|, S the largest s of all outputs, and r the output's max |reference|. So a
+    large constant, as of a mask of classes, hides nothing.
+
+    >>> masked = torch.tensor([[1.0, -1e9], [2.0, -1e9]])
+    >>> distance(masked + torch.tensor([0.5, 0.0]), masked, beside=0.0)
+    1.0
+    """
+    finite = reference.isfinite()
+    if value.shape != reference.shape or not torch.equal(value[~finite], reference[~finite]):
+        return math.inf
+    value, reference = value.where(finite, 0.0), reference.where(finite, 0.0)
+    spread = (reference - reference.mean(0)).abs().amax(0)
+    scale = spread + beside * (spread.max() + reference.abs().amax(0))
+    off = (value - reference).abs()
+    return torch.where(off > 0, off / scale, 0.0).max().item()
 
 
 def relative_difference(value: Tensor, reference: Tensor) -> float:
