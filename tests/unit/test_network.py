@@ -77,6 +77,18 @@ def test_a_layer_waits_for_its_slowest_input() -> None:
 
 
 @torch.no_grad()
+def test_the_chain_of_parallel_layers_is_that_which_closes_last() -> None:
+    ann = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.1), nn.Linear(8, 2))
+    with torch.no_grad():
+        ann[0].bias.fill_(10.0)  # one of the two, of negative values, hardly carries anything
+    for sign in (1.0, -1.0):
+        with torch.no_grad():
+            ann[0].bias.mul_(sign)
+        snn = convert(ann, torch.rand(64, 4))
+        assert len(snn.layers) == 2
+        assert snn.chain[-1][1] == snn.latency
+
+
 def test_spike_times_lie_in_their_windows_and_silence_is_infinite() -> None:
     ann = randomise(
         headed(IMAGE, conv(), norm(), nn.ReLU(), nn.MaxPool2d(2), conv(4, 4), nn.ReLU())

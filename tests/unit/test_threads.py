@@ -30,7 +30,7 @@ def quick_switches():
     sys.setswitchinterval(interval)
 
 
-def network(kind: str) -> SpikingNetwork:
+def relu_network() -> nn.Module:
     torch.manual_seed(0)
     layers = [
         nn.Conv2d(1, 4, 3),
@@ -40,8 +40,11 @@ def network(kind: str) -> SpikingNetwork:
         nn.ReLU(),
         nn.Flatten(),
     ]
-    ann = nn.Sequential(*layers, nn.Linear(24, 10), nn.ReLU(), nn.Linear(10, 3))
-    images = torch.rand(20, 1, 8, 8)
+    return nn.Sequential(*layers, nn.Linear(24, 10), nn.ReLU(), nn.Linear(10, 3))
+
+
+def network(kind: str) -> SpikingNetwork:
+    ann, images = relu_network(), torch.rand(20, 1, 8, 8)
     snn = ttfs.convert(ann, images, "alpha1" if kind == "alpha1" else "b1")
     return ttfs.deploy(snn, ttfs.Hardware(time_bits=4, dead_neurons=0.1)) if kind == "chip" else snn
 
@@ -99,6 +102,18 @@ def test_eight_threads_simulate_what_one_simulates(kind: str):
     for one, other in zip(alone, together, strict=True):
         assert equal((one.logits, one.spike_times), (other.logits, other.spike_times))
         assert one.early_fire_rate == other.early_fire_rate
+
+
+@torch.no_grad()
+def test_threads_run_a_rate_coded_network_for_steps_of_their_own():
+    rate = ttfs.convert_to_rate(relu_network(), torch.rand(20, 1, 8, 8), steps=16)
+    jobs = [(torch.rand(5, 1, 8, 8), 1 + i % 16) for i in range(CALLS)]
+    alone = [rate(images, steps) for images, steps in jobs]
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in range(3):
+            together = list(pool.map(lambda job: rate(*job), jobs))
+            assert all(map(torch.equal, alone, together))
+    assert rate.clock.steps == 16
 
 
 @torch.no_grad()

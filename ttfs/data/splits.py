@@ -57,7 +57,7 @@ class Split:
         beginnings are evenly spread, too.
         """
         places = torch.arange(min(count, len(self)))
-        if len(places) < len(self) and self._lies_by_class():
+        if self._lies_by_class():
             order = (places.double() * GOLDEN % 1.0).argsort()
             places = (places * len(self) // len(places))[order]
         return replace(self, inputs=self.inputs.subset(places), labels=self.labels[places])

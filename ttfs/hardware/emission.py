@@ -82,13 +82,8 @@ class Emission:
         """Draw for neurons of the tensor's shape, dtype and device; None for what the chip does not
         do.
         """
-        look: dict[str, Any] = {
-            "generator": self.stream.on(like.device),
-            "dtype": like.dtype,
-            "device": like.device,
-        }
-        shift = torch.randn(like.shape, **look).mul_(self.jitter) if self.jitter > 0 else None
-        lost = torch.rand(like.shape, **look) < self.lost_spikes if self.lost_spikes > 0 else None
+        shift = self.stream.normal(like).mul_(self.jitter) if self.jitter > 0 else None
+        lost = self.stream.uniform(like) < self.lost_spikes if self.lost_spikes > 0 else None
         return Draws(shift, lost)
 
     def again(self) -> "Emission":

@@ -97,7 +97,7 @@ class Pairs(nn.Module):
     def _noise(self, like: Tensor) -> Tensor:
         if not (self.training and torch.is_grad_enabled()):  # no step follows
             return self._draw("programming", like)
-        return torch.empty_like(like).normal_(generator=self.stream.on(like.device))
+        return self.stream.normal(like)
 
     def _draw(self, name: str, like: Tensor) -> Tensor:
         """Draw in float64 on the CPU, so that the chip is the same in every precision and on every
@@ -152,7 +152,7 @@ class ReadNoise:
 
     def potentials(self, potentials: Tensor, charges: Tensor) -> Tensor:
         """Map the potentials [N, ...] that the charges [N, ...] give to those that are read."""
-        xi = torch.empty_like(potentials).normal_(generator=self.stream.on(potentials.device))
+        xi = self.stream.normal(potentials)
         variance = self._sum(at_least_float32(charges).square(), self.variances())
         smallest = torch.finfo(variance.dtype).tiny  # the root has no slope at 0
         return potentials + xi * variance.clamp(min=smallest).sqrt().to(xi.dtype)

@@ -25,6 +25,21 @@ class Stream:
             self._generator = torch.Generator(device).manual_seed(self.seed)
         return self._generator
 
+    def normal(self, like: Tensor) -> Tensor:
+        """Draw N(0, 1) of a tensor's shape, dtype and device, however it lies in memory."""
+        return torch.randn(
+            like.shape, generator=self.on(like.device), dtype=like.dtype, device=like.device
+        )
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Draw from [0, 1) in float32 at least: numbers of few digits have another share below a
+        small one.
+        """
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        return torch.rand(
+            like.shape, generator=self.on(like.device), dtype=dtype, device=like.device
+        )
+
     @property
     def state(self) -> State:
         """How far it has come; set it to go on from there."""

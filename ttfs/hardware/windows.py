@@ -33,9 +33,11 @@ class EmittedCharges:
                 check_range(images, snn.encode.low, snn.encode.high)
             for name, charges in snn.charges(images)[1].items():
                 if name != INPUT:
+                    width = self._widths[name]
                     emitted = charges[charges > 0].float().cpu()  # `histc` of a GPU may refuse
+                    emitted.clamp_(max=width)  # which half precision may round up
                     for part in emitted.split(MOST):
-                        counts = torch.histc(part, BINS, 0.0, self._widths[name])
+                        counts = torch.histc(part, BINS, 0.0, width)
                         self._counts[name] = self._counts[name] + counts.double()
         if not seen:
             raise UserError("deploy: calibration holds no image; give at least one")

@@ -95,14 +95,14 @@ class SpikingNetwork(Numbers):
     @property
     def chain(self) -> list[tuple[float, float]]:
         """The windows (t_min, t_max) that follow one another until the read-out, the input's first;
-        of several paths that with the most.
+        of several paths that with the most, and of those that which closes last.
         """
         windows = self.windows
         chains = {INPUT: [windows[INPUT]]}
         for name in self.layers:
-            before = max((chains[source] for source in self._sources[name]), key=len)
+            before = max((chains[source] for source in self._sources[name]), key=_end)
             chains[name] = [*before, windows[name]]
-        return max((chains[source] for source in self._sources[OUTPUT]), key=len)
+        return max((chains[source] for source in self._sources[OUTPUT]), key=_end)
 
     @property
     def silence(self) -> Tensor:
@@ -295,6 +295,11 @@ def check_dtype(images: Tensor, network: nn.Module) -> None:
             f"images are {images.dtype}, the weights of this network {weights.dtype}; give "
             f"images.to({weights.dtype})"
         )
+
+
+def _end(chain: list[tuple[float, float]]) -> tuple[int, float]:
+    """How many windows a chain has, and when the last closes."""
+    return len(chain), chain[-1][1]
 
 
 def _model(kind: Tensor) -> str:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ttfs.snn import EarliestSpike, Fire, SpikingNetwork
+from ttfs.snn.precision import at_least_float32
 from ttfs.snn.state import Numbers
 from ttfs.timed.network import (
     Clock,
@@ -76,7 +77,7 @@ def integrate_and_fire(
     >>> integrate_and_fire(torch.tensor([0.4, 0.4, 0.4, 0.4]), 1.0).tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    potential = torch.full_like(currents[0], threshold / 2)
+    potential = torch.full_like(at_least_float32(currents[0]), threshold / 2)
     outputs = torch.empty_like(currents)
     for current, output in zip(currents, outputs, strict=True):
         potential += current
@@ -97,11 +98,13 @@ def quantized(currents: Tensor, threshold: float, steps: int) -> Tensor:
 
 
 def summed(values: Tensor) -> Tensor:
-    """Return the sums over the steps so far of values [T, ...], in double precision, then rounded.
+    """Return the sums over the steps so far of values [T, ...], in double precision, then rounded
+    to theirs, float32 at least: many spikes in a sum of few digits leave no room for one more.
 
     As `values.cumsum(0)` does, and three times as fast, because a step is contiguous.
     """
-    sums, total = torch.empty_like(values), torch.zeros_like(values[0], dtype=torch.float64)
+    sums = torch.empty_like(at_least_float32(values))
+    total = torch.zeros_like(values[0], dtype=torch.float64)
     for value, so_far in zip(values, sums, strict=True):
         so_far.copy_(total.add_(value))
     return sums
@@ -124,8 +127,8 @@ class GatedPool(OverTime):
         passed = self.pool(summed(values).flatten(0, 1)).unflatten(0, values.shape[:2])
         first = torch.zeros_like(passed[:1])
         steps = passed.diff(dim=0, prepend=first)
-        rounding = torch.finfo(values.dtype).eps * passed  # of S, which is no spike
-        return torch.where(steps > rounding, steps, 0.0)
+        rounding = torch.finfo(steps.dtype).eps * passed  # of S, which is no spike
+        return torch.where(steps > rounding, steps, 0.0).to(values.dtype)
 
 
 class SettingsClock(Clock):

@@ -5,8 +5,10 @@ batch norm act on them as they stand; only neurons know of time. Inputs are cons
 comes before the first neurons is computed once, and held.
 """
 
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -18,16 +20,43 @@ from ttfs.snn import INPUT, EarliestSpike, Fire, SpikingNetwork
 from ttfs.snn.encode import Encode
 from ttfs.snn.graph import module_of, run
 from ttfs.snn.network import check_dtype
+from ttfs.snn.precision import at_least_float32
 
 AT_ONCE = 512
 """Inputs x steps that are computed at once outside training: what a layer holds stays in caches."""
 
 
+class _Passes(threading.local):
+    """The steps of the passes that a thread is in, by the id of their clock."""
+
+    def __init__(self) -> None:
+        self.steps: dict[int, int] = {}
+
+
+_PASSES = _Passes()
+
+
 @dataclass
 class Clock:
-    """The number of time steps of the current pass, which all modules of a network share."""
+    """The number of time steps of a pass, which all modules of a network share."""
 
-    steps: int
+    own: int
+    """Those of a pass that asks for no others."""
+
+    @property
+    def steps(self) -> int:
+        """The steps of the pass that this thread is in."""
+        return _PASSES.steps.get(id(self), self.own)
+
+    @contextmanager
+    def running(self, steps: int) -> Iterator[None]:
+        """Run a pass of so many steps in this thread; others may run passes of their own."""
+        before = _PASSES.steps
+        _PASSES.steps = before | {id(self): steps}
+        try:
+            yield
+        finally:
+            _PASSES.steps = before
 
 
 class OverTime(nn.Module, ABC):
@@ -156,13 +185,13 @@ class TimedNetwork(nn.Module):
 
     def _logits(self, outputs: Tensor) -> Tensor:
         """Mean over the steps so far [T, N, classes] of the outputs [T N, classes] of all steps."""
-        outputs = outputs.unflatten(0, (self.clock.steps, -1))
-        count = torch.arange(1, len(outputs) + 1, dtype=outputs.dtype, device=outputs.device)
-        return outputs.cumsum(0) / count.reshape(-1, *[1] * (outputs.dim() - 1))
+        wide = at_least_float32(outputs).unflatten(0, (self.clock.steps, -1))
+        count = torch.arange(1, len(wide) + 1, dtype=wide.dtype, device=wide.device)
+        means = wide.cumsum(0) / count.reshape(-1, *[1] * (wide.dim() - 1))
+        return means.to(outputs.dtype)
 
-    def _running(self, steps: int | None) -> "_Steps":
-        steps = self.clock.steps if steps is None else steps
-        return _Steps(self.clock, check_steps(steps))
+    def _running(self, steps: int | None) -> AbstractContextManager[None]:
+        return self.clock.running(self.clock.steps if steps is None else check_steps(steps))
 
     def _check(self, inputs: Tensor) -> None:
         if not isinstance(inputs, Tensor):
@@ -175,19 +204,6 @@ class TimedNetwork(nn.Module):
         check_dtype(inputs, self)
         if not torch.compiler.is_compiling():
             self.encode.lie_inside(inputs)
-
-
-class _Steps:
-    """Sets a clock for a pass, and sets it back."""
-
-    def __init__(self, clock: Clock, steps: int):
-        self._clock, self._steps = clock, steps
-
-    def __enter__(self) -> None:
-        self._before, self._clock.steps = self._clock.steps, self._steps
-
-    def __exit__(self, *error: object) -> None:
-        self._clock.steps = self._before
 
 
 def check_steps(steps: int) -> int:

@@ -54,7 +54,9 @@ def test_some_inputs_are_the_first_ones_or_evenly_spread_where_the_split_lies_by
         train, inputs=train.inputs.subset(order.flip(0)), labels=train.labels[order.flip(0)]
     )
     assert falling.some(9).labels.bincount().tolist() == [3, 3, 3]
-    assert numbers(sorted_by_class.some(1000)) == numbers(sorted_by_class)
+    whole = sorted_by_class.some(1000)
+    assert sorted(numbers(whole)) == sorted(numbers(sorted_by_class))
+    assert set(whole.labels[:6].tolist()) == {0, 1, 2}  # its beginning is of all classes, too
     _, labels = sorted_by_class.one_batch(18)
     for first in (6, 9, 12):  # their beginning is of all classes, too
         assert set(labels[:first].tolist()) == {0, 1, 2}

@@ -230,6 +230,17 @@ def test_read_noise_is_drawn_for_each_image_and_silence_reads_nothing(wide, imag
     assert torch.allclose(chip.potentials(quiet)[name], wide.potentials(quiet)[name], atol=1e-6)
 
 
+def test_noise_is_the_same_however_values_lie_in_memory():
+    ann = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).double()
+    images = torch.rand(5, 2, 6, 6).double()
+    hardware = Hardware(read_noise=0.2, programming_noise=0.1, conductance_bits=4)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        chip = deploy(ttfs.convert(ann, images), hardware).eval().to(memory_format=layout)
+        found.append(chip(images.contiguous(memory_format=layout)))
+    assert torch.allclose(*found, rtol=0, atol=1e-12)
+
+
 class Branches(nn.Module):
     """Sums of read and of direct branches, average pooling and a concatenation: what noise passes
     on its way.

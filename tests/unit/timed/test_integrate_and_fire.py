@@ -113,6 +113,19 @@ def test_a_gated_pool_passes_spikes_of_any_height_side_by_side():
     assert torch.equal(gated(spikes[:, :1].flatten(0, 1)), passed[:, 0])  # whatever is beside it
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_counts_as_many_spikes(dtype):
+    """Of many steps: neither small currents nor spikes vanish beside large sums."""
+    small = torch.tensor([1e-3, 0.7]).to(dtype)
+    rates = integrate_and_fire(small.expand(4096, -1), 1.0).float().mean(0)
+    assert torch.allclose(rates, small.float(), atol=1 / 4096)
+    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+    ann, images = nn.Sequential(*layers, nn.Linear(128, 5)).to(dtype), torch.rand(16, 1, 8, 8)
+    expected = ann(images.to(dtype)).float()
+    found = ttfs.convert_to_rate(ann, images.to(dtype), steps=512)(images.to(dtype)).float()
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
+
+
 def test_two_sums_that_rounding_parts_are_one_spike():
     once = torch.tensor(0.3).nextafter(torch.tensor(1.0))
     spikes = torch.zeros(3, 1, 1, 1, 2)
