@@ -75,6 +75,33 @@ def test_windows_of_a_ttfs_network_are_not_averaged():
 
 
 @pytest.mark.parametrize("how", ["ema", "lookahead"])
+def test_buffers_of_any_meaning_are_taken_from_the_network(how: str):
+    """Such as a number that it sets itself, or a mask of -inf, whose average is NaN."""
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    net.register_buffer("scale", torch.ones(()))
+    net.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    average = Average(net, how, 0.9)
+    net.scale.fill_(5.0)
+    average.update(net, 5, 0.5)
+    for one in (net, average.network):
+        assert one.scale == 5
+        assert one.mask.tolist() == [0, -torch.inf]
+
+
+def test_weights_are_averaged_in_their_own_precision():
+    net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False).double())
+    for layer in net:
+        nn.init.zeros_(layer.weight)
+    average = Average(net, "ema", 0.9)
+    for layer in net:
+        nn.init.ones_(layer.weight)
+    average.update(net, 1000, 0.5)
+    for layer in average.network:
+        assert layer.weight.item() == pytest.approx(0.1)
+    Average(net[1].requires_grad_(False), "ema", 0.9).update(net[1], 1, 0.5)  # nothing that learns
+
+
+@pytest.mark.parametrize("how", ["ema", "lookahead"])
 def test_the_average_is_validated_and_kept(data, how: str):
     plain, averaged = network(norm=True), network(norm=True)
     fit(plain, data, CONFIG, AXES)

@@ -110,6 +110,18 @@ def test_a_billion_laughs_are_refused_before_they_are_laughed(tmp_path: Path):
         ),
         ("datasets/digits", "epochs: 40", "epochs: .inf", "datasets/digits.yaml: key 'epochs'"),
         (
+            "datasets/digits", "epochs: 40", "epochs: 40\naugment: {cutmix: .nan}",
+            "datasets/digits.yaml: key 'augment.cutmix': nan is not of type",
+        ),
+        (
+            "datasets/digits", "epochs: 40", "epochs: 40\naugment: {cutout: 4.0}",
+            "datasets/digits.yaml: key 'augment.cutout': 4.0 is not of type",
+        ),
+        (
+            "quick", "{learning_rate: 3.0e-2}", "{augment: [{shift: 1.0}]}",
+            "key 'train.augment.shift': 1.0 is not of type",
+        ),
+        (
             "datasets/digits", "classes: 10", "classes: true",
             "datasets/digits.yaml: key 'classes': True is not of type",
         ),

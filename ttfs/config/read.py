@@ -251,9 +251,16 @@ def _resolved(schema: Any) -> Any:
     file = schema.get("$ref", "#")
     if file.startswith("#"):
         return schema
-    return schema_of(file.removesuffix(".schema.yaml")) | {
+    return part_of(file.removesuffix(".schema.yaml")) | {
         key: schema[key] for key in schema if key != "$ref"
     }
+
+
+def part_of(noun: str) -> dict[str, Any]:
+    """Return the same as a part of another schema: with a `$schema` of its own, jsonschema would
+    check it by its plain rules, where 4.0 is an integer.
+    """
+    return {key: rule for key, rule in schema_of(noun).items() if key != "$schema"}
 
 
 def with_defaults(content: Any, schema: Mapping[str, Any]) -> Any:

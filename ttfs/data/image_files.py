@@ -140,14 +140,15 @@ def decode(path: Path, shape: Shape) -> Tensor:
     255 v, both rounded. Transparent pixels are seen over black. Raises UserError for a file that is
     no whole image or that holds several frames, integers of 32 bits, or other floats.
     """
-    from PIL import Image, ImageOps
+    from PIL import ExifTags, Image, ImageOps
 
     channels, height, width = shape
     try:
         with Image.open(path) as image:
             _check_frames(image)
-            ImageOps.exif_transpose(image, in_place=True)
-            colors = _of_8_bits(image).convert("L" if channels == 1 else "RGB")
+            image.load()  # what tells the rotation may come last
+            colors = _turned(_of_8_bits(image), image.getexif().get(ExifTags.Base.Orientation))
+            colors = colors.convert("L" if channels == 1 else "RGB")
             fitted = ImageOps.fit(colors, (width, height), Image.Resampling.BILINEAR)
     except Exception as error:  # damaged files raise whatever reads them
         raise UserError(
@@ -162,12 +163,29 @@ def _check_frames(image: Any) -> None:
         raise ValueError(f"it holds {frames} frames, one is wanted")
 
 
+def _turned(image: Any, orientation: int | None) -> Any:
+    """Undo the rotation that EXIF tells. `ImageOps.exif_transpose` writes all tags anew, too, and
+    refuses photographs for tags of a wrong type.
+    """
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }  # fmt: skip
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
 def _of_8_bits(image: Any) -> Any:
     """Return the image with 8 bits a channel, without transparency."""
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+        values = np.asarray(image)
+        clear = image.info.get("transparency")  # a shade of gray
+        seen = values if clear is None else np.where(values == clear, 0, values)
+        return Image.fromarray(np.rint(seen / 257).astype(np.uint8))
     if image.mode == "I":
         raise ValueError("it holds integers of 32 bits; 8 or 16 are wanted")
     if image.mode == "F":

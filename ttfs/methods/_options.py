@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ttfs.config.read import schema_of
+from ttfs.config.read import part_of
 
 
 class Options(BaseModel):
@@ -191,7 +191,7 @@ def _plain(rule: Mapping[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]
     if len(rule.get("allOf", ())) == 1:
         rule |= rule.pop("allOf")[0]
     if "file" in rule:  # a schema that data sets have too
-        return schema_of(rule.pop("file")) | rule
+        return part_of(rule.pop("file")) | rule
     if "$ref" in rule:
         name = rule.pop("$ref").rpartition("/")[2]
         return _block(blocks[name], blocks) | rule

@@ -51,12 +51,14 @@ def _is_bias(name: str) -> bool:
 
     >>> [_is_bias(name) for name in ("a.bias", "a.bias_map", "a.parametrizations.bias.original")]
     [True, True, True]
+    >>> _is_bias("attention.in_proj_bias")
+    True
     >>> _is_bias("debias.weight")
     False
     """
     *path, leaf = name.split(".")
     own = path[-1] if "parametrizations" in path else leaf
-    return own.startswith("bias")
+    return own.startswith("bias") or own.endswith("_bias")
 
 
 def schedule(config: Mapping[str, Any], steps: int, epochs: int) -> Callable[[int], float]:

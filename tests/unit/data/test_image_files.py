@@ -130,6 +130,29 @@ def test_the_rotation_of_the_camera_is_undone(orientation, suffix):
     assert abs(seen[1::4, 1::4] - TURNS[orientation](pixels)[1::4, 1::4]).max() <= 6
 
 
+def test_the_rotation_is_undone_beside_tags_of_a_wrong_type():
+    tags = [
+        b"\x01\x12\0\3\0\0\0\1\0\6\0\0",
+        b"\x01\x1a\0\2\0\0\0\4abc\0",
+    ]  # a resolution in letters
+    data = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + b"".join(tags) + b"\0\0\0\0"
+    pixels = np.kron([[0, 60], [120, 250]], np.ones((4, 4))).astype(np.uint8)
+    Image.fromarray(pixels).save("odd.jpg", exif=data, quality=95)
+    with Image.open("odd.jpg") as image:
+        assert image.getexif()[0x011A] == "abc"
+    seen = gray("odd.jpg").astype(int)
+    assert abs(seen[1::4, 1::4] - TURNS[6](pixels)[1::4, 1::4]).max() <= 6
+
+
+def test_transparent_gray_of_16_bits_is_black():
+    values = (RAMP * 1040).astype(np.uint16)
+    values[0, 0] = 40000
+    Image.fromarray(values).save("clear.png", transparency=40000)
+    seen = gray("clear.png")
+    assert seen[0, 0] == 0
+    assert np.array_equal(seen.flat[1:], np.rint(values / 257).flat[1:])
+
+
 @pytest.mark.parametrize("suffix", ["gif", "tif", "webp", "png"])
 def test_several_frames_are_refused(suffix):
     first, second = (Image.fromarray((RAMP * k).astype(np.uint8)) for k in (1, 3))
