@@ -60,7 +60,7 @@ class Average(nn.Module):
 
 def _averaged(network: nn.Module) -> frozenset[str]:
     """The names of what is averaged, under each of its names."""
-    found = dict(network.named_parameters(remove_duplicate=False))
+    found: dict[str, Tensor] = dict(network.named_parameters(remove_duplicate=False))
     names = [name for name, parameter in found.items() if parameter.requires_grad]
     for prefix, module in network.named_modules(remove_duplicate=False):
         if isinstance(module, nn.modules.batchnorm._NormBase):
