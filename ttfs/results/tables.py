@@ -227,7 +227,7 @@ def _published_text(table: pd.DataFrame) -> str:
             "Metric": METRICS[row["metric"]].title,
             "Published work": f"{row['work']} ({row['source']})",
             "Its network": row["network"] or ABSENT,
-            "Published": ("< " if row["relation"] == "below" else "") + f"{row['published']:g}",
+            "Published": goal(row),
             "Our model": row["model"],
             "Our method": row["method"],
             "n": str(row["n"]),
@@ -237,6 +237,17 @@ def _published_text(table: pd.DataFrame) -> str:
         for row in table.to_dict("records")
     ]
     return markdown(pd.DataFrame(rows))
+
+
+def goal(row: Mapping[str, Any]) -> str:
+    """Return a published value as text, after a sign if it is a bound.
+
+    >>> goal({"relation": "below", "published": 0.3})
+    '< 0.3'
+    >>> goal({"relation": "equal", "published": 1234567.8})
+    '1,234,567.8'
+    """
+    return f"{'< ' if row['relation'] == 'below' else ''}{row['published']:,.10g}"
 
 
 def shown(row: Mapping[str, Any], name: str) -> str:
