@@ -105,7 +105,7 @@ def test_the_command_of_explain_makes_the_same_numbers(little: Path, capsys):
     write(with_values(record, accuracy=accuracy + 1e-9), STORE / B1)
     assert main(command.split()) == 1
     text = capsys.readouterr().out
-    assert text.startswith(f"accuracy {accuracy + 1e-9:.10g} → {accuracy:.10g}\n")
+    assert text.startswith(f"accuracy {accuracy + 1e-9!r} → {accuracy!r}\n")
     assert f"1 of {count} numbers differ" in text
 
 
