@@ -1,6 +1,7 @@
 """Tables, from records alone. The same records give the same bytes."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,11 +190,11 @@ def _notes(results: Results, records: Sequence[Record]) -> str:
     failures = [record for record in records if record.status == "failed"]
     if failures:
         lines = [f"- {record.name}: {record.error_line}\n" for record in failures]
-        text += "\nFailed:\n\n" + "".join(lines)
+        text += "\nFailed:\n\n" + _escaped("".join(lines))
     stale = [record.name for record in records if record.name in results.stale]
     if stale:
         lines = [f"- {name}: {results.stale[name]}\n" for name in stale]
-        text += "\nNot of today's configuration, code or data:\n\n" + "".join(lines)
+        text += "\nNot of today's configuration, code or data:\n\n" + _escaped("".join(lines))
     versions = versions_of(records)
     named = ", ".join(f"{commit} ({count})" for commit, count in versions.items())
     return text + (f"\nVersions of the code, with the records of each: {named}.\n" if named else "")
@@ -227,7 +228,7 @@ def _published_text(table: pd.DataFrame) -> str:
             "Metric": METRICS[row["metric"]].title,
             "Published work": f"{row['work']} ({row['source']})",
             "Its network": row["network"] or ABSENT,
-            "Published": ("< " if row["relation"] == "below" else "") + f"{row['published']:g}",
+            "Published": goal(row),
             "Our model": row["model"],
             "Our method": row["method"],
             "n": str(row["n"]),
@@ -237,6 +238,17 @@ def _published_text(table: pd.DataFrame) -> str:
         for row in table.to_dict("records")
     ]
     return markdown(pd.DataFrame(rows))
+
+
+def goal(row: Mapping[str, Any]) -> str:
+    """Return a published value as text, after a sign if it is a bound.
+
+    >>> goal({"relation": "below", "published": 0.3})
+    '< 0.3'
+    >>> goal({"relation": "equal", "published": 1234567.8})
+    '1,234,567.8'
+    """
+    return f"{'< ' if row['relation'] == 'below' else ''}{row['published']:,.10g}"
 
 
 def shown(row: Mapping[str, Any], name: str) -> str:
@@ -263,8 +275,20 @@ def spread(mean: float, std: float, digits: str) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table as Markdown, its values as they are."""
+    """Return a table of texts as Markdown, which shows them as they are.
+
+    >>> print(markdown(pd.DataFrame({"Source": ["ann~epochs=9", "A|B"]})).splitlines()[2:])
+    ['| ann\\\\~epochs=9 |', '| A\\\\|B          |']
+    """
+    table = table.rename(columns=_escaped).map(_escaped)
     return table.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Write signs of Markdown as text: a bar ends a cell, and GitHub strikes out what stands
+    between two tildes.
+    """
+    return text.replace("|", r"\|").replace("~", r"\~")
 
 
 def latex_of(text: str) -> str:
@@ -284,10 +308,14 @@ def latex_of(text: str) -> str:
     """
     lines = text.splitlines()
     table = [line for line in lines if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    notes = [f"% {line}" for line in lines if line and not line.startswith("|")]
+    rows = [[_plain(cell) for cell in _BAR.split(line)[1:-1]] for line in table]
+    notes = [f"% {_plain(line)}" for line in lines if line and not line.startswith("|")]
     body = latex(rows[0], rows[2:]) if rows else []
     return "\n".join([*body, *notes]) + "\n"
+
+
+def _plain(text: str) -> str:
+    return text.strip().replace(r"\|", "|").replace(r"\~", "~")
 
 
 def latex(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -298,11 +326,13 @@ def latex(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [begin, r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
 
 
+_BAR = re.compile(r"(?<!\\)\|")
+"""A bar between cells, which no backslash escapes."""
 _LATEX = str.maketrans(
     {
         "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "τ": r"$\tau$", "−": "$-$",
         "α": r"$\alpha$", "–": "--", "%": r"\%", "_": r"\_", "#": r"\#", "~": r"\~{}", "^": r"\^{}",
-        "<": "$<$", ">": "$>$", "&": r"\&", "$": r"\$", "{": r"\{", "}": r"\}",
+        "|": "$|$", "<": "$<$", ">": "$>$", "&": r"\&", "$": r"\$", "{": r"\{", "}": r"\}",
         "\\": r"\textbackslash{}",
     }
 )  # fmt: skip

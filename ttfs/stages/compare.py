@@ -47,7 +47,7 @@ def _two(before: Record, after: Record) -> Iterator[str]:
 def differing(old: Mapping[str, float], new: Mapping[str, float]) -> list[str]:
     """The numbers of two records that differ, those of the whole network first."""
     keys = sorted({*old, *new}, key=whole_first)
-    return [f"{key} {_text(old, key)} → {_text(new, key)}" for key in keys
+    return [f"{key} {' → '.join(_texts(old.get(key), new.get(key)))}" for key in keys
             if old.get(key) != new.get(key)]  # fmt: skip
 
 
@@ -66,8 +66,14 @@ def some(lines: Sequence[str], most: int = SHOWN) -> list[str]:
     return [*lines[:most], *more]
 
 
-def _text(rows: Mapping[str, float], key: str) -> str:
-    return f"{rows[key]:.10g}" if key in rows else "none"
+def _texts(*values: float | None) -> list[str]:
+    """Different numbers as texts, in full where ten digits do not tell them apart.
+
+    >>> _texts(98.7, None), _texts(98.7, 98.70000000000002)
+    (['98.7', 'none'], ['98.7', '98.70000000000002'])
+    """
+    short = ["none" if value is None else f"{value:.10g}" for value in values]
+    return short if len({*short}) > 1 else [repr(value) for value in values]
 
 
 def origin(record: Record) -> dict[str, object]:

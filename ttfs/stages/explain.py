@@ -1,5 +1,6 @@
 """explain: where a number comes from, and the one command that makes it again."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
@@ -15,6 +16,8 @@ from ttfs.stages.lookup import every, grid_of, one, stage_of
 
 MATCHES = 10
 """Records of a number that are listed, at most."""
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+"""A number with commas, as tables print it."""
 
 
 def explain(what: str) -> int:
@@ -35,7 +38,15 @@ def explain(what: str) -> int:
 
 
 def _number(text: str) -> Decimal | None:
-    """A number with the digits that it is written with; None of another text."""
+    """A number with the digits that it is written with; None of another text.
+
+    >>> _number("-87,935.40"), _number("1_000"), _number("1,00")
+    (Decimal('-87935.40'), None, None)
+    """
+    if "_" in text:  # which Decimal would read over
+        return None
+    if THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
     try:
         number = Decimal(text)
     except InvalidOperation:

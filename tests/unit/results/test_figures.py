@@ -94,6 +94,18 @@ def test_accuracy_figure_has_points_of_a_spiking_classifier_without_a_network():
     assert [text.get_text() for text in legend.get_texts()] == ["fc2", "b1", "stdp"]
 
 
+def test_the_legend_of_accuracies_names_the_lines_that_are_drawn():
+    ids = {"dataset": "digits", "model": "fc2", "status": "ok", "accuracy": 98.0}
+    table = pd.DataFrame(
+        [{**ids, "method": "ann"}, {**ids, "method": "b1", "spikes_per_neuron": 0.5}]
+    )
+    for reference, named in (("ann", ["ann (mean)"]), ("b1", []), ("elsewhere", [])):
+        figure = figures.accuracy_by_spikes(table, {"digits": reference})
+        [legend], [axes] = figure.legends, figure.axes
+        assert [text.get_text() for text in legend.get_texts()] == ["fc2", "b1", *named]
+        assert [line.get_linestyle() for line in axes.lines].count("--") == len(named)
+
+
 def test_the_layout_of_a_figure_is_found_once_for_all_formats(tmp_path: Path, monkeypatch):
     execute, found = ConstrainedLayoutEngine.execute, []
 

@@ -279,3 +279,14 @@ def test_the_front_is_what_no_other_network_beats(found: Results):
 def test_a_grid_without_hardware_says_so(tmp_path: Path):
     tables.write(Results(grid(), [made_up()]), tmp_path)
     assert (tmp_path / "hardware.md").read_text() == "This grid puts no network on hardware.\n"
+
+
+def test_the_front_has_no_network_that_lies_below_its_panel(found: Results):
+    table = on_hardware(found)
+    clocked = table.index[(table["network"] == "ttfs") & table["time_steps_mean"].notna()]
+    table.loc[clocked, "time_steps_mean"] = [8.0 * 2**place for place in range(len(clocked))]
+    table.loc[clocked, "accuracy_mean"] = [70.0, *[90.0 + n for n in range(len(clocked) - 1)]]
+    figure = figures.pareto(table)
+    [numbered] = [[text.get_text() for text in axes.texts] for axes in figure.axes if axes.texts]
+    named = [text.get_text() for text in figure.legends[0].texts if text.get_text()[0].isdigit()]
+    assert len(named) == len(numbered) == len(clocked) - 1

@@ -1,5 +1,6 @@
 """The page: one file without a network, whole without a script, and right in a browser."""
 
+import math
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from kit.records import grid, made_up, records, results, with_values, write_curve
+from kit.records import PROVENANCE, grid, made_up, records, results, with_values, write_curve
 
 from ttfs.config import STORE, Variant
 from ttfs.results import figures, page
@@ -110,6 +111,12 @@ def test_hours_count_each_stage_once(tmp_path: Path, monkeypatch):
     assert hours == ["0.28 hours of computing on record", "0.29 hours of computing on record"]
 
 
+def test_many_hours_are_written_without_an_exponent():
+    found = replace(made_up(), provenance={"make": replace(PROVENANCE, wall_seconds=468_000.0)})
+    facts = dict(Sections(Results(grid(["ann"]), [found]), "cells").facts())
+    assert facts["When"].endswith("UTC, 130 hours of computing on record")
+
+
 def test_published_values_have_a_verdict(file: Path):
     rows = [[cell.strip() for cell in row] for row in Content(file.read_text()).rows]
     found = {row[3]: row for row in rows if len(row) == 11 and row[9] == "A paper"}
@@ -129,6 +136,23 @@ def test_published_values_have_a_verdict(file: Path):
 def test_verdicts(metric: str, relation: str, ours: float, said: str):
     row = {"metric": metric, "relation": relation, "published": 98.0}
     assert verdict(row | {"ours_mean": ours, "ours_std": 0.1}) == said
+
+
+@pytest.mark.parametrize(
+    ("metric", "relation", "ours", "published", "said"),
+    [
+        ("accuracy", "equal", 100.0 * (9862 / 10000), 98.62, "reached"),
+        ("energy", "equal", 0.1 + 0.2, 0.3, "reached"),
+        ("energy", "below", 100.0 * (9862 / 10000), 98.62, "not below it"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("std", [0.0, math.nan])
+def test_values_that_differ_by_rounding_are_equal(
+    metric: str, relation: str, ours: float, published: float, said: str, std: float
+):
+    assert ours != published
+    row = {"metric": metric, "relation": relation, "published": published}
+    assert verdict(row | {"ours_mean": ours, "ours_std": std}) == said
 
 
 def test_words_of_a_grid_are_text_not_markup(tmp_path: Path, monkeypatch):

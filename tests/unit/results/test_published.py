@@ -268,6 +268,17 @@ def test_the_comparison_has_the_numbers_of_the_records(dataset: str, model: str)
         assert [cell.replace("100.00", "100") for cell in wanted] == row, (name, steps)
 
 
+def test_the_comparison_has_the_commits_of_the_records(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    records = collect(load_grid("configs/compare.yaml"), STORE).of("networks")
+    for model in ("fc2", "lenet5"):
+        own = [record for record in records if record.ids["model"] == model]
+        said = text_of("compare.md").partition(f"\n## {model}\n")[2].partition("\n#")[0]
+        found = {commit: int(n) for n, commit in re.findall(r"(\d+) of ([0-9a-f]{7})", said)}
+        assert found == tables.versions_of(own)
+        assert f"{len(own)} records" in said
+
+
 CHIPS = {
     "the ideal network": ("ideal", "tuning"),
     "16 time steps a window": ("clocked+time_bits=4", "clocked+time_bits=4+tuning"),

@@ -4,6 +4,7 @@ import math
 import statistics
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from kit.records import TRAIN, grid, made_up, with_values
 
@@ -90,6 +91,19 @@ def test_a_count_of_spikes_comes_after_l1_and_can_be_the_operating_point(
     for found, labelled in ((records, False), ([*records, *few], True)):
         figures.write(Results(grid(METHODS), found), tmp_path)
         assert ("smooth count of spikes" in (tmp_path / "sparsity.svg").read_text()) is labelled
+
+
+def test_a_network_without_a_spike_is_not_drawn(records: list[Record]):
+    """Its place on the logarithmic axis would be infinitely far to the left."""
+    still = with_values(trained(COUNTED, 0, 97.0, activity_l0=1e-5), spikes_per_neuron=0.0)
+    table = curve([*records, still])
+    assert table.loc[table["operating_point"], "method"].tolist() == [COUNTED]
+    anns = pd.DataFrame([{"dataset": "digits", "model": "fc2", "method": "ann", "status": "ok",
+                          "accuracy": 98.0}])  # fmt: skip
+    (axes,) = figures.sparsity(table, anns, {"digits": "ann"}).axes
+    lines = [line for line in axes.lines if line.get_linestyle() != "--"]
+    assert max(len(line.get_xdata()) for line in lines) == 3
+    assert all(x > 0 for line in lines for x in line.get_xdata())
 
 
 def test_networks_of_many_time_steps_have_no_part_in_it(records: list[Record]):

@@ -260,6 +260,30 @@ def test_signs_that_latex_reads_as_commands_are_text():
     assert lines[5] == r"c\textbackslash{}d & e \& f \\"
 
 
+def test_bars_and_tildes_of_names_are_text_in_markdown_and_latex(tmp_path: Path):
+    name = "b1-converted+source=ann~epochs=9~seed=1"
+    value = {"datasets": ["digits"], "metric": "synaptic_operations", "value": 1234567.8}
+    work = {"work": "A | B", "source": "page 7~8", "values": [value | {"network": "784|600"}]}
+    found = Results(
+        replace(grid([name]), published=[work]),
+        [made_up(name), made_up(name, seed=1, error="boom")],
+    )
+    tables.write(found, tmp_path)
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    [row] = [line for line in texts["published.md"].splitlines() if "digits" in line]
+    cells = [cell.strip() for cell in row.replace(r"\|", "bar").split("|")[1:-1]]
+    tilde = name.replace("~", r"\~")
+    assert cells[2:5] == [r"A bar B (page 7\~8)", "784bar600", "1,234,567.8"]
+    assert cells[6] == tilde
+    assert f"| {tilde} |" in texts["summary.md"]
+    assert f"- digits/fc2/{tilde}/seed1: boom\n" in texts["summary.md"]
+    assert f"% - digits/fc2/{name}/seed1: boom\n" in texts["summary.tex"]
+    [row] = [line for line in texts["published.tex"].splitlines() if "page 7" in line]
+    assert row.count("&") == 9
+    assert row.split(" & ")[2:4] == [r"A $|$ B (page 7\~{}8)", "784$|$600"]
+    assert name in texts["summary.csv"]
+
+
 @pytest.mark.parametrize("name", known("published"))
 def test_published_values_are_of_known_metrics_data_sets_and_networks(name: str):
     for value in read_named("published", name, "a test")["values"]:

@@ -13,6 +13,7 @@ from kit.stages import grid, run_due
 from ttfs.__main__ import main
 from ttfs.config import SHIPPED, STORE
 from ttfs.results.record import RECORD, dimensions, read, write
+from ttfs.stages.compare import differing
 from ttfs.stages.lookup import PUBLISHED
 
 GRID = "configs/little.yaml"
@@ -70,6 +71,17 @@ def test_explain_reads_numbers_with_exponents(tmp_path: Path, monkeypatch, capsy
     assert "no record, cell, grid or commit" in refused(capsys, "explain", "nan")
 
 
+def test_explain_reads_numbers_as_tables_print_them(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record = with_values(made_up(), synaptic_operations=87935434.0)
+    write(record, STORE / record.name)
+    line = f"{STORE / record.name}: synaptic_operations 87935434.0\n"
+    for number in ("87,935,434", "87935434", "87,935,434.0"):
+        assert line in said(capsys, "explain", number)
+    for text in ("87_935_434", "8,7935,434", "87935,434", ",434"):
+        assert "no record, cell, grid or commit" in refused(capsys, "explain", text)
+
+
 def test_explain_prints_numbers_of_studies_chips_and_classes(little: Path, capsys):
     for name in (CHIP, "studies/short"):
         text = said(capsys, "explain", name)
@@ -93,7 +105,7 @@ def test_the_command_of_explain_makes_the_same_numbers(little: Path, capsys):
     write(with_values(record, accuracy=accuracy + 1e-9), STORE / B1)
     assert main(command.split()) == 1
     text = capsys.readouterr().out
-    assert text.startswith(f"accuracy {accuracy + 1e-9:.10g} → {accuracy:.10g}\n")
+    assert text.startswith(f"accuracy {accuracy + 1e-9!r} → {accuracy!r}\n")
     assert f"1 of {count} numbers differ" in text
 
 
@@ -124,6 +136,13 @@ def test_explain_says_that_numbers_may_differ_and_has_the_code_of_then(little: P
         f"since then: {B1} is another network, so numbers will differ\n"
         in said(capsys, "explain", CHIP)
     )  # fmt: skip
+
+
+def test_numbers_that_differ_in_late_digits_are_shown_in_full():
+    old, new = {"accuracy": 98.7, "energy": 1 / 3}, {"accuracy": 98.7 + 2e-14, "energy": 0.5}
+    assert differing(old, new) == [
+        "accuracy 98.7 → 98.70000000000002", "energy 0.3333333333 → 0.5"
+    ]  # fmt: skip
 
 
 def test_numbers_that_a_record_has_not_are_no_differences(little: Path, capsys):

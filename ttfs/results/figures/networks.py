@@ -44,13 +44,14 @@ def accuracy_by_spikes(cell_table: pd.DataFrame, references: Mapping[str, str]) 
     accuracy.
     """
     wanted = cell_table.columns.union(["accuracy", "spikes_per_neuron"], sort=False)
-    cell_table = cell_table.reindex(columns=wanted)
+    cell_table = cell_table[cell_table["status"] == "ok"].reindex(columns=wanted)
     uses_model = cell_table["model"] != NO_MODEL
     spiking = cell_table["spikes_per_neuron"].notna()
     look = models(cell_table.loc[uses_model, "model"])
     dashes = assign(NO_MODEL_DASHES, cell_table.loc[~uses_model & ~spiking, "method"])
-    dashes |= dict.fromkeys(references.values(), "--")
     marker = assign(MARKERS, cell_table.loc[spiking, "method"])
+    spikeless = set(cell_table["method"]) - marker.keys()
+    dashes |= {name: "--" for name in references.values() if name in spikeless}
 
     def draw(axes: Axes, panel: pd.DataFrame) -> None:
         for (model, method), group in panel.groupby(["model", "method"]):
@@ -66,7 +67,7 @@ def accuracy_by_spikes(cell_table: pd.DataFrame, references: Mapping[str, str]) 
         accuracies(axes)
 
     lines = [line(f"{method} (mean)", dash) for method, dash in dashes.items()]
-    return panels(cell_table[cell_table["status"] == "ok"], draw, [*keys_of(look, marker), *lines])
+    return panels(cell_table, draw, [*keys_of(look, marker), *lines])
 
 
 def labels_of(grid: Grid) -> dict[str, tuple[str, float]]:
@@ -154,13 +155,14 @@ def sparsity(
     """Accuracy by spikes per neuron along the strengths of a penalty, a panel per data set;
     operating points ringed.
 
-    A curve is a model and a method without its penalties, of two strengths or more. Lines are the
-    models' references.
+    A curve is a model and a method without its penalties, of two strengths or more; those without
+    a spike are left out. Lines are the models' references.
     """
     alone = table.groupby("model")["family"].nunique() == 1
     name = table["model"].where(table["model"].map(alone), table["model"] + ", " + table["family"])
     table = table.assign(curve=name)
     table = table[table.groupby(["dataset", "curve"])["curve"].transform("size") > 1]
+    table = table[table["spikes_per_neuron_mean"] > 0]  # 0 has no place on the logarithmic axis
     looks = models(table["curve"])
     marker = {
         name: MARKERS[place] for place, name in enumerate(PENALTIES) if (table[name] > 0).any()

@@ -83,7 +83,7 @@ class Sections:
         stale = len(self.results.stale)
         state = f"{good} of {len(grid.every)} cells have a result"
         finished = sorted(part.finished[:16].replace("T", " ") for part in parts)
-        hours = f"{sum(part.wall_seconds for part in parts) / 3600:.2g} hours"
+        hours = _hours(sum(part.wall_seconds for part in parts))
         machines = sorted({f"{part.processor}, {part.device}" for part in parts})
         code = ", ".join(f"{name} ({n})" for name, n in tables.versions_of(records).items())
         return [
@@ -176,12 +176,12 @@ class Sections:
                  "Verdict", "Work", "Read in"]  # fmt: skip
         rows = []
         for row in table.to_dict("records"):
-            kind, bound = METRICS[row["metric"]], "< " if row["relation"] == "below" else ""
+            kind = METRICS[row["metric"]]
             ours = tables.spread(row["ours_mean"], row["ours_std"], kind.digits)
             rows.append([
                 Cell(row["dataset"]), Cell(row["model"]), Cell(row["method"]), Cell(kind.title),
                 Cell(str(row["n"]), row["n"]), Cell(ours, row["ours_mean"]),
-                Cell(f"{bound}{row['published']:g}", row["published"]),
+                Cell(tables.goal(row), row["published"]),
                 Cell(f"{row['difference']:+z{kind.digits}}", row["difference"]),
                 Cell(verdict(row), verdict=True), Cell(row["work"]), Cell(row["source"]),
             ])  # fmt: skip
@@ -280,10 +280,20 @@ def verdict(row: Mapping[str, Any]) -> str:
     """
     ours, goal = row["ours_mean"], row["published"]
     if row["relation"] == "below":
-        return "below it" if ours < goal else "not below it"
+        return "below it" if ours < goal and not math.isclose(ours, goal) else "not below it"
     sign = -1.0 if METRICS[row["metric"]].better == "lower" else 1.0
-    spread = 0.0 if pd.isna(row["ours_std"]) else row["ours_std"]
-    return "reached" if sign * (ours - goal) >= -2 * spread else "not reached"
+    best = ours if pd.isna(row["ours_std"]) else ours + sign * 2 * row["ours_std"]
+    reached = sign * (best - goal) >= 0 or math.isclose(best, goal)  # equal but for rounding
+    return "reached" if reached else "not reached"
+
+
+def _hours(seconds: float) -> str:
+    """Return a time in hours, to two digits.
+
+    >>> _hours(1012.5), _hours(36_000), _hours(468_000)
+    ('0.28 hours', '10 hours', '130 hours')
+    """
+    return f"{float(f'{seconds / 3600:.2g}'):,g} hours"
 
 
 def _count(name: str, n: int) -> str:
