@@ -176,6 +176,16 @@ def test_bounds_that_half_precision_loses_values_beside_are_refused(dtype: torch
                 ttfs.convert(ann, images)
 
 
+def test_a_network_whose_outputs_its_own_precision_loses_is_taken() -> None:
+    images = torch.rand(IMAGES).half()
+    ann = Net(lambda net, x: net.two(net.hidden(x))).eval()
+    with torch.no_grad():
+        ann.two.weight.mul_(1e-7)
+        ann.two.bias.zero_()
+    ann.half()
+    assert torch.equal(ttfs.convert(ann, images)(images), ann(images))
+
+
 def test_the_distance_of_an_output_is_in_units_of_its_spread() -> None:
     reference = torch.tensor([[1.0, -1e9, torch.inf], [3.0, -1e9, torch.inf]]).double()
     assert distance(reference, reference, 0.0) == 0
@@ -183,4 +193,7 @@ def test_the_distance_of_an_output_is_in_units_of_its_spread() -> None:
     assert distance(off, reference, 0.0) == 0.5
     assert distance(off, reference, 0.5) == 0.5 / (1 + 0.5 * (1 + 3))
     assert distance(reference[:1], reference, 0.0) == torch.inf
+    nothing = reference.clone()
+    nothing[0, 0] = torch.nan
+    assert not distance(nothing, reference, 0.0) < torch.inf
     assert distance(reference.where(reference.isfinite(), 0.0), reference, 0.0) == torch.inf

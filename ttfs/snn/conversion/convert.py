@@ -186,16 +186,14 @@ def _check_dtype(ann: nn.Module, snn: SpikingNetwork, images: Tensor, logits: Te
     kind, eps = type(ann).__name__, torch.finfo(images.dtype).eps
     coarse = max(CAST, 64 * eps)
     answers = _answers(ann, images)
-    own = 0.0
-    for found in (answers.to(logits), _in_training(ann, images, answers).to(logits)):
-        own = max(own, distance(found, logits, coarse))
-        if not own <= coarse and found[logits.isfinite()].isfinite().all():
-            raise ConversionError(
-                f"{kind}: its outputs in {images.dtype} differ by {own:.1e} of their spread over "
-                "images from those in float64; its forward may not ask for the dtype, or for "
-                "gradients"
-            )
+    trained = _in_training(ann, images, answers)
+    own = max(distance(found.to(logits), logits, coarse) for found in (answers, trained))
     off = distance(snn(images).to(logits), logits, coarse)
+    if off <= coarse < own and answers[logits.isfinite()].isfinite().all():  # so not by rounding
+        raise ConversionError(
+            f"{kind}: its outputs in {images.dtype} differ by {own:.1e} of their spread over "
+            "images from those in float64; its forward may not ask for the dtype, or for gradients"
+        )
     if max(ROUGH, 16 * eps) + 2 * own < off < math.inf:
         raise ConversionError(
             f"{kind}: rounding to {str(images.dtype).removeprefix('torch.')} moves its outputs by "

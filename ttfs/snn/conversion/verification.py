@@ -84,7 +84,7 @@ def distance(value: Tensor, reference: Tensor, beside: float) -> float:
     spread = (reference - reference.mean(0)).abs().amax(0)
     scale = spread + beside * (spread.max() + reference.abs().amax(0))
     off = (value - reference).abs()
-    return torch.where(off > 0, off / scale, 0.0).max().item()
+    return torch.where(off == 0, 0.0, off / scale).max().item()  # NaN stays NaN
 
 
 def relative_difference(value: Tensor, reference: Tensor) -> float:
