@@ -63,7 +63,7 @@ def _check_places(grid, path):
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise UserError(f"{folder}: cannot be written; make the folder writable")
     named = grid.folder / ".grid"
-    before = named.read_text().strip() if named.exists() else ""
+    before = named.read_text(errors="replace").strip() if named.exists() else ""
     there = before and grid_path(before).exists()
     if there and not grid_path(path).samefile(grid_path(before)):
         raise UserError(f"{grid.folder}: holds the results of {before}; give {path} another name")

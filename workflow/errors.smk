@@ -21,17 +21,27 @@ are those.
 """
 
 
+TOLD = ("Nothing to be done", "Will exit after finishing", "Terminating processes")
+"""How those of Snakemake's own words begin that the run does not say itself."""
+
+
 class OneLine(logging.Formatter):
-    """Puts an error into one line."""
+    """Puts what is said into one line."""
 
     def format(self, record):
         """Return the line."""
-        return f"error: {' '.join(record.getMessage().split())}"
+        line = " ".join(record.getMessage().split())
+        return f"error: {line}" if is_error(record) else line
 
 
 def is_error(record):
-    """Whether an error ends the run, or a job; the run tells the rest itself."""
+    """Whether an error ends the run, or a job."""
     return getattr(record, "event", None) == LogEvent.ERROR
+
+
+def is_told(record):
+    """Whether Snakemake says it; the run tells the rest itself."""
+    return is_error(record) or record.getMessage().startswith(TOLD)
 
 
 def check_syntax(path):
@@ -50,7 +60,7 @@ def check_syntax(path):
 if workflow.output_settings.quiet == QUIET and not workflow.output_settings.dryrun:
     for handler in logger.handlers:
         if isinstance(handler, ColorizingTextHandler):
-            handler.addFilter(is_error)
+            handler.addFilter(is_told)
             handler.setFormatter(OneLine())
 FOLDER = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 for path in (FOLDER.parent / "Snakefile", *sorted(FOLDER.rglob("*.smk"))):

@@ -23,6 +23,7 @@ from ttfs.results.frame import Results
 from ttfs.results.record import Record, read
 from ttfs.stages import archive
 from ttfs.stages.archive import _check_versions
+from ttfs.stages.run import run
 from ttfs.stages.show import _csv
 
 PACKAGE = str(Path(ttfs.__file__).parents[1])
@@ -177,6 +178,11 @@ def test_show_prints_the_summary(little: Path, fails, capsys):
         "show", GRID, "--metric", "acuracy"
     )
     assert "write metric=value" in fails("show", GRID, "--under", "accuracy")
+    table = Path("results/little/tables/summary.csv")
+    whole = table.read_bytes()
+    for damaged in (b"a,b\n1,2\n", whole[:-30] + b"\xff", whole[: whole.rindex(b"\n", 0, -1) + 9]):
+        table.write_bytes(damaged)
+        assert "summary.csv: is damaged" in fails("show", GRID)
 
 
 def test_show_tells_what_is_out_of_date(little: Path, capsys):
@@ -351,3 +357,16 @@ def test_run_lets_snakemake_speak_on_demand(words, verbose, monkeypatch):
     assert (command[-2:] == ["--quiet", "host"]) == verbose
     assert "--cores" in command
     assert not {"-v", "--verbose"} & set(command)
+
+
+@pytest.mark.parametrize("name", ["007", "1e3", "true", "my runs #2/a: b.yaml", "[a].yaml", "ä"])
+def test_run_hands_any_name_of_a_grid_on_as_a_text(name: str, monkeypatch):
+    from snakemake.cli import parse_config
+
+    commands = []
+    monkeypatch.setattr("os.execv", lambda program, command: commands.append(command))
+    monkeypatch.setattr("ttfs.stages.run.load_grid", lambda grid: None)
+    run(Path(name), ["results/a/tables/summary.csv"])
+    (command,) = commands
+    assert parse_config(command[-1:]) == {"grid": name}
+    assert command[-3:-1] == ["results/a/tables/summary.csv", "--config"]

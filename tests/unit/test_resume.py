@@ -2,6 +2,7 @@
 
 import os
 import signal
+import zipfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -228,13 +229,19 @@ def test_a_training_that_was_at_its_end_tells_its_epochs(data: DataSet, tmp_path
         assert [row["epoch"] for row in rows] == told == [1, 2]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_damaged_checkpoint_is_told_and_is_none(data: DataSet, tmp_path: Path, share: float):
     checkpoint = tmp_path / "training.ckpt"
     with pytest.raises(Killed):
         train(relu(), data, {"epochs": 4}, checkpoint, kill_at=3)
     content = checkpoint.read_bytes()
-    checkpoint.write_bytes(content[: int(share * len(content))])
+    if share == 1:  # whole, but for one bit of the weights
+        with zipfile.ZipFile(checkpoint) as archive:
+            stored = archive.read("archive/data/0")
+        place = content.index(stored) + len(stored) // 2
+        checkpoint.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    else:
+        checkpoint.write_bytes(content[: int(share * len(content))])
     whole, again = relu(), relu()
     rows = train(whole, data, {"epochs": 4})
     with pytest.warns(UserWarning, match=r"training.ckpt: cannot be read .*begins anew"):

@@ -98,6 +98,7 @@ def test_what_changes_no_number_leaves_nothing_to_do(copy: Sandbox):
     assert copy.jobs() == {}
     status, said = copy.run()
     assert status == 0, said
+    assert "Nothing to be done" in said
     assert written(copy) == before
 
 

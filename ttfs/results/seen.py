@@ -36,7 +36,7 @@ def note_seen(grid: Grid, view: str, records: str) -> None:
 def seen(grid: Grid, view: str) -> str | None:
     """Return the digest of the records that a view was made from; None where none was noted."""
     path = _file(grid, view)
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
 
 
 def _file(grid: Grid, view: str) -> Path:

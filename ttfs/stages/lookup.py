@@ -82,7 +82,7 @@ def grid_of(name: str) -> tuple[Grid, Cell | Study] | None:
 
     None without one; a grid that cannot be read is passed over.
     """
-    ran = [path.read_text().strip() for path in sorted(RESULTS.glob("*/.grid"))]
+    ran = [path.read_text(errors="replace").strip() for path in sorted(RESULTS.glob("*/.grid"))]
     for file in dict.fromkeys([*map(grid_path, ran), *grid_paths()]):
         with suppress(UserError):  # its own verbs say what is wrong with it
             grid = load_grid(file)

@@ -1,5 +1,6 @@
 """run: a grid, from any folder, by Snakemake."""
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -17,17 +18,19 @@ def run(grid: Path, rest: Sequence[str], verbose: bool = False) -> int:
     """Run all of a grid that is not up to date; results land in the working directory.
 
     This process becomes Snakemake, with the shipped workflow and profile; `rest` are further
-    options of it, but for those of `VERBOSE`.
+    options of it, or targets, but for those of `VERBOSE`.
     """
     if find_spec("snakemake") is None:
         raise UserError(
             "run needs the workflow's packages; install them with: pip install 'ttfs[bench]'"
         )
     load_grid(grid)  # a fault is said before Snakemake starts
-    command = [sys.executable, "-m", "snakemake", "all"]
+    command = [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", str(SHIPPED / "workflow" / "checked.smk")]
     command += ["--workflow-profile", str(SHIPPED / "profiles" / "default")]
-    command += ["--config", f"grid={grid}", *(word for word in rest if word not in VERBOSE)]
+    command += [word for word in rest if word not in VERBOSE]
+    # A text, whatever it looks like: Snakemake strips quotes that no blank is around.
+    command += ["--config", f"grid= {json.dumps(str(grid), ensure_ascii=False)} "]
     if verbose or set(VERBOSE) & set(rest):
         command += ["--quiet", "host"]
     sys.stdout.flush()

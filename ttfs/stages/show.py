@@ -12,6 +12,7 @@ from ttfs.errors import UserError
 from ttfs.metrics import METRICS
 
 IDS = {"dataset": "Data set", "model": "Model", "method": "Method", "n": "n"}
+MEND = "`ttfs tables <grid>` writes it again"
 METRICS_SHOWN = ("accuracy", "spikes_per_neuron", "latency")
 
 Row = dict[str, str]
@@ -57,11 +58,17 @@ def show(
 def _read(path: Path) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            rows = list(csv.DictReader(file))
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such table; run the workflow first (`snakemake all`)"
         ) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: is damaged ({error}); {MEND}") from None
+    for row in rows:
+        if None in row or not all(row.get(key) for key in IDS):
+            raise UserError(f"{path}: is damaged (row {row}); {MEND}")
+    return rows
 
 
 def _warn(grid: Grid) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,9 @@ def _is_readable(checkpoint: Path) -> bool:
     if not checkpoint.exists():
         return False
     try:
+        with zipfile.ZipFile(checkpoint) as archive:  # torch does not look at the sums of its parts
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is damaged")
         torch.load(checkpoint, map_location="cpu", weights_only=False)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

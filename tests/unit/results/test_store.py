@@ -27,6 +27,18 @@ def test_default_store_is_in_the_results_folder(tmp_path, monkeypatch):
     assert tracking.tracking_uri() == "http://example.org"
 
 
+def test_a_question_mark_ends_the_name_of_a_store(tmp_path, monkeypatch):
+    file = tmp_path / "runs.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}?timeout=60")
+    assert stores.client().search_experiments()
+    assert file.stat().st_size > 0
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (tmp_path / "what?").mkdir()
+    monkeypatch.chdir(tmp_path / "what?")
+    with pytest.raises(UserError, match=r"takes a file up to its '\?' alone; rename the folder"):
+        stores.client()
+
+
 def test_a_deleted_experiment_comes_back(store, found):
     publish(found)
     client = stores.client()

@@ -50,7 +50,14 @@ def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI``, or else the SQLite file ``results/mlflow.db`` in the working
     directory.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(RESULTS / 'mlflow.db').resolve()}"
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    file = (RESULTS / "mlflow.db").resolve()
+    if not named and "?" in str(file):
+        raise UserError(
+            f"MLflow store {file}: MLflow takes a file up to its '?' alone; rename the folder, or "
+            "name a store in MLFLOW_TRACKING_URI"
+        )
+    return named or f"sqlite:///{file}"
 
 
 def client() -> "MlflowClient":
@@ -80,8 +87,9 @@ def client() -> "MlflowClient":
 
 
 def _file(uri: str) -> Path | None:
-    """The file of a SQLite store."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    """The file of a SQLite store, without the options behind a `?`."""
+    path, *_ = uri.removeprefix("sqlite:///").split("?")
+    return Path(path) if uri.startswith("sqlite:///") else None
 
 
 def _ready(file: Path) -> None:
