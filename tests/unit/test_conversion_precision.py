@@ -102,6 +102,12 @@ SHAPES: dict[str, tuple[Callable[[Net, Tensor], Tensor], str]] = {
     "one image": (
         lambda net, x: net.two(net.hidden(x)) * (2 if len(x) == 1 else 1), "the same images",
     ),
+    "other outputs for one image": (
+        lambda net, x: net.two(net.hidden(x))[:, : 4 if len(x) == 1 else 5], "the same images",
+    ),
+    "fewer images": (
+        lambda net, x: net.two(net.hidden(x))[: 8 if len(x) == 8 else 1], "moves values between",
+    ),
 }  # fmt: skip
 
 
