@@ -247,8 +247,9 @@ def tell_results():
     if Path(f"{GRID.folder}/tables/summary.csv").exists():  # not yet, where --until asked for less
         shell(f"{quote(sys.executable)} -m ttfs show {quote(GRID_FILE)} || true")
     print(f"\npage: {GRID.folder}/index.html; tables and figures beside it", file=sys.stderr)
-    places = [cell.folder / FAILURE for cell in GRID.every]
-    for line in told(read(path) for path in places if path.exists()):
+    # A stage that was killed may have left the failure of before beside its record.
+    bad = [cell.folder / FAILURE for cell in GRID.every if not (cell.folder / RECORD).exists()]
+    for line in told(read(path) for path in bad if path.exists()):
         print(f"failed: {line}", file=sys.stderr)
 
 

@@ -193,7 +193,8 @@ def test_show_tells_what_is_out_of_date(little: Path, capsys):
     edit("configs/methods/ann.yaml", "2.0e-2", "3.0e-2")
     assert main(["show", GRID]) == 0
     said = capsys.readouterr().err
-    assert re.match(r"\d of the records are out of date, such as made/little/ann/seed0: ", said)
+    cause = r"made/little/ann/seed0: method\.train\.learning_rate 0\.02 → 0\.03; "
+    assert re.match(rf"\d of the records are out of date, such as {cause}", said)
     assert said.endswith(f"; `ttfs why {GRID}` lists them\n")
 
 

@@ -4,10 +4,14 @@ it is put right.
 
 import fcntl
 import re
+import shutil
+from dataclasses import replace
 
 import pytest
-from kit.sandbox import Sandbox
+from kit.sandbox import CHIP, Sandbox
 from kit.stages import FILES, write_data
+
+from ttfs.results.record import read, write
 
 
 def one_line(said: str) -> str:
@@ -217,6 +221,19 @@ def test_a_failed_cell_stops_no_other_and_is_gone_once_put_right(copy: Sandbox):
     summary = copy.tables()["summary.md"].decode()
     assert "Failed" not in summary
     assert "0 of 1" not in summary
+
+
+def test_a_failure_beside_a_record_is_not_told(copy: Sandbox):
+    """A stage that is killed while it files its record leaves the failure of before."""
+    cell = copy.cell("ann/seed0")
+    failure = replace(read(cell / "record.json"), rows=(), error="evaluate: of before")
+    write(failure, copy.folder / "failed")
+    shutil.copy(copy.folder / "failed" / "failure.json", cell)
+    (copy.cell("b1-converted/seed0") / "hardware" / CHIP / "record.json").unlink()
+    status, said = copy.run()
+    assert status == 0, said
+    assert "page: results/tiny/index.html" in said
+    assert "failed: " not in said
 
 
 def failures(sandbox: Sandbox) -> list:

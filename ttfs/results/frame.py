@@ -97,12 +97,7 @@ def collect(grid: Grid, store: Path = STORE) -> Results:
         )
     if store != STORE:
         return Results(grid, found, store=store)
-    names = {record.name for record in found if record.status == "ok"}
-    stale: dict[str, str] = {}
-    for (_, cell), reason in State(grid).due.items():
-        if cell.name in names:
-            stale.setdefault(cell.name, reason)  # of its first stage that is due: the cause
-    return Results(grid, found, stale)
+    return Results(grid, found, State(grid).stale)
 
 
 def wide(records: Sequence[Record], dims: Sequence[str] = ()) -> pd.DataFrame:

@@ -64,7 +64,7 @@ class Expected:
         else:
             config = self.grid.datasets[cell.dataset].config
         source = json.dumps(config["source"], sort_keys=True)
-        if source not in self._stamps:
+        if self._stamps.get(source) is None:  # data may be downloaded meanwhile
             self._stamps[source] = data_stamp(config)
         return self._stamps[source]
 
@@ -105,6 +105,17 @@ class State:
         for study in self.grid.study_cells:
             if reason := self.study_reason(study):
                 found["study", study] = reason
+        return found
+
+    @cached_property
+    def stale(self) -> dict[str, str]:
+        """{name: reason} of each cell whose record is out of date: the reason of its first stage
+        that is due, the cause.
+        """
+        found: dict[str, str] = {}
+        for (_, cell), reason in self.due.items():
+            if (cell.folder / RECORD).exists():
+                found.setdefault(cell.name, reason)
         return found
 
     def reason(self, stage: Stage, cell: Any) -> str | None:
@@ -169,8 +180,8 @@ class State:
         record = _record(cell)
         if isinstance(record, str):
             return record
-        if record.digests.get("weights") != made.files.get(WEIGHTS, {}).get("sha256"):
-            return "its record is of another network"
+        if reason := other(record, made):
+            return reason
         if record.digests.get("stage") != self.expected.digest(stage, cell):
             return self.change(stage, cell, record.config, record.digests.get("code"))
         return damaged(cell.folder, record.digests.get("files", {}), RECORD)
@@ -186,6 +197,18 @@ class State:
         same = code == self.expected.code(stage, cell)
         found = difference(config, slices[stage](cell))
         return found or ("what it comes from changed" if same else "its code changed")
+
+
+def other(record: Record, made: Made) -> str | None:
+    """Return how a record is not of the network, and of the data, that a `Made` is about.
+
+    Weights may be the same with other data: other labels in the test split train nothing.
+    """
+    if record.digests.get("weights") != made.files.get(WEIGHTS, {}).get("sha256"):
+        return "its record is of another network"
+    if record.digests.get("data") not in (None, made.data):
+        return "its record is of other data"
+    return None
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:

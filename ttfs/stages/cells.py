@@ -5,8 +5,9 @@ failure.
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ttfs import digest
 from ttfs.config import Cell, Grid, Stage, Study, load_grid
@@ -26,6 +27,9 @@ from ttfs.results.record import (
     write,
 )
 from ttfs.results.state import Expected, State
+
+if TYPE_CHECKING:
+    from ttfs.data import DataSet
 
 LOCK = ".lock"
 
@@ -102,6 +106,7 @@ def _make(job: Job, expected: Expected) -> Made:
     """Make the network, unless only the times of its data's files changed."""
     from ttfs.stages.memory import check_job  # imports torch, which a parent process lacks
 
+    data, stamp = _stamped(lambda: job.data, job, expected)
     source = None
     if job.source is not None:
         made = read_made(job.source.folder)
@@ -128,12 +133,23 @@ def _make(job: Job, expected: Expected) -> Made:
         digest=job.digest,
         code=expected.code("make", job.cell),
         config=job.config,
-        data=job.data.digest,
-        stamp=expected.stamp(job.cell),
+        data=data.digest,
+        stamp=stamp,
         source=source,
         files=files,
         provenance=provenance,
     )
+
+
+def _stamped(
+    load: Callable[[], "DataSet"], job: Task, expected: Expected
+) -> tuple["DataSet", str | None]:
+    """Load the data of a job; return them and their stamp of before, since they may be replaced
+    while the job runs: then the next run looks at them.
+    """
+    stamp = expected.stamp(job.cell)
+    data = load()
+    return data, stamp or expected.stamp(job.cell)  # they may have been downloaded
 
 
 def _make_on_devices(job: Job) -> None:
@@ -181,6 +197,8 @@ def _measure(job: Job, expected: Expected) -> Record:
     if reason is not None:
         raise UserError(f"{network.folder}: {reason}; run the workflow again, which makes it anew")
     if job.data.digest != made.data:
+        # A stamp that no data have: the network is due, whatever the data's stamp says of them.
+        atomic_write(network.folder / MADE, replace(made, stamp="").to_json())
         raise UserError(
             f"{network.folder}: made with other data than there are now; run the workflow again"
         )
@@ -198,19 +216,21 @@ def _measure(job: Job, expected: Expected) -> Record:
 
 
 def _study(job: Task, expected: Expected) -> Record:
-    from ttfs.stages.study import study
+    from ttfs.stages.study import load_data, study
 
-    assert isinstance(job.cell, Study)
-    rows, data, files = study(job.grid, job.cell, job.say)
+    cell = job.cell
+    assert isinstance(cell, Study)
+    data, stamp = _stamped(lambda: load_data(job.grid, cell), job, expected)
+    rows, files = study(job.grid, cell, data, job.say)
     digests = {
         "stage": job.digest,
-        "code": expected.code("study", job.cell),
-        "data": data,
-        "stamp": expected.stamp(job.cell),
+        "code": expected.code("study", cell),
+        "data": data.digest,
+        "stamp": stamp,
         "files": {name: file_entry(job.folder / name) for name in files},
     }
     provenance = {"study": _provenance(job)}
-    return Record(job.cell.ids, provenance, rows, config=job.config, digests=digests)
+    return Record(cell.ids, provenance, rows, config=job.config, digests=digests)
 
 
 _STAGES: dict[str, Callable[[Any, Expected], Record | Made]] = {

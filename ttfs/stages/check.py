@@ -4,15 +4,16 @@ from collections.abc import Iterator
 
 from ttfs.config import Cell, Grid, Study
 from ttfs.errors import UserError
-from ttfs.results.record import FAILURE, MADE, RECORD, damaged, read, read_made
+from ttfs.results.record import FAILURE, MADE, RECORD, Record, damaged, read, read_made
+from ttfs.results.state import other
 
 
 def check(grid: Grid, results: bool = False) -> int:
     """Print the cells of a grid, which was checked when it was read; or the faults of their
     results.
 
-    With `results`, each record, network and curve is compared with its checksum; the exit status is
-    2 where one differs.
+    With `results`, each record, network and curve is compared with its checksum, and each record
+    with the network that it is of; the exit status is 2 where one differs.
     """
     if not results:
         _list(grid)
@@ -27,8 +28,9 @@ def _faults(cell: Cell | Study) -> Iterator[str]:
     for name in (RECORD, FAILURE):
         try:
             if (cell.folder / name).exists():
-                files = read(cell.folder / name, cell.name).digests.get("files", {})
-                reason = damaged(cell.folder, files, name, closely=True)
+                record = read(cell.folder / name, cell.name)
+                files = record.digests.get("files", {})
+                reason = damaged(cell.folder, files, name, closely=True) or _other(record, cell)
                 if reason is not None:
                     yield f"{cell.folder}: {reason}"
         except UserError as error:
@@ -40,6 +42,14 @@ def _faults(cell: Cell | Study) -> Iterator[str]:
                 yield f"{cell.folder}: {reason}; run the workflow again, which makes it anew"
     except UserError as error:
         yield str(error)
+
+
+def _other(record: Record, cell: Cell | Study) -> str | None:
+    """How a record is not of the network that is there; nothing of failures and studies."""
+    if record.error or isinstance(cell, Study) or not (cell.network.folder / MADE).exists():
+        return None
+    reason = other(record, read_made(cell.network.folder))
+    return reason and f"{reason}; run the workflow again"
 
 
 def _list(grid: Grid) -> None:

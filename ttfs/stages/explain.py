@@ -8,11 +8,12 @@ from decimal import Decimal, InvalidOperation
 from ttfs.config import RESULTS, Cell, Grid, Study
 from ttfs.errors import UserError
 from ttfs.metrics import METRICS
-from ttfs.results.record import Record
+from ttfs.results.record import RECORD, Record, read
 from ttfs.results.state import State
 from ttfs.results.tracking.runs import texts
 from ttfs.stages.compare import some, whole_first
 from ttfs.stages.lookup import every, grid_of, one, stage_of
+from ttfs.stages.reproduce import stages
 
 MATCHES = 10
 """Records of a number that are listed, at most."""
@@ -92,12 +93,28 @@ def _since(record: Record, grid: Grid, cell: Cell | Study) -> Iterator[str]:
     state, stage = State(grid), stage_of(cell)
     if record.digests.get("stage") != state.expected.digest(stage, cell):
         changed = state.change(stage, cell, record.config, record.digests.get("code"))
-        commits = sorted({part.git_commit or "" for part in record.provenance.values()})
-        short = commits[-1][:7]
+        last = max(record.provenance.values(), key=lambda part: part.finished)
+        short = (last.git_commit or "")[:7]
         then = f"; the code of then: git worktree add ../ttfs-{short} {short}" if short else ""
         yield f"since then: {changed}, so numbers may differ{then}"
+    elif moved := _moved(record, state, cell):
+        yield f"since then: {moved}, so numbers may differ"
     if isinstance(cell, Cell) and cell.hardware and not _is_of(record, cell.network.name):
         yield f"since then: {cell.network.name} is another network, so numbers will differ"
+
+
+def _moved(record: Record, state: State, cell: Cell | Study) -> str | None:
+    """Why numbers may differ with the same configuration and code: the first stage that is due of
+    all that the cell builds on, or what the record there now is of; None without one there.
+    """
+    if not (cell.folder / RECORD).exists():
+        return None
+    for stage, part in stages(state.grid, cell):
+        if reason := state.reason(stage, part):
+            return f"{stage} {part.name} is due ({reason})"
+    now = read(cell.folder / RECORD)
+    parts = [key for key in ("weights", "data") if record.digests.get(key) != now.digests.get(key)]
+    return f"the cell has other {' and '.join(parts)}" if parts else None
 
 
 def _is_of(chip: Record, network: str) -> bool:

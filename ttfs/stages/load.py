@@ -8,7 +8,8 @@ from ttfs.config import STORE, Cell, Grid, Variant
 from ttfs.data import DataSet
 from ttfs.errors import UserError
 from ttfs.methods import Job
-from ttfs.results.record import MADE, RECORD, WEIGHTS, Record, damaged, read, read_made
+from ttfs.results.record import MADE, RECORD, Record, damaged, read, read_made
+from ttfs.results.state import other
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def load(folder: str | Path) -> Trained:
 
     In the folder of a network on hardware, the network is as it was measured there: mapped onto the
     chip, or fine-tuned on it. Raises UserError where the folder holds no record of a network, or
-    its files were changed.
+    its files or its data were changed.
     """
     folder = Path(folder).resolve()
     if not (folder / RECORD).exists():
@@ -50,8 +51,8 @@ def load(folder: str | Path) -> Trained:
     reason = damaged(network_folder, made.files, MADE, closely=True)
     if reason is not None:
         raise UserError(f"{network_folder}: {reason}; run the workflow again, which makes it anew")
-    if record.digests.get("weights") != made.files.get(WEIGHTS, {}).get("sha256"):
-        raise UserError(f"{folder}: its record is of another network; run the workflow again")
+    if reason := other(record, made):
+        raise UserError(f"{folder}: {reason}; run the workflow again")
     reason = damaged(folder, record.digests.get("files", {}), RECORD, closely=True)
     if reason is not None:
         raise UserError(f"{folder}: {reason}; run the workflow again, which makes it anew")
@@ -62,6 +63,10 @@ def load(folder: str | Path) -> Trained:
         place=folder,
     )
     job.config = dict(record.config if cell.hardware else made.config)
+    if job.data.digest != made.data:
+        raise UserError(
+            f"{folder}: its record is of other data than there are now; run the workflow again"
+        )
     network = job.kind.on_hardware(job) if cell.hardware else job.kind.load(job)
     return Trained(network, job.data, record)
 

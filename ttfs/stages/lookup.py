@@ -15,6 +15,8 @@ from ttfs.results.record import FAILURE, RECORD, Record, read, readable
 PUBLISHED = RESULTS / "published"
 STORES = (STORE, PUBLISHED / "cells")
 """Where records lie; the first that has a cell is taken."""
+CELLS = ("*/*/*/*", "*/*/*/*/hardware/*", "studies/*")
+"""Patterns of the folders of cells in a store. They follow links, as `**` does not."""
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
@@ -61,17 +63,22 @@ def every() -> Iterator[tuple[Path, Record]]:
     """Yield all records of the store and of what is published, each cell once."""
     seen: set[str] = set()
     for store in STORES:
-        for path in sorted(store.rglob(RECORD)):
+        for path in _files(store, RECORD):
             name = str(path.parent.relative_to(store))
             if name not in seen:
                 seen.add(name)
                 yield path, read(path)
 
 
+def _files(store: Path, pattern: str) -> list[Path]:
+    """The files of a pattern in all cells of a store, folders that are links included."""
+    return sorted(path for cell in CELLS for path in store.glob(f"{cell}/{pattern}"))
+
+
 def _of_commit(commit: str) -> Iterator[tuple[str, Record]]:
     for store in reversed(STORES):  # of a cell's records the last counts
-        before = readable(sorted(store.rglob("history/*.json")))
-        for record in chain(before, map(read, sorted(store.rglob(RECORD)))):
+        before = readable(_files(store, "history/*.json"))
+        for record in chain(before, map(read, _files(store, RECORD))):
             commits = [part.git_commit or "" for part in record.provenance.values()]
             if any(one.startswith(commit) for one in commits):
                 yield record.name, record

@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ttfs.config import STORE, Cell, Grid, Study
+from ttfs.config import STORE, Cell, Grid, Stage, Study
 from ttfs.errors import UserError
 from ttfs.results.record import FAILURE, RECORD, Record, read
 from ttfs.results.state import difference
 from ttfs.stages.compare import SHOWN, differing, origin
 from ttfs.stages.lookup import one, stage_of
-from ttfs.stages.process import RUN
+from ttfs.stages.process import RUN, handed_on
 from ttfs.stages.server import SERVER
 
 SHARED = ("configs", "methods", "data")
@@ -27,19 +27,24 @@ def reproduce(grid: Grid, cell: str) -> int:
     wanted, found = one(cell), grid.find(cell)
     if wanted.error is not None:
         raise UserError(f"{cell}: its record is of a failure ({wanted.error}); run it first")
-    with tempfile.TemporaryDirectory(prefix="ttfs-") as place:
+    with handed_on(_end), tempfile.TemporaryDirectory(prefix="ttfs-") as place:
         for name in SHARED:
             if Path(name).is_dir():
                 (Path(place) / name).symlink_to(Path(name).resolve())
-        for stage, network in _stages(grid, found):
+        for stage, network in stages(grid, found):
             print(f"{stage} {network.name}", file=sys.stderr)
             _run(Path(place), stage, str(Path(grid.file).resolve()), network.name)
         again = read(Path(place) / STORE / cell / RECORD)
     return _say(wanted, again)
 
 
-def _stages(grid: Grid, cell: Cell | Study) -> Iterator[tuple[str, Cell | Study]]:
-    """The stages of a cell, those of what it starts from first."""
+def _end(number: int) -> None:
+    """End by a signal as by an error: the temporary folder is removed."""
+    sys.exit(128 + number)
+
+
+def stages(grid: Grid, cell: Cell | Study) -> Iterator[tuple[Stage, Cell | Study]]:
+    """Yield the stages of a cell, those of what it starts from first."""
     if not isinstance(cell, Study):
         networks = [cell.network]
         while (source := grid.source(networks[0])) is not None:
@@ -57,13 +62,18 @@ def _run(place: Path, stage: str, grid: str, cell: str) -> None:
     if environment.get("TTFS_DATA"):
         environment["TTFS_DATA"] = str(Path(environment["TTFS_DATA"]).resolve())
     command = [sys.executable, "-m", "ttfs", stage, grid, cell]
-    done = subprocess.run(
+    with subprocess.Popen(
         command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,
-    )  # fmt: skip
-    if done.returncode != 0:
+    ) as child:  # fmt: skip
+        try:
+            said, _ = child.communicate()
+        except BaseException:
+            child.terminate()  # and the block waits for it: nobody writes there any more
+            raise
+    if child.returncode != 0:
         failure = place / STORE / cell / FAILURE
-        last = done.stdout.strip().rpartition("\n")[2]
+        last = said.strip().rpartition("\n")[2]
         reason = read(failure).error if failure.exists() else f"{stage}: {last}"
         raise UserError(f"{cell}, made anew: {reason}")
 

@@ -73,14 +73,9 @@ def _read(path: Path) -> list[Row]:
 
 def _warn(grid: Grid) -> None:
     """Say how many records are not of today's configuration, code or data."""
-    from ttfs.results.record import RECORD
     from ttfs.results.state import State
 
-    stale = {
-        cell.name: reason
-        for (_, cell), reason in State(grid).due.items()
-        if (cell.folder / RECORD).exists()
-    }
+    stale = State(grid).stale
     for name, reason in list(stale.items())[:1]:
         print(
             f"{len(stale)} of the records are out of date, such as {name}: {reason}; "

@@ -1,15 +1,20 @@
 """explain, compare, reproduce, why: where a number comes from, and the number again."""
 
+import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.records import made_up, with_values
-from kit.stages import grid, run_due
+from kit.stages import EVERYTHING, grid, run_due, run_stages, write_data
 
+import ttfs
 from ttfs.__main__ import main
 from ttfs.config import SHIPPED, STORE
 from ttfs.results.record import RECORD, dimensions, read, write
@@ -136,6 +141,76 @@ def test_explain_says_that_numbers_may_differ_and_has_the_code_of_then(little: P
         f"since then: {B1} is another network, so numbers will differ\n"
         in said(capsys, "explain", CHIP)
     )  # fmt: skip
+
+
+def test_explain_says_what_is_due_of_a_number(little: Path, capsys):
+    """Its configuration and code are those of then, but not all that it builds on."""
+    old = STORE / B1 / "history" / "old.json"
+    old.parent.mkdir()
+    shutil.copy(STORE / B1 / RECORD, old)
+    assert "since then" not in said(capsys, "explain", str(old))
+    write_data(Path("data/made.npz"), seed=1)
+    changed = f"make {ANN} is due (the files of its data set changed)"
+    for name in (B1, CHIP, f"{STORE / B1 / RECORD}"):
+        since, again = said(capsys, "explain", name).splitlines()[-2:]
+        assert since == f"since then: {changed}, so numbers may differ"
+        assert again.startswith("made again: ttfs reproduce ")
+    since = "since then: study studies/short is due (the files of its data set changed), so "
+    assert since in said(capsys, "explain", "studies/short")
+    makes = [words for words in EVERYTHING if words.startswith("make")]
+    assert set(run_stages(makes).values()) == {0}
+    due = f"evaluate {B1} is due (its record is of another network)"
+    assert f"since then: {due}, so " in said(capsys, "explain", B1)
+    assert set(run_due().values()) == {0}
+    assert "since then" not in said(capsys, "explain", B1)
+    since = "since then: the cell has other weights and data, so numbers may differ\n"
+    assert since in said(capsys, "explain", str(old))
+
+
+def test_the_code_of_then_is_that_of_the_last_stage(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record = made_up()
+    now = record.provenance["make"]
+    parts = {
+        "make": replace(now, git_commit="f" * 40, finished="2026-01-01T00:00:00+00:00"),
+        "evaluate": replace(now, git_commit="a" * 40, finished="2026-01-02T00:00:00+00:00"),
+    }
+    write(replace(record, provenance=parts), STORE / record.name)
+    then = "git worktree add ../ttfs-aaaaaaa aaaaaaa\n"
+    assert then in said(capsys, "explain", record.name)
+
+
+def test_records_behind_links_are_found_by_number_and_commit(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record = made_up()
+    chip = replace(record, ids={**record.ids, "hardware": "jitter=0.1"})
+    for one in (record, chip):
+        write(one, tmp_path / "disk" / one.name)
+    STORE.mkdir(parents=True)
+    (STORE / "digits").symlink_to(tmp_path / "disk" / "digits")
+    text = said(capsys, "explain", "98.0")
+    assert all(f"{STORE / one.name}: accuracy 98.0\n" in text for one in (record, chip))
+    last = replace(record.provenance["make"], git_commit="f" * 40)
+    write(replace(record, provenance={"make": last}), STORE / record.name)  # the other: in history
+    commit = str(record.provenance["make"].git_commit)[:9]
+    assert said(capsys, "compare", commit, commit).startswith("2 cells in both, 0 with other")
+
+
+def test_reproduce_that_is_asked_to_end_leaves_nothing(little: Path, tmp_path: Path):
+    places = tmp_path / "places"
+    places.mkdir()
+    command = [sys.executable, "-m", "ttfs", "reproduce", GRID, B1]
+    mine = {"TMPDIR": str(places), "PYTHONPATH": str(Path(ttfs.__file__).parents[1])}
+    child = subprocess.Popen(command, env=os.environ | mine, stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not list(places.glob(f"ttfs-*/{STORE}/{ANN}/.lock")):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    child.terminate()
+    _, error = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM
+    assert b"Traceback" not in error
+    assert list(places.glob("ttfs-*")) == []
 
 
 def test_numbers_that_differ_in_late_digits_are_shown_in_full():
