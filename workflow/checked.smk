@@ -3,3 +3,6 @@
 
 include: "errors.smk"
 include: "../Snakefile"
+
+
+workflow.default_target = "all"  # an `include` leaves that of its file out

@@ -94,7 +94,7 @@ def test_a_network_that_asks_for_its_precision_is_refused(name: str) -> None:
 SHAPES: dict[str, tuple[Callable[[Net, Tensor], Tensor], str]] = {
     "entries": (lambda net, x: net.two((h := net.hidden(x)) * (1 + len(h[h > 3]))), "getitem"),
     "places": (
-        lambda net, x: net.two((h := net.hidden(x)) * (1 + (h > 3).nonzero().numel())), "nonzero",
+        lambda net, x: net.two((h := net.hidden(x)) * (1 + (h > 3).nonzero().numel())), "numel",
     ),
     "where": (
         lambda net, x: net.two((h := net.hidden(x)) * (1 + len(torch.where(h > 3)[0]))), "where",
@@ -105,6 +105,14 @@ SHAPES: dict[str, tuple[Callable[[Net, Tensor], Tensor], str]] = {
     "other outputs for one image": (
         lambda net, x: net.two(net.hidden(x))[:, : 4 if len(x) == 1 else 5], "the same images",
     ),
+    "the class of one image": (
+        lambda net, x: net.two(net.hidden(x)).argmax(1) if len(x) == 1 else net.two(net.hidden(x)),
+        "the same images",
+    ),
+    "shape": (
+        lambda net, x: net.two((h := net.hidden(x)) * (1 + h[h > 3].clone().shape[0])), "clone",
+    ),
+    "outputs": (lambda net, x: (h := net.hidden(x))[h > 0].reshape(-1, 1), "reshape|getitem"),
     "fewer images": (
         lambda net, x: net.two(net.hidden(x))[: 8 if len(x) == 8 else 1], "moves values between",
     ),
@@ -118,11 +126,21 @@ def test_shapes_that_values_or_the_batch_decide_are_no_constants(name: str) -> N
         ttfs.convert(Net(forward).eval(), torch.rand(IMAGES))
 
 
+class Watching(Net):
+    """Keeps a number of its own activations, which its outputs do not depend on."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        values = super().hidden(x)
+        self.alive, self.places = values[values > 0].mean(), (values > 0).nonzero()
+        return values
+
+
 HELD: dict[str, Net] = {
     "made in forward": Net(lambda net, x: net.two(F.linear(net.hidden(x), torch.eye(8) / 3))),
     "an attribute": Net(
         lambda net, x: net.two(F.linear(net.hidden(x), net.fixed)), fixed=torch.randn(8, 8)
     ),
+    "watching": Watching(lambda net, x: net.two(net.hidden(x))),
     "one image squeezed": Net(lambda net, x: net.two(net.hidden(x).unsqueeze(2).squeeze())),
     "chosen by a constant": Net(
         lambda net, x: F.linear(net.hidden(x)[:, torch.arange(8) > 3], torch.ones(5, 4))
@@ -190,6 +208,28 @@ def test_a_network_whose_outputs_its_own_precision_loses_is_taken() -> None:
         ann.two.bias.zero_()
     ann.half()
     assert torch.equal(ttfs.convert(ann, images)(images), ann(images))
+
+
+def test_rounding_of_the_network_itself_is_no_other_network() -> None:
+    """A batch norm of a large mean in float16, and many layers under autocast."""
+    layers = [nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5)]
+    with torch.no_grad():
+        layers[0].bias.fill_(100.0)
+        layers[1].running_mean.fill_(100.0)
+        layers[1].running_var.fill_(0.1)
+    ttfs.convert(nn.Sequential(*layers).eval().half(), torch.rand(IMAGES).half())
+
+    class Cast(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().forward(x).float()
+
+    deep = [part for _ in range(20) for part in (nn.Linear(16, 16), nn.ReLU())]
+    ann = Cast(nn.Linear(4, 16), nn.ReLU(), *deep, nn.Linear(16, 5)).eval()
+    for module in ann:
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    ttfs.convert(ann, torch.rand(IMAGES))
 
 
 def test_the_distance_of_an_output_is_in_units_of_its_spread() -> None:

@@ -28,7 +28,7 @@ def run(grid: Path, rest: Sequence[str], verbose: bool = False) -> int:
     command = [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", str(SHIPPED / "workflow" / "checked.smk")]
     command += ["--workflow-profile", str(SHIPPED / "profiles" / "default")]
-    command += [word for word in rest if word not in VERBOSE]
+    command += [word for word in rest if word not in (*VERBOSE, "--")]
     # A text, whatever it looks like: Snakemake strips quotes that no blank is around.
     command += ["--config", f"grid= {json.dumps(str(grid), ensure_ascii=False)} "]
     if verbose or set(VERBOSE) & set(rest):

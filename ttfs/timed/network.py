@@ -45,8 +45,12 @@ class Clock:
 
     @property
     def steps(self) -> int:
-        """The steps of the pass that this thread is in."""
+        """The steps of the pass that this thread is in; set, they are those of later passes."""
         return _PASSES.steps.get(id(self), self.own)
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self.own = steps
 
     @contextmanager
     def running(self, steps: int) -> Iterator[None]:

@@ -184,12 +184,11 @@ def _check_dtype(ann: nn.Module, snn: SpikingNetwork, images: Tensor, logits: Te
     Infinite logits are the layer's that overflows, which calibration names.
     """
     kind, eps = type(ann).__name__, torch.finfo(images.dtype).eps
-    coarse = max(CAST, 64 * eps)
     answers = _answers(ann, images)
     trained = _in_training(ann, images, answers)
-    own = max(distance(found.to(logits), logits, coarse) for found in (answers, trained))
-    off = distance(snn(images).to(logits), logits, coarse)
-    if off <= coarse < own and answers[logits.isfinite()].isfinite().all():  # so not by rounding
+    own = max(distance(found.to(logits), logits, CAST) for found in (answers, trained))
+    off = distance(snn(images).to(logits), logits, CAST)
+    if off <= CAST < own and answers[logits.isfinite()].isfinite().all():  # so not by rounding
         raise ConversionError(
             f"{kind}: its outputs in {images.dtype} differ by {own:.1e} of their spread over "
             "images from those in float64; its forward may not ask for the dtype, or for gradients"
@@ -239,8 +238,9 @@ def _of_one(ann: nn.Module, image: Tensor, expected: Tensor) -> Tensor:
         logits = ann(image)
     except Exception:  # as batch norm after `squeeze`
         return expected[:1]
-    same = logits.numel() == expected[0].numel()
-    return logits.reshape(expected[:1].shape) if same else torch.full_like(expected[:1], torch.nan)
+    if isinstance(logits, Tensor) and logits.numel() == expected[0].numel():
+        return logits.reshape(expected[:1].shape)
+    return torch.full_like(expected[:1], torch.nan)
 
 
 def few_images(images: Tensor, low: float, high: float) -> Tensor:
@@ -272,7 +272,7 @@ def _name_difference(ann: nn.Module, snn: SpikingNetwork, images: Tensor, off: f
     cause = (
         f"hooks of {hooks} change values"
         if hooks
-        else "a redefined __call__, or a state that changes"
+        else "a redefined __call__, a state that changes, or constants far larger than activations"
     )
     raise ConversionError(
         f"{type(ann).__name__}: its outputs differ by {off:.1e} of their spread over images "

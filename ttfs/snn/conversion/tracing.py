@@ -84,6 +84,9 @@ def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
     for node in graph.graph.nodes:
         node.meta.pop(_LIVE, None)
     _drop_dead(graph)
+    for node in graph.graph.nodes:
+        if _is_sifted(node):
+            raise _reads_values(node, root)
     return graph
 
 
@@ -98,13 +101,19 @@ class _Fails(Exception):
 class _Known(fx.Proxy):
     """A value of the network that is known for the images: what is no tensor is had as it is."""
 
+    tracer: "_Tracer"
+
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.node.meta[_LIVE], name)
+        if name == "shape" and _is_sifted(self.node):
+            raise _reads_values(self.node, self.tracer.root)
         if isinstance(attribute, Tensor):
             return self.tracer.create_proxy("call_function", getattr, (self, name), {})
         return super().__getattr__(name) if callable(attribute) else attribute
 
     def __len__(self) -> int:
+        if _is_sifted(self.node):
+            raise _reads_values(self.node, self.tracer.root)
         return len(self.node.meta[_LIVE])
 
     def __iter__(self) -> Iterator[Any]:
@@ -167,12 +176,10 @@ class _Tracer(fx.Tracer):
                 f"{node.name}: writes into what {written[0].name} gives; make a new value instead"
             )
         node.meta["written"] = written
-        name = call_name(node)
-        if kind != "call_module" and (name in READING or _sifts(node)):
-            raise ConversionError(
-                f"{type(self.root).__name__}: its forward reads values ({name}), which differ from "
-                "image to image; compute with tensors alone"
-            )
+        node.meta["sifted"] = _sifts(node) or any(map(_is_sifted, node.all_input_nodes))
+        counts = _is_sifted(node) and not _holds_tensor(value)
+        if kind != "call_module" and (call_name(node) in READING or counts):
+            raise _reads_values(node, self.root)
         if not _holds_tensor(value) or _casts_constant(node) or _filled(node):
             self.graph.erase_node(node)
             return value
@@ -290,13 +297,25 @@ def _casts_constant(node: fx.Node) -> bool:
 
 
 def _sifts(node: fx.Node) -> bool:
-    """Whether values decide how many entries its result has: `len` of it would be a constant."""
+    """Whether values decide how many entries its result has: their number would be a constant."""
     name = call_name(node)
     if name == "getitem":
         index = node.args[1] if isinstance(node.args[1], tuple) else node.args[1:2]
         values = [part.meta.get(_LIVE) for part in index if isinstance(part, fx.Node)]
         return any(isinstance(part, Tensor) and part.dtype in MASKS for part in values)
     return name in SIFTING or (name == "where" and len(node.args) + len(node.kwargs) == 1)
+
+
+def _is_sifted(node: fx.Node) -> bool:
+    """Whether values decide how many entries it has, or those that it comes from."""
+    return bool(node.meta.get("sifted"))
+
+
+def _reads_values(node: fx.Node, root: nn.Module) -> ConversionError:
+    return ConversionError(
+        f"{type(root).__name__}: its forward reads values ({call_name(node)}), which differ from "
+        "image to image; compute with tensors alone"
+    )
 
 
 def _filled(node: fx.Node) -> bool:
