@@ -154,6 +154,31 @@ def test_checksums_prove_the_network(tmp_path: Path) -> None:
     assert checksums(graph)["spike_times"] != said["spike_times"]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_biases_and_thresholds_are_those_of_the_weights(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Rounded once, to float32: not computed in the few digits of half precision."""
+    layers = [nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5), nn.Linear(5, 3)]
+    snn = ttfs.convert(nn.Sequential(*layers).to(dtype).eval(), torch.rand(8, 6).to(dtype))
+    ttfs.to_nir(snn, tmp_path / "net.nir")
+    nodes, exact = nir.read(tmp_path / "net.nir").nodes, copy.deepcopy(snn).double()
+    first, *rest = [module for module in exact.modules() if isinstance(module, nn.Linear)]
+    threshold = exact.layers["_1"].width - first.bias.detach().numpy()
+    assert nodes["_1"].v_threshold == pytest.approx(threshold, rel=2e-7)
+    silent = torch.zeros(1, 8, dtype=torch.float64)
+    for module in rest:
+        silent = module(silent)
+    bias = silent[0].detach().numpy()
+    assert nodes["output.bias"].bias == pytest.approx(bias, rel=2e-7, abs=1e-8)
+
+
+def test_a_mean_over_a_field_of_one_number(tmp_path: Path) -> None:
+    pool = nn.AvgPool2d((2,))
+    ann = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(18, 3))
+    ttfs.to_nir(ttfs.convert(ann.eval(), torch.rand(8, 1, 8, 8)), tmp_path / "net.nir")
+    with pytest.raises(UserError, match="is a folder; name a file in it"):
+        ttfs.to_nir(ttfs.convert(ann, torch.rand(8, 1, 8, 8)), tmp_path)
+
+
 def test_images_are_drawn_on_the_input_range_and_the_network_stays_as_it_is(tmp_path: Path) -> None:
     images = 8 * torch.rand(8, 6) - 4
     snn = ttfs.convert(dense().train(), images, input_range=(-4.0, 4.0))

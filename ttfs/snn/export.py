@@ -66,6 +66,8 @@ def to_nir(snn: SpikingNetwork, path: str | Path, images: Tensor | None = None) 
         raise UserError(f"to_nir: takes a network of ttfs.convert, not {type(snn).__name__}")
     if not Path(path).parent.is_dir():
         raise UserError(f"to_nir: no folder {Path(path).parent}; make it first")
+    if Path(path).is_dir():
+        raise UserError(f"to_nir: {path} is a folder; name a file in it")
     graph = _Chain(snn).graph()
     graph.metadata = {"gate": GATE, **_clock(snn), **_samples(snn, images)}
     graph.metadata["checksums"] = found = checksums(graph)
@@ -135,11 +137,13 @@ class _Chain:
         if snn.neuron != "b1":
             raise UserError(f"to_nir: NIR has no form for {snn.neuron} neurons; export B1 neurons")
         self.snn = snn
+        self.exact = copy.deepcopy(snn).cpu().double().eval()  # biases and thresholds round once
+        self.dtype = _array(snn.silence).dtype
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
         self.last = INPUT
         self.shape = snn.input_shape
-        self.bias = torch.zeros_like(snn.silence)
+        self.bias = torch.zeros_like(self.exact.silence)
 
     def graph(self) -> Any:
         """The whole network."""
@@ -171,7 +175,7 @@ class _Chain:
             self._add(name, build(module, self.shape))
         except ValueError as error:
             self._refuse(node, str(error))
-        self.bias = module(self.bias)  # the potential without spikes
+        self.bias = self.exact.body.get_submodule(str(node.target))(self.bias)  # without spikes
         self.shape = tuple(self.bias.shape[1:])
         return None
 
@@ -180,20 +184,19 @@ class _Chain:
 
         if layer.ceiling < math.inf:
             self._refuse(node, "NIR has no form for neurons that clip")
-        bias = _array(self.bias[0])
-        threshold = (layer.width - bias.astype(np.float64)).astype(bias.dtype)
-        self._add(f"{name}.current", nir.I(np.ones_like(bias)))
-        self._add(name, nir.IF(np.ones_like(bias), threshold, np.zeros_like(bias)))
+        threshold = (layer.width - self.bias[0].numpy()).astype(self.dtype)
+        self._add(f"{name}.current", nir.I(np.ones_like(threshold)))
+        self._add(name, nir.IF(np.ones_like(threshold), threshold, np.zeros_like(threshold)))
         self.nodes[f"{name}.clock"] = nir.Input({"input": np.array(self.shape)})
         self.edges.append((f"{name}.clock", name))
-        self.bias = torch.zeros(1, *self.shape).to(self.bias)
+        self.bias = torch.zeros_like(self.bias)
 
     def _read_out(self, node: fx.Node) -> None:
         import nir
 
         if len(self.shape) != 1:
             self._refuse(node, "the logits are no vector")
-        bias = _array(self.bias[0])
+        bias = self.bias[0].numpy().astype(self.dtype)
         self._add(f"{OUTPUT}.current", nir.I(np.ones_like(bias)))
         self._add(f"{OUTPUT}.membrane", nir.I(np.ones_like(bias)))
         self._add(f"{OUTPUT}.bias", nir.Affine(np.eye(len(bias), dtype=bias.dtype), bias))
@@ -248,8 +251,9 @@ def _average(pool: Any, shape: tuple[int, ...]) -> Any:
     return nir.AvgPool2d(*map(_pair, (pool.kernel_size, pool.stride, pool.padding)))
 
 
-def _pair(size: int | tuple[int, int]) -> np.ndarray:
-    return np.array((size, size) if isinstance(size, int) else size)
+def _pair(size: int | tuple[int, ...]) -> np.ndarray:
+    """Height and width, of one number or of a sequence of one or two."""
+    return np.array(np.broadcast_to(size, 2))
 
 
 def _array(values: Tensor) -> np.ndarray:

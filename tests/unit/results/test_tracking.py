@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from kit.records import PROVENANCE, grid, made_up, results, with_values
-from kit.tracking import ANN, B1, history, live, means, publish, runs
+from kit.tracking import ANN, B1, history, live, means, point, publish, runs
 
 from ttfs.config import STORE, Variant
 from ttfs.errors import UserError
@@ -51,6 +51,42 @@ def test_publish_writes_each_cell_once(store: Path, found: list[Record]):
     (failed,) = written[B1.format(2)]
     assert failed.info.status == "FAILED"
     assert "off by 0.1" in failed.data.tags["mlflow.note.content"]
+
+
+def test_names_that_mlflow_does_not_take_are_translated(store: Path, found: list[Record]):
+    """Columns of a table are keys, and layers have the names of an imported network."""
+    keys = {"price ($)": 1, "price (€)": 2, "a" * 300: 3, "../up": 4, "größe": 5}
+    rows = ({"metric": "spikes_per_neuron", "layer": "../a+b", "value": 0.5},)
+    odd = replace(found[0], config={"keys": keys}, rows=found[0].rows + rows)
+    assert publish([odd]) == (1, 1, 0, 0)
+    assert publish([odd]) == (1, 0, 0, 0)
+    (run,) = runs()[ANN]
+    names = {name for name in run.data.params if name.startswith("keys.")}
+    assert {run.data.params[name] for name in names} == {"1", "2", "3", "4", "5"}
+    assert "keys.größe" in names
+    assert 0.5 in run.data.metrics.values()
+    with live(config={"keys": keys}) as training:
+        training.log(1, point())
+    assert runs("live")
+
+
+def test_a_mean_has_the_commit_of_its_seeds(store: Path, found: list[Record]):
+    publish(found)
+    commits = {run.data.tags.get("mlflow.source.git.commit") for run in means().values()}
+    assert commits == {PROVENANCE.git_commit}
+    other = {name: replace(part, git_commit="f" * 40) for name, part in found[0].provenance.items()}
+    publish([replace(found[0], provenance=other), *found[1:]])
+    assert "mlflow.source.git.commit" not in means()["digits/fc2/ann"].data.tags
+
+
+def test_a_store_that_was_moved_is_told(store: Path, found: list[Record], monkeypatch):
+    publish(found)
+    moved = store.parent / "moved" / store.name
+    moved.parent.mkdir()
+    store.rename(moved)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{moved}")
+    with pytest.raises(UserError, match=r"was moved or copied; delete the file and run"):
+        publish(found)
 
 
 def test_the_time_of_a_run_is_that_of_its_training(store: Path, found: list[Record]):

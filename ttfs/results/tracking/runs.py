@@ -19,6 +19,7 @@ from ttfs.results.tracking.tags import (
     CELL,
     CHIP,
     CHIP_MEAN,
+    COMMIT,
     LEVEL,
     LIVE,
     MEAN,
@@ -27,6 +28,7 @@ from ttfs.results.tracking.tags import (
     SEED,
     STATE,
     STUDY,
+    allowed,
 )
 
 CURVES = "training"
@@ -93,8 +95,8 @@ def _of_record(record: Record, results: Results) -> Entry:
         level=STUDY if "study" in ids else CHIP if "hardware" in ids else SEED,
         parent=None if "study" in ids else _group(ids),
         name=run_name(ids),
-        metrics=dict(_values(record)),
-        params=texts(record.config) | texts(ids),
+        metrics={allowed(name): value for name, value in _values(record)},
+        params=params(record.config, ids),
         tags=_tags(record, results.grid),
         data=(ids["dataset"], str(record.digests.get("data"))[:12]) if "dataset" in ids else None,
         started=finished - part.wall_seconds,
@@ -144,7 +146,7 @@ def _mean(name: str, seeds: Sequence[Entry], network: str | None) -> Entry:
         name=run_name(ids | chip),
         metrics=metrics,
         params=params,
-        tags={NOTE: note} | {key: first.tags[key] for key in _SHARED},
+        tags={NOTE: note} | {key: first.tags[key] for key in _SHARED} | _commit(seeds),
         started=started,
         finished=started + spent,
         failed=len(good) < len(seeds),
@@ -153,6 +155,13 @@ def _mean(name: str, seeds: Sequence[Entry], network: str | None) -> Entry:
 
 
 _SHARED = ("mlflow.source.name", "mlflow.source.type", "mlflow.user")
+
+
+def _commit(seeds: Sequence[Entry]) -> dict[str, str]:
+    """The commit of a mean, where all seeds have the same."""
+    commits = {seed.tags.get(COMMIT) for seed in seeds}
+    [commit, *others] = commits
+    return {COMMIT: commit} if commit and not others else {}
 
 
 def _group_of_network(name: str) -> str:
@@ -193,6 +202,12 @@ def curve_names(row: Mapping[str, float]) -> dict[str, float]:
     return {f"{CURVES}/{name}": value for name, value in row.items() if name != "epoch"}
 
 
+def params(config: Mapping[str, Any], ids: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of a run: configuration and ids under MLflow's names."""
+    found = texts(config) | texts(ids)
+    return {allowed(name): value for name, value in found.items()}
+
+
 def live_tags(cell: Cell) -> dict[str, str]:
     """Return the tags of a run that begins."""
     return {CELL: str(cell), LEVEL: SEED, STATE: LIVE}
@@ -228,7 +243,7 @@ def _tags(record: Record, grid: Grid) -> dict[str, str]:
         "ttfs.device": provenance.device,
         "ttfs.precision": provenance.precision,
         "ttfs.processor": provenance.processor,
-        "mlflow.source.git.commit": provenance.git_commit,
+        COMMIT: provenance.git_commit,
         "mlflow.source.name": grid.file,
         "mlflow.source.type": "LOCAL",
         "mlflow.user": "ttfs",

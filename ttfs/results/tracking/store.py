@@ -141,6 +141,13 @@ def experiment_of(client: "MlflowClient", grid: str) -> str:
             experiment = client.get_experiment_by_name(name)
             if experiment is None:  # it was not that another job was faster
                 raise
+    wanted, there = _artifacts(grid), experiment.artifact_location
+    if wanted is not None and there.startswith("file:") and there != wanted:
+        old = there.removeprefix("file://")
+        raise UserError(
+            f"MLflow store {tracking_uri()}: its files lie in {old}, so it was moved or copied; "
+            + REBUILD
+        )
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return experiment.experiment_id

@@ -1,4 +1,8 @@
-"""The tags of our runs."""
+"""The tags of our runs, and the names that MLflow takes."""
+
+import re
+
+from ttfs.files import checksum
 
 CELL = "ttfs.cell"
 """The cell, or group of cells, that a run is about. Runs without this tag are not ours."""
@@ -21,3 +25,20 @@ or the cell has no record.
 STALE = "ttfs.out_of_date"
 """Of a current run whose record is not of today's configuration, code or data: why; else "no"."""
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
+COMMIT = "mlflow.source.git.commit"
+LONGEST = 250
+"""MLflow's limit for names of metrics and parameters."""
+
+
+def allowed(name: str) -> str:
+    """Return the name of a metric or a parameter with the signs that MLflow takes, letters, digits,
+    and those of "_-.:/ "; one that is changed ends in a checksum of its own.
+
+    >>> allowed("dataset.keys.kind"), allowed("dataset.keys.price ($)")
+    ('dataset.keys.kind', 'dataset.keys.price ___-5101658f')
+    """
+    parts = re.sub(r"[^\w\-.:/ ]", "_", name).split("/")
+    clean = "/".join("_" if part in ("", ".", "..") else part for part in parts)
+    if clean == name and len(name) <= LONGEST:
+        return name
+    return f"{clean[: LONGEST - 9]}-{checksum(name.encode())[:8]}"
