@@ -79,14 +79,25 @@ def test_a_mean_has_the_commit_of_its_seeds(store: Path, found: list[Record]):
     assert "mlflow.source.git.commit" not in means()["digits/fc2/ann"].data.tags
 
 
-def test_a_store_that_was_moved_is_told(store: Path, found: list[Record], monkeypatch):
-    publish(found)
-    moved = store.parent / "moved" / store.name
-    moved.parent.mkdir()
-    store.rename(moved)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{moved}")
-    with pytest.raises(UserError, match=r"was moved or copied; delete the file and run"):
+def test_a_store_that_was_moved_takes_its_files_along(
+    store: Path, found: list[Record], monkeypatch: pytest.MonkeyPatch
+):
+    tables = Path("results/tiny/tables/summary.md")
+    tables.parent.mkdir(parents=True)
+    file = store
+    for moved in ("old", "new's 100 %"):
+        place = store.parent / moved
+        place.mkdir()
+        file = file.rename(place / store.name)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+        tables.write_text(moved)
         publish(found)
+        [written] = place.glob("mlflow-artifacts/tiny/*/artifacts/tables/summary.md")
+        assert written.read_text() == moved
+        run = runs()[ANN][0]
+        assert run.info.artifact_uri.startswith((place / "mlflow-artifacts").as_uri())
+    [written] = store.parent.glob("old/mlflow-artifacts/tiny/*/artifacts/tables/summary.md")
+    assert written.read_text() == "old"
 
 
 def test_the_time_of_a_run_is_that_of_its_training(store: Path, found: list[Record]):

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,11 +143,7 @@ def experiment_of(client: "MlflowClient", grid: str) -> str:
                 raise
     wanted, there = _artifacts(grid), experiment.artifact_location
     if wanted is not None and there.startswith("file:") and there != wanted:
-        old = there.removeprefix("file://")
-        raise UserError(
-            f"MLflow store {tracking_uri()}: its files lie in {old}, so it was moved or copied; "
-            + REBUILD
-        )
+        _take_along(experiment.experiment_id, there, wanted)
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return experiment.experiment_id
@@ -157,6 +153,24 @@ def _artifacts(grid: str) -> str | None:
     """Where the artifacts of a grid lie: beside a SQLite store; a server knows its own place."""
     file = _file(tracking_uri())
     return None if file is None else (file.resolve().parent / "mlflow-artifacts" / grid).as_uri()
+
+
+def _take_along(experiment: str, old: str, new: str) -> None:
+    """Let an experiment and its runs have their files where they are now: a SQLite store that was
+    moved or copied would write to its old place. MLflow has no call for it.
+    """
+    file = _file(tracking_uri())
+    assert file is not None
+    with closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as store, store:
+        store.execute(
+            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+            (new, int(experiment)),
+        )
+        store.execute(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+            "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+            (new, len(old) + 1, int(experiment), len(old), old),
+        )
 
 
 def runs_by_cell(client: "MlflowClient", experiment: str) -> dict[str, list["Run"]]:
