@@ -87,7 +87,7 @@ ASKING: dict[str, Callable[[Net, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", ASKING)
 def test_a_network_that_asks_for_its_precision_is_refused(name: str) -> None:
-    with pytest.raises(ConversionError, match="may not ask for the dtype, or for gradients"):
+    with pytest.raises(ConversionError, match="may not ask for the"):
         ttfs.convert(Net(ASKING[name]).eval(), torch.rand(IMAGES))
 
 

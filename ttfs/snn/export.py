@@ -27,6 +27,7 @@ from ttfs.snn.b1 import Fire
 from ttfs.snn.encode import rounding
 from ttfs.snn.graph import module_of
 from ttfs.snn.network import INPUT, OUTPUT, SpikingNetwork, check_weights
+from ttfs.snn.pools import pair
 from ttfs.snn.synapses import Reshape, Synapses
 
 GATE = (
@@ -245,15 +246,11 @@ def _flatten(reshape: Reshape, shape: tuple[int, ...]) -> Any:
 def _average(pool: Any, shape: tuple[int, ...]) -> Any:
     import nir
 
-    cuts = any(_pair(pool.padding)) and not pool.count_include_pad
+    cuts = any(pair(pool.padding)) and not pool.count_include_pad
     if pool.ceil_mode or pool.divisor_override or cuts:
         raise ValueError("NIR has no form for a mean over fields that the border cuts")
-    return nir.AvgPool2d(*map(_pair, (pool.kernel_size, pool.stride, pool.padding)))
-
-
-def _pair(size: int | tuple[int, ...]) -> np.ndarray:
-    """Height and width, of one number or of a sequence of one or two."""
-    return np.array(np.broadcast_to(size, 2))
+    sizes = (pool.kernel_size, pool.stride, pool.padding)
+    return nir.AvgPool2d(*(np.array(pair(size)) for size in sizes))
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -44,7 +44,7 @@ def max_pool(pool: Any, values: Tensor) -> Tensor:
     special = values.device.type != "cpu" or torch.compiler.is_compiling() or _learns(values)
     if special or not _tiles(pool, values):
         return pool(values)
-    tall, wide = _pair(pool.kernel_size)
+    tall, wide = pair(pool.kernel_size)
     bottom, right = values.shape[-2] // tall * tall, values.shape[-1] // wide * wide
     rows = reduce(torch.maximum, [values[..., row:bottom:tall, :] for row in range(tall)])
     return reduce(torch.maximum, [rows[..., column:right:wide] for column in range(wide)])
@@ -60,10 +60,10 @@ def _tiles(pool: Any, values: Tensor) -> bool:
     """Is it a max pool whose fields lie side by side, several values each, and fit the images?"""
     if type(pool) is not nn.MaxPool2d or pool.ceil_mode or pool.return_indices:
         return False
-    size = tall, wide = _pair(pool.kernel_size)
+    size = tall, wide = pair(pool.kernel_size)
     return (
-        _pair(pool.stride or size) == size
-        and (_pair(pool.padding), _pair(pool.dilation)) == ((0, 0), (1, 1))
+        pair(pool.stride or size) == size
+        and (pair(pool.padding), pair(pool.dilation)) == ((0, 0), (1, 1))
         and values.dim() == 4
         and tall <= values.shape[-2]
         and wide <= values.shape[-1]
@@ -71,7 +71,7 @@ def _tiles(pool: Any, values: Tensor) -> bool:
     )
 
 
-def _pair(size: Any) -> tuple[int, int]:
+def pair(size: Any) -> tuple[int, int]:
     """Height and width of all that torch takes for them: a number, or a sequence of one or two."""
     numbers = size if isinstance(size, Sequence) else [size]
     return numbers[0], numbers[-1]

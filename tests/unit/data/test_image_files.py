@@ -131,11 +131,9 @@ def test_the_rotation_of_the_camera_is_undone(orientation, suffix):
 
 
 def test_the_rotation_is_undone_beside_tags_of_a_wrong_type():
-    tags = [
-        b"\x01\x12\0\3\0\0\0\1\0\6\0\0",
-        b"\x01\x1a\0\2\0\0\0\4abc\0",
-    ]  # a resolution in letters
-    data = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + b"".join(tags) + b"\0\0\0\0"
+    turned = b"\x01\x12\0\3\0\0\0\1\0\6\0\0"
+    resolution = b"\x01\x1a\0\2\0\0\0\4abc\0"  # in letters
+    data = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + turned + resolution + b"\0\0\0\0"
     pixels = np.kron([[0, 60], [120, 250]], np.ones((4, 4))).astype(np.uint8)
     Image.fromarray(pixels).save("odd.jpg", exif=data, quality=95)
     with Image.open("odd.jpg") as image:

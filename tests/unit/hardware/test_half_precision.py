@@ -91,13 +91,12 @@ def test_the_share_of_lost_spikes_is_the_one_asked_for(dtype: torch.dtype):
 
 
 def test_the_strongest_charges_count_in_a_window_that_rounding_moves():
-    """Windows that cut some charges off: more than 1 % of them lie at its end."""
+    """Windows of dark images cut charges of others off: the strongest lie at its end."""
     hidden = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
     images = torch.rand(500, 16)
     for headroom in (0.0, 0.01, 0.02, 0.03, 0.04, 0.05):
-        snn = ttfs.convert(hidden, images[:2], headroom=headroom)
+        snn = ttfs.convert(hidden, images[:2] / 2, headroom=headroom)
         charges = snn.charges(images)[1]["_1"]
-        if (charges[charges > 0] >= snn.layers["_1"].width).float().mean() < 0.002:
-            continue
+        assert (charges[charges > 0] >= snn.layers["_1"].width).float().mean() > 0.002
         chip = ttfs.deploy(snn.bfloat16(), ttfs.Hardware(window_quantile=0.999), images.bfloat16())
         assert chip.layers["_1"].width >= snn.layers["_1"].width * (1 - 2**-8)

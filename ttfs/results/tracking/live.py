@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ttfs.config import Cell
 from ttfs.files import checksum
 from ttfs.results.record import curve_text
-from ttfs.results.tracking.runs import curve_names, live_tags, params, run_name
+from ttfs.results.tracking.runs import curve_names, live_tags, parameters, run_name
 from ttfs.results.tracking.store import (
     at,
     client,
@@ -86,7 +86,7 @@ class LiveRun:
         tags = live_tags(self.cell)
         run = self._client.create_run(experiment, tags=tags, run_name=run_name(self.cell.ids))
         self._run = run.info.run_id
-        log(self._client, self._run, params=params_of(params(self.config, self.cell.ids)))
+        log(self._client, self._run, params=params_of(parameters(self.config, self.cell.ids)))
 
     def _watch(self) -> None:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor

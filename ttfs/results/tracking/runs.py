@@ -96,7 +96,7 @@ def _of_record(record: Record, results: Results) -> Entry:
         parent=None if "study" in ids else _group(ids),
         name=run_name(ids),
         metrics={allowed(name): value for name, value in _values(record)},
-        params=params(record.config, ids),
+        params=parameters(record.config, ids),
         tags=_tags(record, results.grid),
         data=(ids["dataset"], str(record.digests.get("data"))[:12]) if "dataset" in ids else None,
         started=finished - part.wall_seconds,
@@ -202,7 +202,7 @@ def curve_names(row: Mapping[str, float]) -> dict[str, float]:
     return {f"{CURVES}/{name}": value for name, value in row.items() if name != "epoch"}
 
 
-def params(config: Mapping[str, Any], ids: Mapping[str, Any]) -> dict[str, str]:
+def parameters(config: Mapping[str, Any], ids: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameters of a run: configuration and ids under MLflow's names."""
     found = texts(config) | texts(ids)
     return {allowed(name): value for name, value in found.items()}

@@ -88,8 +88,8 @@ def client() -> "MlflowClient":
 
 def _file(uri: str) -> Path | None:
     """The file of a SQLite store, without the options behind a `?`."""
-    path, *_ = uri.removeprefix("sqlite:///").split("?")
-    return Path(path) if uri.startswith("sqlite:///") else None
+    scheme, slashes, path = uri.partition(":///")
+    return Path(path.partition("?")[0]) if (scheme, slashes) == ("sqlite", ":///") else None
 
 
 def _ready(file: Path) -> None:

@@ -12,10 +12,25 @@ from torch import Tensor, nn
 
 from ttfs.arguments import is_number
 from ttfs.errors import ConversionError
-from ttfs.snn.conversion.copying import Float64, copied, hooked, in_float64, unwrapped
+from ttfs.snn.conversion.copying import (
+    Float64,
+    Narrowest,
+    copied,
+    hooked,
+    in_float64,
+    unwrapped,
+)
 from ttfs.snn.conversion.mapping import Walk
 from ttfs.snn.conversion.tracing import FailsOnImages, trace_copy
-from ttfs.snn.conversion.verification import CAST, EXACT, FINE, ROUGH, distance, layer_differences
+from ttfs.snn.conversion.verification import (
+    CAST,
+    CLOSE,
+    EXACT,
+    FINE,
+    ROUGH,
+    distance,
+    layer_differences,
+)
 from ttfs.snn.network import SpikingNetwork
 from ttfs.snn.windows import calibrate_, check_range
 
@@ -184,14 +199,20 @@ def _check_dtype(ann: nn.Module, snn: SpikingNetwork, images: Tensor, logits: Te
     Infinite logits are the layer's that overflows, which calibration names.
     """
     kind, eps = type(ann).__name__, torch.finfo(images.dtype).eps
-    answers = _answers(ann, images)
-    trained = _in_training(ann, images, answers)
-    own = max(distance(found.to(logits), logits, CAST) for found in (answers, trained))
-    off = distance(snn(images).to(logits), logits, CAST)
-    if off <= CAST < own and answers[logits.isfinite()].isfinite().all():  # so not by rounding
+    with Narrowest() as seen:
+        answers = _answers(ann, images)
+    coarse = CLOSE if seen.eps <= torch.finfo(torch.float32).eps else CAST
+    own = distance(answers.to(logits), logits, coarse)
+    off = distance(snn(images).to(logits), logits, coarse)
+    finite = bool(answers[logits.isfinite()].isfinite().all())
+    if finite and off <= coarse < own:  # so not by rounding
         raise ConversionError(
             f"{kind}: its outputs in {images.dtype} differ by {own:.1e} of their spread over "
-            "images from those in float64; its forward may not ask for the dtype, or for gradients"
+            "images from those in float64; its forward may not ask for the dtype"
+        )
+    if finite and not distance(_in_training(ann, images, answers), answers, coarse) <= ROUGH:
+        raise ConversionError(
+            f"{kind}: its outputs are others with gradients on; its forward may not ask for them"
         )
     if max(ROUGH, 16 * eps) + 2 * own < off < math.inf:
         raise ConversionError(

@@ -12,6 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttfs.errors import ConversionError
 
@@ -30,6 +31,19 @@ class Float64(TorchFunctionMode):
         args = tuple(_widened(value) for value in args)
         found = func(*args, **{key: _widened(value) for key, value in (kwargs or {}).items()})
         return found.double() if isinstance(found, Tensor) and found.dtype in NARROW else found
+
+
+class Narrowest(TorchDispatchMode):
+    """While it is on, notes the coarsest precision of all values; autocast computes in it, too."""
+
+    eps = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for part in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(part, Tensor) and part.is_floating_point():
+                self.eps = max(self.eps, torch.finfo(part.dtype).eps)
+        return found
 
 
 def unwrapped(ann: Any) -> nn.Module:

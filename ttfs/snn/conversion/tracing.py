@@ -74,6 +74,7 @@ def trace_copy(ann: nn.Module, images: Tensor) -> fx.GraphModule:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
+        # torch.fx's own word for an argument of another library
         foreign = isinstance(error, NotImplementedError) and "argument of type" in reason
         hint = "make it a number or a tensor" if foreign else "its forward may not branch on values"
         raise ConversionError(f"{kind}: cannot be read as a graph ({reason}); {hint}") from error

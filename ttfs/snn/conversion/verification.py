@@ -18,9 +18,9 @@ EXACT, FINE = 1e-6, 1e-4
 """
 ROUGH = 1e-2
 """How far logits in float32 may be from those in float64."""
-CAST = 0.5
-"""How far those of the ANN in its own precision may be, and beside which share of others: it may be
-of few digits, or cast values to bfloat16 on its way.
+CLOSE, CAST = 0.1, 0.5
+"""How far those of the ANN in its own precision may be, and beside which share of others: in
+float32, and where it has fewer digits on its way, as with autocast.
 """
 
 
